@@ -1,0 +1,263 @@
+"""Load balancing: what share of the requests each endpoint gets, and how much it fluctuates.
+
+ROUND_ROBIN and RANDOM do not look at the endpoints: equal shares.  LEAST_REQUEST draws
+two endpoints independently, with replacement, and takes the second only if it has
+strictly fewer active requests; with a closed population of C connections the numbers
+active at the endpoints form a Markov chain when service is exponential:
+
+    active(e) --rate n_e / s_e--> outside --rate n_0 / o, probability p_e(n)--> active(e)
+
+Its stationary solution is exact (sparse linear algebra).  A constant service time is
+approached by Erlang phases: k phases have squared coefficient of variation 1/k.
+References: Envoy, "Supported load balancers: weighted least request"; M. Mitzenmacher,
+IEEE TPDS 12(10) 2001; N. Vvedenskaya et al., Probl. Inf. Transm. 32(1) 1996.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from meshmodel.analytic import NoClosedForm
+
+MAX_STATES = 100_000
+
+
+def least_request_probabilities(active: np.ndarray) -> np.ndarray:
+    """Probability that LEAST_REQUEST picks each endpoint, given the requests active at each, shape (..., endpoints).
+
+    p_e = (#{b: n_b >= n_e} + #{a: n_a > n_e}) / H^2: e drawn first and not beaten, or drawn second and fewer.
+    Source: Envoy, source/extensions/load_balancing_policies/least_request (choice_count 2, equal weights).
+    """
+    active = np.asarray(active)
+    other, mine = active[..., None, :], active[..., :, None]
+    return ((other >= mine).sum(-1) + (other > mine).sum(-1)) / active.shape[-1] ** 2
+
+
+def least_share(endpoints: int) -> float:
+    """The share that LEAST_REQUEST sends to an endpoint however slow it is: both draws hit it, 1 / H^2."""
+    return 1 / endpoints**2
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Stationary LEAST_REQUEST: `shares` (endpoints,), `covariance` of the shares times requests (endpoints, endpoints),
+    mean numbers `active` (endpoints,), the requests each gets beyond share x rate x time in a run that starts with
+    all connections outside, `burst` (endpoints,), and the number of `states` of the chain."""
+
+    shares: np.ndarray
+    covariance: np.ndarray
+    active: np.ndarray
+    burst: np.ndarray
+    states: int
+
+
+def _canonical(states: np.ndarray, groups: tuple[tuple[int, ...], ...], base: int) -> np.ndarray:
+    """Endpoints that behave alike are interchangeable: sort them within their group; states (S, E, K)."""
+    code = states @ (base ** np.arange(states.shape[2], dtype=np.int64))
+    result = states.copy()
+    for group in groups:
+        if len(group) > 1:
+            order = np.argsort(code[:, group], axis=1)
+            result[:, group] = np.take_along_axis(states[:, group], order[..., None], axis=1)
+    return result
+
+
+class _Chain:
+    """The jump rates between canonical states; `phases` Erlang phases of each endpoint, one group id per endpoint."""
+
+    def __init__(self, service: Sequence[float], phases: Sequence[int], outside: float, connections: int, limit: int) -> None:
+        self.limit = limit
+        self.service, self.phases = np.asarray(service, float), np.asarray(phases)
+        self.outside, self.connections = outside, connections
+        self.count, self.depth = len(service), int(self.phases.max())
+        kinds: dict[tuple[float, int], list[int]] = {}
+        for e, kind in enumerate(zip(service, phases, strict=True)):
+            kinds.setdefault(kind, []).append(e)
+        self.groups = tuple(tuple(group) for group in kinds.values())
+        self.group_of = np.empty(self.count, int)
+        for g, group in enumerate(self.groups):
+            self.group_of[list(group)] = g
+        shape = self.count * self.depth
+        self.multipliers = np.random.default_rng(0).integers(1, 2**63, shape, dtype=np.uint64) | np.uint64(1)  # a hash, nothing random
+        self._explore()
+
+    def _key(self, states: np.ndarray) -> np.ndarray:
+        return (states.reshape(len(states), -1).astype(np.uint64) * self.multipliers).sum(axis=1, dtype=np.uint64)
+
+    def _routed(self, states: np.ndarray, rate: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+        """What a balancer makes of `rate` arrivals in each state: (source row, state, rate, group chosen)."""
+        probability = least_request_probabilities(states.sum(axis=2))
+        moves = []
+        for e in range(self.count):
+            rows = np.flatnonzero((rate > 0) & (probability[:, e] > 0))
+            after = states[rows].copy()
+            if self.service[e] > 0:  # an endpoint that answers in no time never holds a request
+                after[:, e, 0] += 1
+            moves.append((rows, after, rate[rows] * probability[rows, e], int(self.group_of[e])))
+        return moves
+
+    def moves(self, states: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+        """Every jump out of `states` (S, E, K): (source row, next state, rate, group that got a request or -1)."""
+        out = []
+        for e in np.flatnonzero(self.service > 0):
+            for k in range(self.phases[e]):
+                rows = np.flatnonzero(states[:, e, k])
+                after = states[rows].copy()
+                rate = after[:, e, k] * self.phases[e] / self.service[e]
+                after[:, e, k] -= 1
+                if k + 1 < self.phases[e]:
+                    after[:, e, k + 1] += 1
+                    out.append((rows, after, rate, -1))
+                elif self.outside > 0:
+                    out.append((rows, after, rate, -1))
+                else:
+                    out += [(rows[sub], state, r, g) for sub, state, r, g in self._routed(after, rate)]
+        if self.outside > 0:
+            out += self._routed(states, (self.connections - states.sum(axis=(1, 2))) / self.outside)
+        return out
+
+    def _explore(self) -> None:
+        base, start = self.connections + 1, np.zeros((1, self.count, self.depth), np.int64)
+        if self.outside <= 0:
+            start[0, int(np.argmax(self.service > 0)), 0] = self.connections
+        frontier = _canonical(start, self.groups, base)
+        self.states, known = frontier, self._key(frontier)
+        while len(frontier):
+            reached = _canonical(np.concatenate([state for _, state, _, _ in self.moves(frontier)]), self.groups, base)
+            keys, first = np.unique(self._key(reached), return_index=True)
+            fresh = ~np.isin(keys, known)
+            frontier = reached[first[fresh]]
+            self.states, known = np.concatenate((self.states, frontier)), np.concatenate((known, keys[fresh]))
+            if len(known) > self.limit:
+                raise NoClosedForm(f"LEAST_REQUEST with more than {self.limit:,} states of occupancy")
+        self.order = np.argsort(known)
+        self.known = known[self.order]
+
+    def index(self, states: np.ndarray) -> np.ndarray:
+        keys = self._key(_canonical(states, self.groups, self.connections + 1))
+        return self.order[np.searchsorted(self.known, keys)]
+
+
+@lru_cache(maxsize=256)
+def least_request_occupancy(
+    service: tuple[float, ...], outside: float, connections: int, phases: tuple[int, ...] | None = None, limit: int = MAX_STATES
+) -> Occupancy:
+    """Exact stationary LEAST_REQUEST of a closed population, service exponential (or Erlang with `phases` per endpoint).
+
+    Parameters
+    ----------
+    service : mean seconds at each endpoint; outside : mean seconds (exponential) that a request is active nowhere.
+    connections : how many requests circulate.
+
+    Solves pi Q = 0; the covariance of the counts is that of a Markovian arrival process,
+    Sigma_ij = d_ij l_i + pi D_i Z r_j + pi D_j Z r_i, with Z the deviation matrix, r_j = D_j 1.
+    Source: S. Asmussen, Applied Probability and Queues (2003), sec. XI.1; Envoy's choice rule as above.
+
+    Raises
+    ------
+    NoClosedForm : for more than `limit` states, or when no request ever takes time.
+    """
+    if not any(s > 0 for s in service):
+        raise NoClosedForm("LEAST_REQUEST among endpoints that take no time")
+    chain = _Chain(service, phases or (1,) * len(service), outside, connections, limit)
+    count, groups = len(chain.states), len(chain.groups)
+    moves = chain.moves(chain.states)
+    source = np.concatenate([m[0] for m in moves])
+    target = chain.index(np.concatenate([m[1] for m in moves]))
+    rate = np.concatenate([m[2] for m in moves])
+    group = np.concatenate([np.full(len(m[0]), m[3]) for m in moves])
+    reward = np.zeros((count, groups))
+    np.add.at(reward, (source[group >= 0], group[group >= 0]), rate[group >= 0])
+    q = sparse.coo_matrix((rate, (source, target)), (count, count)).tocsc()
+    q = q - sparse.diags(np.asarray(q.sum(axis=1)).ravel())
+    solve = _solver(q.tocsc())
+    pi = np.concatenate(([1.0], solve(-q[0, 1:].toarray().ravel(), True)))
+    pi /= pi.sum()
+    flow = pi @ reward
+    bias = np.vstack((np.zeros(groups), np.column_stack([solve((flow - reward)[1:, g], False) for g in range(groups)])))
+    bias -= pi @ bias
+    cross = np.zeros((groups, groups))
+    np.add.at(cross, group[group >= 0], (pi[source] * rate)[group >= 0, None] * bias[target[group >= 0]])
+    return _spread(chain, flow, np.diag(flow) + cross + cross.T, pi, bias[0])
+
+
+def _solver(q: sparse.csc_matrix):
+    """Solve with the generator less its first state; transposed for the distribution, as is for Poisson's equation."""
+    lu = splu(q[1:, 1:].tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0)
+    return lambda rhs, transposed: lu.solve(np.ascontiguousarray(rhs), "T" if transposed else "N")
+
+
+def _spread(chain: _Chain, flow: np.ndarray, counts: np.ndarray, pi: np.ndarray, burst: np.ndarray) -> Occupancy:
+    """From groups of interchangeable endpoints to endpoints: shares, and covariance of sqrt(n) x share."""
+    total, size = flow.sum(), np.bincount(chain.group_of)
+    centre = np.eye(len(flow)) - np.outer(flow / total, np.ones(len(flow)))  # share_g = N_g / N, delta method
+    covariance = centre @ counts @ centre.T / total
+    of = chain.group_of
+    shares = (flow / total / size)[of]
+    between = covariance[np.ix_(of, of)] / np.outer(size[of], size[of])
+    # within a group an equal split: the group's requests go to its members as evenly as multinomial draws would
+    same = (of[:, None] == of[None, :]) * shares[:, None]
+    within = np.diag(shares) - same / size[of][None, :]
+    present = chain.states.sum(axis=2)
+    mean = np.array([pi @ present[:, of == g].sum(axis=1) / size[g] for g in range(len(flow))])[of]
+    return Occupancy(shares, between + within, mean, (burst / size)[of], len(chain.states))
+
+
+def least_request_constant(service: tuple[float, ...], outside: float, connections: int, limit: int = 1500) -> Occupancy:
+    """`least_request_occupancy` for constant service: shares of the exponential chain, covariance extrapolated.
+
+    The shares hardly depend on the service distribution (in the tutorial's mesh by less than 1 %), their covariance
+    does, about linearly in the squared coefficient of variation 1/k of k phases: from k = 1 and k = 2 of the slowest
+    endpoint it is read off at 0.  Above `limit` states of the second chain the covariance is the exponential one.
+    """
+    base = least_request_occupancy(service, outside, connections)
+    slowest = tuple(2 if s == max(service) else 1 for s in service)
+    try:
+        finer = least_request_occupancy(service, outside, connections, slowest, limit)
+    except NoClosedForm:
+        return base
+    covariance = 2 * finer.covariance - base.covariance
+    positive = np.linalg.eigvalsh(covariance).min() > -1e-9
+    return replace(base, covariance=covariance if positive else finer.covariance)
+
+
+def power_of_d_tail(load: float, choices: int = 2, longest: int = 20) -> np.ndarray:
+    """Share of endpoints with at least i requests, i = 0 .. longest, when many endpoints serve one request at a time.
+
+    s_i = load^((d^i - 1) / (d - 1)) (d = 1: load^i): doubly exponential instead of geometric.
+    Poisson arrivals of `load` per endpoint and service time, exponential service, endpoints -> infinity.
+    Source: Mitzenmacher (2001), eq. 4; Vvedenskaya et al. (1996).
+    """
+    i = np.arange(longest + 1)
+    exponent = i if choices == 1 else (float(choices) ** i - 1) / (choices - 1)
+    return np.where(i == 0, 1.0, float(load) ** exponent)
+
+
+def power_of_d_response(load: float, choices: int = 2) -> float:
+    """Mean response in units of the service time by Little's law: sum of power_of_d_tail over i >= 1, divided by load."""
+    return float(power_of_d_tail(load, choices, 4000 if choices == 1 else 60)[1:].sum() / load)
+
+
+def power_of_two_unlimited(load: float, levels: int = 60) -> np.ndarray:
+    """Share of endpoints with at least i active requests when every endpoint works on all of its requests at once.
+
+    Mean field of Envoy's rule over pods without a limit: each level balances arrivals and departures,
+    load (s_(i-1)^2 - s_i^2) = i (s_i - s_(i+1)).  `load` is arrivals per endpoint and mean service time.
+    Sum over i of s_i = load fixes s_1.  Source: Mitzenmacher (2001), sec. 3, with service rate i at level i.
+    """
+    from scipy.optimize import fsolve
+
+    def balance(inner: np.ndarray) -> np.ndarray:
+        s = np.concatenate(([1.0], inner, [0.0]))
+        i = np.arange(1, levels + 1)
+        return load * (s[:-2] ** 2 - s[1:-1] ** 2) - i * (s[1:-1] - s[2:])
+
+    from scipy.stats import poisson
+
+    return np.concatenate(([1.0], fsolve(balance, poisson.sf(np.arange(levels), load), xtol=1e-12)))

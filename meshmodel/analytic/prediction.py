@@ -1,0 +1,251 @@
+"""What the analytic engine returns: the law of one request, and the figures of a run made of it.
+
+A `Law` splits requests into strata (usually: by the endpoint first tried).  The share of
+stratum g is p_g; over n requests its observed share has covariance B / n.  For any
+function f of a request the mean over n requests has variance V(f) / n with
+
+    V(f) = sum_g p_g Var(f | g) + m' B m,   m_g = E[f | g]
+
+B = diag(p) - p p' for independent draws (RANDOM), nearly 0 for ROUND_ROBIN, and the
+occupancy chain's for LEAST_REQUEST.  Percentiles: a quantile q_p <= x exactly when the
+empirical F_n(x) >= p, so the law of F_n at fortio's bucket edges, and that of minimum and
+maximum, give the law of what fortio prints.
+References: A. W. van der Vaart, Asymptotic Statistics (1998), ch. 21; fortio stats/stats.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import binom, norm
+
+from meshmodel import fortio
+from meshmodel.analytic.delays import Delays
+from meshmodel.analytic.ways import Way
+from meshmodel.replay import ENVOY, PERCENTILES, Estimate, Outcome
+from meshmodel.scenario import Scenario
+
+LEVELS = (np.arange(41) + 0.5) / 41
+EXTREMES = (np.arange(15) + 0.5) / 15
+SHUFFLED = EXTREMES[np.arange(15) * 4 % 15]  # pairs each level of the maximum with one of the minimum, correlation 0.02
+
+
+@dataclass(frozen=True)
+class Law:
+    """`shares` (G,) and `ways` of each stratum, covariance `between` (G, G) of the shares times requests.
+
+    `independent`: the strata of different requests are independent.
+    """
+
+    shares: np.ndarray
+    ways: tuple[tuple[Way, ...], ...]
+    between: np.ndarray
+    delays: Delays
+    independent: bool = False
+
+    def per_stratum(self, value: Callable[[Way], float]) -> np.ndarray:
+        """E[value | stratum], (G,)."""
+        return np.array([sum(way.probability * value(way) for way in ways) for ways in self.ways])
+
+    def mean(self, value: Callable[[Way], float]) -> float:
+        return float(self.shares @ self.per_stratum(value))
+
+    def variance(self, value: Callable[[Way], float], square: Callable[[Way], float] | None = None) -> float:
+        """V(f) of the module's docstring; `square` gives E[f^2 | way] when f is random given the way."""
+        first = self.per_stratum(value)
+        second = self.per_stratum(square or (lambda way: value(way) ** 2))
+        return float(max(self.shares @ (second - first**2), 0.0) + first @ self.between @ first)
+
+    def raw_moment(self, way: Way, power: int) -> float:
+        """E[latency^power] of one way, power 1, 2 or 3; seconds."""
+        mean, variance, third = self.delays.moments(way.delay)
+        total = way.seconds + mean
+        return (total, total**2 + variance, total**3 + 3 * total * variance + third)[power - 1]
+
+    @cached_property
+    def latency_moments(self) -> tuple[float, float, float]:
+        """E[X], E[X^2], E[X^3] of the latency of a request, seconds."""
+        return tuple(self.mean(lambda way, k=k: self.raw_moment(way, k)) for k in (1, 2, 3))  # type: ignore[return-value]
+
+    @cached_property
+    def latency_variance(self) -> float:
+        """V(latency): n times the variance of the mean of n latencies."""
+        return self.variance(lambda w: self.raw_moment(w, 1), lambda w: self.raw_moment(w, 2))
+
+    def cdf(self, seconds: np.ndarray) -> np.ndarray:
+        """P(latency <= x | stratum), shape (G, len(x))."""
+        parts: dict[tuple, list[float]] = {}
+        for g, ways in enumerate(self.ways):
+            for way in ways:
+                parts.setdefault((way.seconds, way.delay), [0.0] * len(self.ways))[g] += way.probability
+        total = np.zeros((len(self.ways), len(seconds)))
+        for (fixed, delay), probability in parts.items():
+            total += np.outer(probability, self.delays.cdf(delay, seconds - fixed))
+        return np.minimum(total, 1.0)
+
+    def quantile(self, levels: np.ndarray) -> np.ndarray:
+        """Latency at each probability by bisection, seconds."""
+        ways = [way for group in self.ways for way in group]
+        low = np.full(len(levels), -1e-12)
+        high = np.full(len(levels), max(way.seconds + self.delays.largest(way.delay) for way in ways) + 1e-9)
+        for _ in range(36):
+            middle = (low + high) / 2
+            enough = self.shares @ self.cdf(middle) >= levels
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        return high
+
+
+@dataclass(frozen=True)
+class Count:
+    """Requests of a run: mean and variance (0: exactly so many)."""
+
+    mean: float
+    variance: float = 0.0
+
+
+class Prediction(Outcome):
+    """The figures of a scenario from closed forms; `assumptions` names each approximation with its error.
+
+    `lo` and `hi` hold 95 % of the runs, from the exact or the asymptotic law.  `law` is the law of one request.
+    """
+
+    engine = "analytic"
+
+    def __init__(
+        self, scenario: Scenario, law: Law, count: Count, assumptions: tuple[tuple[str, str], ...] = (), resolution: float = 0.001
+    ) -> None:
+        self.scenario, self.law, self.count, self.resolution = scenario, law, count, resolution
+        self.assumptions = dict(assumptions)
+        self._deployment = {e.name: e.deployment for e in scenario.endpoints}
+
+    def with_resolution(self, resolution: float) -> Prediction:
+        """The same prediction read with another fortio resolution (seconds)."""
+        return Prediction(self.scenario, self.law, self.count, tuple(self.assumptions.items()), resolution)
+
+    # --- shares -------------------------------------------------------------------------
+
+    def code_shares(self) -> dict[int, Estimate]:
+        codes = sorted({way.code for ways in self.law.ways for way in ways})
+        return {code: self._share(lambda way, code=code: way.code == code) for code in codes}
+
+    def endpoint_shares(self) -> dict[str, Estimate]:
+        shares = {name: self._share(lambda way, name=name: self._deployment.get(way.by) == name) for name in self.scenario.deployments}
+        by_proxy = self._share(lambda way: way.by == ENVOY)
+        return shares | ({ENVOY: by_proxy} if by_proxy.mean > 0 else {})
+
+    def pod_shares(self) -> dict[str, Estimate]:
+        """Pod -> share of the requests that it answered."""
+        return {e.name: self._share(lambda way, name=e.name: way.by == name) for e in self.scenario.endpoints}
+
+    def attempt_shares(self) -> dict[str, Estimate]:
+        def reached(way: Way, name: str | None) -> float:
+            return sum(count for pod, count in way.attempts if name is None or self._deployment.get(pod) == name)
+
+        names = {"per_request": None} | {name: name for name in self.scenario.deployments}
+        return {label: self._share(lambda way, name=name: reached(way, name)) for label, name in names.items()}
+
+    def _share(self, value: Callable[[Way], float]) -> Estimate:
+        """Mean of a function of a request over a run: binomial when 0 or 1 and independent, else normal, in steps of 1/n."""
+        n, mean = max(self.count.mean, 1.0), self.law.mean(value)
+        seen = {float(value(way)) for ways in self.law.ways for way in ways}
+        if self.law.independent and seen <= {0.0, 1.0}:
+            low, high = binom.ppf([0.025, 0.975], round(n), min(max(mean, 0.0), 1.0)) / round(n)
+        else:
+            spread = norm.ppf(0.975) * np.sqrt(self.law.variance(value) / n)
+            low, high = np.clip(np.round(np.array([mean - spread, mean + spread]) * n) / n, min(seen), max(seen))
+        return Estimate(mean, float(min(low, mean)), float(max(high, mean)))
+
+    # --- latency ------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, Estimate]:
+        mean, n = self.law.latency_moments[0], max(self.count.mean, 1.0)
+        spread, half = norm.ppf(0.975), np.sqrt(self.law.latency_variance / n)
+        wide = spread * np.sqrt(self.count.variance)
+        figures = {
+            "count": Estimate(self.count.mean, *(round(self.count.mean + s * wide) if wide else self.count.mean for s in (-1, 1))),
+            "avg": Estimate(mean, mean - spread * half, mean + spread * half),
+        }
+        return figures | {f"p{p:g}": estimate for p, estimate in zip(PERCENTILES, self._percentiles(PERCENTILES), strict=True)}
+
+    def percentile(self, p: float) -> Estimate:
+        """The p-th percentile as fortio would print it, seconds."""
+        return self._percentiles((p,))[0]
+
+    def _percentiles(self, wanted: tuple[float, ...]) -> list[Estimate]:
+        counts, lowest, highest = self._scenes
+        values = fortio.percentiles(counts, lowest, highest, list(wanted), self.resolution)
+        return [Estimate.of(row) for row in values]
+
+    @cached_property
+    def _scenes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bucket counts (buckets, scenes), minimum and maximum (scenes,), equally likely: a quadrature, nothing random."""
+        n = max(round(self.count.mean), 1)
+        edges = fortio.bucket_edges(self.resolution)
+        ends = self.law.quantile(np.concatenate((1 - (1 - SHUFFLED) ** (1 / n), EXTREMES ** (1 / n))))
+        lowest, highest = (np.tile(half, len(LEVELS)) for half in (ends[: len(EXTREMES)], ends[len(EXTREMES) :]))
+        below = np.repeat(self._empirical(edges[:-1], n), len(EXTREMES), axis=1)
+        below = np.vstack((below, np.ones(below.shape[1])))
+        below = np.where(edges[:, None] < lowest, 0.0, np.where(edges[:, None] >= highest, 1.0, np.clip(below, 1 / n, 1 - 1 / n)))
+        return np.diff(np.maximum.accumulate(below, axis=0), axis=0, prepend=0.0) * n, lowest, np.maximum(highest, lowest)
+
+    def _empirical(self, seconds: np.ndarray, n: int) -> np.ndarray:
+        """Quantiles at LEVELS of the share of n requests that take at most `seconds`: (len(seconds), levels)."""
+        given = self.law.cdf(seconds)
+        mean = self.law.shares @ given
+        if self.law.independent and n <= 500:
+            return binom.ppf(LEVELS, n, np.clip(mean, 0, 1)[:, None]) / n
+        variance = self.law.shares @ (given * (1 - given)) + np.einsum("gx,gh,hx->x", given, self.law.between, given)
+        value = mean[:, None] + norm.ppf(LEVELS) * np.sqrt(np.maximum(variance, 0.0) / n)[:, None]
+        return np.clip(np.round(value * n) / n, 0.0, 1.0)
+
+    def bucket_shares(self) -> np.ndarray:
+        """Expected share of the requests in each of fortio's buckets, (buckets,)."""
+        below = np.append(self.law.shares @ self.law.cdf(fortio.bucket_edges(self.resolution)[:-1]), 1.0)
+        return np.diff(below, prepend=0.0)
+
+    def histogram(self) -> fortio.Histogram:
+        """The expected histogram of one run (counts rounded), with median minimum and maximum."""
+        n = max(round(self.count.mean), 1)
+        counts = _rounded(self.bucket_shares() * n)
+        lowest, highest = self.law.quantile(np.array([1 - 0.5 ** (1 / n), 0.5 ** (1 / n)]))
+        first, second, _ = self.law.latency_moments
+        total = int(counts.sum())
+        codes = {code: round(share.mean * total) for code, share in self.code_shares().items() if round(share.mean * total)}
+        return fortio.Histogram.from_counts(
+            counts, float(lowest), float(highest), first * total, second * total, self.resolution, codes=codes
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<Prediction: {self.count.mean:,.1f} requests of {self.law.latency_moments[0]:.4f} s, {len(self.assumptions)} assumptions>"
+
+
+def _rounded(expected: np.ndarray) -> np.ndarray:
+    """Whole numbers with the same (rounded) sum: largest remainders first."""
+    whole = np.floor(expected + 1e-9).astype(int)
+    missing = int(round(expected.sum())) - whole.sum()
+    whole[np.argsort(whole - expected, kind="stable")[:missing]] += 1
+    return whole
+
+
+def combined(weights: np.ndarray, laws: list[Law], covariance: np.ndarray) -> Law:
+    """Requests that follow `laws[d]` with share weights[d]; `covariance` (D, D) of these shares times requests."""
+    if len(laws) == 1:
+        return laws[0]
+    shares = np.concatenate([w * law.shares for w, law in zip(weights, laws, strict=True)])
+    spread = np.zeros((len(shares), len(laws)))
+    between, at = np.zeros((len(shares), len(shares))), 0
+    for d, law in enumerate(laws):
+        here = slice(at, at + len(law.shares))
+        spread[here, d], between[here, here] = law.shares, weights[d] * law.between
+        at += len(law.shares)
+    ways = tuple(ways for law in laws for ways in law.ways)
+    independent = all(law.independent for law in laws) and bool(np.allclose(covariance, multinomial(weights)))
+    return replace(laws[0], shares=shares, ways=ways, between=between + spread @ covariance @ spread.T, independent=independent)
+
+
+def multinomial(shares: np.ndarray) -> np.ndarray:
+    """Covariance of the shares of independent draws, times their number: diag(p) - p p'."""
+    return np.diag(shares) - np.outer(shares, shares)

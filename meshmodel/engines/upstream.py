@@ -1,0 +1,215 @@
+"""One proxy's picture of one cluster: its endpoints, their health, load and limits.
+
+Envoy keeps such a picture for every cluster in every proxy; ours holds it for all
+replications at once, in arrays of shape (..., replications).  The rules themselves are
+in `meshmodel.policies`; here is the state that they act on.
+
+Endpoints stand in *groups*: a priority level, or, with locality weights, one locality of
+a level.  `members` lists each group's healthy endpoints as the workers see them, so that
+a pick costs the same however many endpoints there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from meshmodel.policies import balancing, priority
+from meshmodel.policies.breakers import ConnectionState, limits_connections
+from meshmodel.policies.outlier import OutlierState
+from meshmodel.scenario import Cluster, Endpoint
+
+Uniform = Callable[[int], np.ndarray]
+"""Draws n uniforms on [0, 1)."""
+
+NOBODY = -1
+
+
+class Upstream:
+    """State of one cluster in the proxy of caller number `caller`, for all replications.
+
+    `endpoints` are all that the cluster has at any time of the experiment; `configure`
+    says which of them it has now, and under which policies.
+    """
+
+    def __init__(self, endpoints: tuple[Endpoint, ...], caller: int, workers: int, replications: int, uniform: Uniform) -> None:
+        self.endpoints, self.caller, self.workers, self.replications = endpoints, caller, workers, replications
+        self.uniform = uniform
+        self.active = np.zeros((len(endpoints), replications), dtype=np.int32)
+        self.in_flight = np.zeros(replications, dtype=np.int64)
+        self.retrying = np.zeros(replications, dtype=np.int64)
+        self.connections = ConnectionState(workers, len(endpoints), replications)
+        self.outlier = OutlierState(len(endpoints), replications)
+        self.updated = np.full((1, replications), -np.inf)
+        self.flush_at = np.full((1, replications), np.inf)
+        self.cluster: Cluster | None = None
+
+    # --- configuration ------------------------------------------------------------------
+
+    def configure(self, cluster: Cluster) -> None:
+        """Take over the endpoints and policies of `cluster`; a new detector starts without ejections."""
+        before, self.cluster = self.cluster, cluster
+        if before is not None and before.outlier_detection != cluster.outlier_detection:
+            self.outlier = OutlierState(len(self.endpoints), self.replications)
+        place = {e.name: i for i, e in enumerate(self.endpoints)}
+        now = np.array([place[e.name] for e in cluster.endpoints], dtype=np.int64)
+        self._set_groups(cluster, now)
+        self.size = len(now)
+        self.counts_connections = limits_connections(cluster.connection_pool)
+        self.plain = cluster.outlier_detection is None and self.groups == 1
+        index = np.floor(self.uniform(self.workers * self.groups * self.replications) * max(1, self.size))
+        self.next_index = index.astype(np.int64)  # (workers, groups, replications), flat
+        self.deadline = self.uniform(self.workers * self.groups * self.replications).reshape(self.workers, self.groups, -1) / self.weight[:, None]
+        self.refresh(np.arange(self.replications), np.arange(self.levels))
+
+    def _set_groups(self, cluster: Cluster, now: np.ndarray) -> None:
+        priorities = np.array(cluster.priorities[self.caller] if cluster.priorities else [0] * len(now), dtype=np.int64)
+        weights = cluster.locality_weights[self.caller] if cluster.locality_weights else None
+        localities = [e.locality if weights is not None else "" for e in cluster.endpoints]
+        keys = sorted(set(zip(priorities.tolist(), localities, strict=True))) or [(0, "")]
+        self.groups = len(keys)
+        self.level_of_group = np.array([level for level, _ in keys])
+        self.levels = int(self.level_of_group.max()) + 1
+        self.weight = np.array([1.0 if weights is None else max(float(weights.get(locality, 0)), 1e-12) for _, locality in keys])
+        self.weighted = weights is not None
+        group = [keys.index(key) for key in zip(priorities.tolist(), localities, strict=True)]
+        self.group_members = [now[[i for i, g in enumerate(group) if g == k]] for k in range(self.groups)]
+        self.level_of = np.zeros(len(self.endpoints), dtype=np.int64)
+        self.level_of[now] = priorities
+        self.offset = np.concatenate(([0], np.cumsum([len(m) for m in self.group_members])))[:-1]
+        self.group_size = np.array([len(m) for m in self.group_members])
+        self.level_size = np.array([self.group_size[self.level_of_group == level].sum() for level in range(self.levels)])
+        self.members = np.zeros((max(1, len(now)), self.replications), dtype=np.int64)
+        self.count = np.zeros((self.groups, self.replications), dtype=np.int64)
+        self.health = np.zeros((self.levels, self.replications), dtype=np.int64)
+        self.loads = np.zeros((self.levels, self.replications), dtype=np.int64)
+        self.updated = np.full((self.levels, self.replications), -np.inf)
+        self.flush_at = np.full((self.levels, self.replications), np.inf)
+
+    def refresh(self, replication: np.ndarray, levels: np.ndarray) -> None:
+        """Show the workers of the replications (n,) the present health of some `levels`."""
+        healthy = ~self.outlier.ejected[:, replication]
+        for group in np.flatnonzero(np.isin(self.level_of_group, levels)):
+            members = self.group_members[group]
+            up = healthy[members]
+            self.count[group, replication] = up.sum(axis=0)
+            order = np.argsort(~up, axis=0, kind="stable")
+            self.members[self.offset[group] : self.offset[group] + len(members), replication] = members[order]
+        self._balance_levels(replication)
+
+    def _balance_levels(self, replication: np.ndarray) -> None:
+        count = self.count[:, replication]
+        healthy = np.stack([count[self.level_of_group == level].sum(axis=0) for level in range(self.levels)])
+        size = self.level_size[:, None]
+        self.health[:, replication] = priority.level_health(healthy, size)
+        self.loads[:, replication] = priority.level_loads(self.health[:, replication])
+        threshold = self.cluster.panic_threshold
+        if threshold > 0 and (panic := priority.in_panic(healthy, size, threshold)).any():
+            # A panicking level uses all its endpoints; where no level has health, so does the load.
+            for group in range(self.groups):
+                panicking = replication[panic[self.level_of_group[group]]]
+                self.count[group, panicking] = self.group_size[group]
+            nothing = replication[self.health[:, replication].sum(axis=0) == 0]
+            self.loads[:, nothing] = priority.level_loads(100 * size // max(1, self.size) + 0 * self.loads[:, nothing])
+
+    # --- picking an endpoint ------------------------------------------------------------
+
+    def choose(
+        self, replication: np.ndarray, worker: np.ndarray, tried: np.ndarray | None, draws: int, excluded: np.ndarray | None
+    ) -> np.ndarray:
+        """An endpoint for each replication (n,), `NOBODY` where none is healthy.
+
+        `tried`: (attempts, n) endpoints that a retry avoids in up to `draws` more draws (-1: none).
+        `excluded`: (levels, n) levels that a retry avoids (`retryRemoteLocalities`).
+        """
+        group = self._pick_group(replication, worker, excluded)
+        endpoint = self._pick_member(replication, worker, group)
+        if tried is None or not draws:
+            return endpoint
+        again = np.flatnonzero((tried == endpoint).any(axis=0) & (endpoint >= 0))
+        for _ in range(draws):
+            if not again.size:
+                break
+            where, who = replication[again], worker[again]
+            group = self._pick_group(where, who, None if excluded is None else excluded[:, again])
+            endpoint[again] = self._pick_member(where, who, group)
+            again = again[(tried[:, again] == endpoint[again]).any(axis=0)]
+        return endpoint
+
+    def _pick_group(self, replication: np.ndarray, worker: np.ndarray, excluded: np.ndarray | None) -> np.ndarray | int:
+        if self.groups == 1:
+            return 0
+        level: np.ndarray | int = 0
+        if self.levels > 1:
+            loads = self.loads[:, replication]
+            if excluded is not None:
+                loads = np.where(excluded.any(axis=0), priority.remaining_loads(self.health[:, replication], loads, excluded), loads)
+            level = priority.pick_level(loads, self.uniform(len(replication)))
+        return self._pick_locality(replication, worker, level) if self.weighted else level
+
+    def _pick_locality(self, replication: np.ndarray, worker: np.ndarray, level: np.ndarray | int) -> np.ndarray:
+        """Earliest deadline first among the localities of the level: Envoy's weighted schedule.
+
+        A locality's weight is scaled by min(1, 1.4 * its healthy share).
+        """
+        deadline = self.deadline[worker, :, replication].T
+        count = self.count[:, replication]
+        eligible = (self.level_of_group[:, None] == level) & (count > 0)
+        group = np.where(eligible, deadline, np.inf).argmin(axis=0)
+        share = np.minimum(100, priority.OVERPROVISIONING * count[group, np.arange(len(group))] / self.group_size[group]) / 100
+        now = deadline[group, np.arange(len(group))]
+        self.deadline[worker, group, replication] = now + 1 / np.maximum(self.weight[group] * share, 1e-12)
+        return group
+
+    def _pick_member(self, replication: np.ndarray, worker: np.ndarray, group: np.ndarray | int) -> np.ndarray:
+        count = self.size if self.plain else self.count[group, replication]
+        policy = self.cluster.load_balancing
+        n = len(replication)
+        if policy == "ROUND_ROBIN":
+            cell = (worker * self.groups + group) * self.replications + replication
+            index = self.next_index[cell]
+            self.next_index[cell] = index + 1
+            return self._member(group, index % np.maximum(count, 1), count, replication)
+        first = self._member(group, (self.uniform(n) * count).astype(np.int64), count, replication)
+        if policy == "RANDOM":
+            return first
+        second = self._member(group, (self.uniform(n) * count).astype(np.int64), count, replication)
+        flat = self.active.ravel()
+        load = (flat[np.maximum(e, 0) * self.replications + replication] for e in (first, second))
+        return balancing.least_request(first, second, *load)
+
+    def _member(self, group: np.ndarray | int, position: np.ndarray, count: np.ndarray | int, replication: np.ndarray) -> np.ndarray:
+        member = self.members.ravel()[(self.offset[group] + position) * self.replications + replication]
+        return np.where(count > 0, member, NOBODY) if not self.plain or not self.size else member
+
+    # --- health -------------------------------------------------------------------------
+
+    def changed(self, endpoint: np.ndarray, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """The health of `endpoint` (n,) changed at `t`; returns when the workers are to be told, inf: they were.
+
+        A change within `update_merge_window` of the last one told waits for a timer of that
+        length.  Source: Envoy, ClusterManagerImpl::scheduleUpdate.
+        """
+        window = self.cluster.outlier_detection.update_merge_window
+        told_at = np.full(len(endpoint), np.inf)
+        for level in np.unique(self.level_of[endpoint]):
+            mine = self.level_of[endpoint] == level
+            where, now = replication[mine], t[mine]
+            at_once = now - self.updated[level, where] > window
+            self.updated[level, where[at_once]] = now[at_once]
+            self.flush_at[level, where[at_once]] = np.inf
+            self.refresh(where[at_once], np.array([level]))
+            later = where[~at_once]
+            self.flush_at[level, later] = np.minimum(self.flush_at[level, later], now[~at_once] + window)
+            told_at[mine] = self.flush_at[:, where].min(axis=0)
+        return told_at
+
+    def flush(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Tell the workers of the replications (n,) what was held back until `t`; returns the next such time."""
+        for level in range(self.levels):
+            due = self.flush_at[level, replication] <= t + 1e-9
+            self.updated[level, replication[due]] = t[due]
+            self.flush_at[level, replication[due]] = np.inf
+            self.refresh(replication[due], np.array([level]))
+        return self.flush_at[:, replication].min(axis=0)

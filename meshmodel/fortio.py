@@ -1,0 +1,701 @@
+"""fortio's latency histogram: its buckets, its percentiles, its text and its JSON, both ways.
+
+What is modelled.  fortio scales a latency v to x = (v - offset) / resolution and counts it in the
+bucket (a, b] of a fixed table of edges that holds x; one bucket lies below the table, one beyond.
+It prints the buckets that are not empty: the first begins at the minimum, the last ends at the
+maximum.  With P(b) the percent of all samples up to edge b, a percentile p in that bucket is
+
+    v(p) = a + (p - P(a)) / (P(b) - P(a)) * (b - a)
+
+where P(a) of the first bucket is 100/count (the minimum is one sample); up to there v(p) is the minimum.
+
+Assumptions.  All times are seconds.  A text carries rounded numbers, so an edge read from a text is known
+to six digits; minimum and maximum are exact in the text's first line and are used for the outer edges.
+One quirk is kept: if every sample lies beyond the table, fortio begins the bucket at the last edge, not the minimum.
+
+Reference: fortio (Apache-2.0), stats/stats.go and fhttp/httprunner.go; no code is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# fmt: off
+TABLE = np.array([
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100,
+    120, 140, 160, 180, 200, 250, 300, 350, 400, 450, 500, 600, 700, 800, 900, 1000,
+    2000, 3000, 4000, 5000, 7500, 10000, 20000, 30000, 40000, 50000, 75000, 100000,
+], dtype=float)
+# fmt: on
+BUCKETS = len(TABLE) + 1
+DEFAULT_PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9)
+DEFAULT_RESOLUTION = 0.001
+"""The command line's; fortio's web form, which the tutorial used, has 0.0001."""
+
+TITLE = "Aggregated Function Time"
+LARGEST_FILE = 16 * 2**20
+_ON_EDGE = 1e-12  # fortio counts x on an edge, or this little above it, in the bucket below
+_BLOCK = 2**17  # samples binned at once: the scratch arrays stay in the cache
+
+Locate = Callable[[str, int], str]
+
+
+class FortioError(ValueError):
+    """A record that fortio cannot have written; the message names the file and the line or field."""
+
+
+class Bucket(NamedTuple):
+    """`count` samples in (start, end] seconds; `percent` of all samples are at most `end`."""
+
+    start: float
+    end: float
+    percent: float
+    count: int  # type: ignore[assignment]  # fortio's word, though a tuple has a method of that name
+
+
+# ---------------------------------------------------------------- the table, for many replications at once
+
+
+def _thresholds() -> NDArray[np.float64]:
+    """The least scaled value of each bucket above the first; a last one, infinity, sets NaN apart."""
+    above = TABLE + _ON_EDGE
+    above = np.where(above - TABLE < _ON_EDGE, np.nextafter(above, np.inf), above)
+    above[0] = np.nextafter(0.0, 1.0)  # fortio has no answer for what lies this little above 0
+    return np.append(above, np.inf)
+
+
+_THRESHOLDS = _thresholds()
+
+
+def bucket_edges(resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> NDArray[np.float64]:
+    """Upper edges of all buckets in seconds, shape (BUCKETS,); the last one is infinite."""
+    _require_table(resolution, offset)
+    return np.append(resolution * TABLE + offset, np.inf)
+
+
+def bucket_index(latencies: ArrayLike, resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> NDArray[np.intp]:
+    """The bucket of every latency (seconds), same shape; BUCKETS where there is none (NaN or infinite)."""
+    scaled = (np.asarray(latencies, dtype=float) - offset) / resolution
+    return np.searchsorted(_THRESHOLDS, scaled, side="right")
+
+
+def bucket_counts(latencies: ArrayLike, resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0, axis: int = 0) -> NDArray[np.int64]:
+    """Count samples per bucket, for every replication at once.
+
+    latencies : (requests, replications) or (requests,) seconds, NaN where there is no request
+    axis : the axis of the requests
+    Returns the counts, shape (BUCKETS, replications) or (BUCKETS,).
+    """
+    _require_table(resolution, offset)
+    samples = np.moveaxis(np.asarray(latencies, dtype=float), axis, 0)
+    replications = samples.shape[1:]
+    columns = np.arange(math.prod(replications))
+    samples = samples.reshape(len(samples), len(columns))
+    counts = np.zeros((BUCKETS + 1) * len(columns), dtype=np.int64)
+    rows = max(1, _BLOCK // max(1, len(columns)))
+    for first in range(0, len(samples), rows):
+        index = bucket_index(samples[first : first + rows], resolution, offset)
+        index *= len(columns)
+        index += columns
+        counts += np.bincount(index.ravel(), minlength=len(counts))
+    return counts.reshape(BUCKETS + 1, *replications)[:BUCKETS]
+
+
+def percentiles(
+    counts: ArrayLike,
+    minimum: ArrayLike,
+    maximum: ArrayLike,
+    p: ArrayLike,
+    resolution: float = DEFAULT_RESOLUTION,
+    offset: float = 0.0,
+) -> NDArray[np.float64]:
+    """The percentiles that fortio would print, for every replication at once.
+
+    counts : (BUCKETS, replications); minimum, maximum : (replications,) seconds; p : (k,) percents
+    Returns seconds, shape (k, replications); NaN for a replication without requests.
+    """
+    counts = np.asarray(counts)
+    start, end = _bounds(counts, np.asarray(minimum, dtype=float), np.asarray(maximum, dtype=float), resolution, offset)
+    return _interpolate(start, end, counts, minimum, maximum, p)
+
+
+def _bounds(
+    counts: NDArray[Any], minimum: NDArray[np.float64], maximum: NDArray[np.float64], resolution: float, offset: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Start and end of every bucket as fortio prints them, each of the shape of `counts`, (BUCKETS, replications)."""
+    upper = bucket_edges(resolution, offset)
+    lower = np.append(-np.inf, upper[:-1])
+    filled = counts > 0
+    column = np.arange(counts.shape[1])
+    first = filled.argmax(axis=0)
+    last = BUCKETS - 1 - filled[::-1].argmax(axis=0)
+    start, end = (np.repeat(edge[:, None], counts.shape[1], axis=1) for edge in (lower, upper))
+    start[first, column] = np.where(first == BUCKETS - 1, lower[-1], minimum)  # the quirk of the module's docstring
+    end[last, column] = maximum
+    return start, end
+
+
+def _interpolate(
+    start: NDArray[np.float64], end: NDArray[np.float64], counts: ArrayLike, minimum: ArrayLike, maximum: ArrayLike, p: ArrayLike
+) -> NDArray[np.float64]:
+    """The equation of the module's docstring.
+
+    start, end, counts : (buckets, replications), empty buckets allowed; minimum, maximum : (replications,)
+    Returns shape (len(p), replications).
+    """
+    up_to = np.cumsum(counts, axis=0)
+    total = up_to[-1]
+    column = np.arange(len(total))
+    wanted = np.atleast_1d(np.asarray(p, dtype=float))
+    result = np.empty((len(wanted), len(total)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100.0 * up_to / total
+        one_sample = 100.0 / total
+        for row, target in enumerate(wanted):
+            bucket = np.minimum((percent < target).sum(axis=0), len(percent) - 1)
+            before = np.where(bucket > 0, percent[bucket - 1, column], 0.0)
+            before = np.maximum(before, one_sample)
+            share = (target - before) / (percent[bucket, column] - before)
+            low = start[bucket, column]
+            value = low + share * (end[bucket, column] - low)
+            value = np.where(target <= one_sample, minimum, value)
+            result[row] = np.where(target >= 100, maximum, value)
+    result[:, total == 0] = np.nan
+    return result
+
+
+# ---------------------------------------------------------------- one histogram
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Histogram:
+    """The latencies of one run, as fortio keeps them; seconds.
+
+    starts, ends, counts : (buckets,) the buckets that are not empty
+    targets : the percentiles that fortio printed, (percent, seconds)
+    codes : HTTP status -> number of answers (empty if unknown); qps : the rate reached (None if unknown)
+    result : the fortio result file this came from; its other keys are kept by `to_json`
+    """
+
+    count: int
+    mean: float
+    std: float
+    min: float
+    max: float
+    sum: float
+    starts: NDArray[np.float64]
+    ends: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    targets: tuple[tuple[float, float], ...] = ()
+    codes: Mapping[int, int] = field(default_factory=dict)
+    qps: float | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    middles: NDArray[np.float64] | None = None
+    """A text's own "mid point" column: it may differ in its last digit from that of the rounded edges."""
+
+    def __post_init__(self) -> None:
+        for column in (self.starts, self.ends, self.counts):
+            column.setflags(write=False)
+
+    # -- where a histogram comes from
+
+    @classmethod
+    def from_samples(
+        cls,
+        latencies: ArrayLike,
+        resolution: float = DEFAULT_RESOLUTION,
+        offset: float = 0.0,
+        *,
+        percentiles: Sequence[float] = DEFAULT_PERCENTILES,
+        codes: Mapping[int, int] | None = None,
+        qps: float | None = None,
+    ) -> Histogram:
+        """Of latencies in seconds, any shape. Raises FortioError for one that is negative, NaN or infinite."""
+        samples = np.asarray(latencies, dtype=float).ravel()
+        bad = np.flatnonzero(~(np.isfinite(samples) & (samples >= 0)))
+        if len(bad):
+            raise FortioError(f"latencies[{bad[0]}]: must be zero or more seconds, got {samples[bad[0]]}")
+        counts = bucket_counts(samples, resolution, offset)
+        low, high = (samples.min(), samples.max()) if len(samples) else (0.0, 0.0)
+        total, squares = samples.sum(), np.square(samples).sum()
+        return cls.from_counts(counts, low, high, total, squares, resolution, offset, percentiles=percentiles, codes=codes, qps=qps)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: ArrayLike,
+        minimum: float,
+        maximum: float,
+        total: float,
+        total_of_squares: float,
+        resolution: float = DEFAULT_RESOLUTION,
+        offset: float = 0.0,
+        *,
+        percentiles: Sequence[float] = DEFAULT_PERCENTILES,
+        codes: Mapping[int, int] | None = None,
+        qps: float | None = None,
+    ) -> Histogram:
+        """Of counts per bucket of the table, shape (BUCKETS,), with the extremes, the sum and the sum of squares (seconds).
+
+        Raises FortioError if the parts contradict each other.
+        """
+        table = np.asarray(counts, dtype=np.int64)
+        if table.shape != (BUCKETS,) or (table < 0).any():
+            raise FortioError(f"counts: must be {BUCKETS} numbers, zero or more")
+        _require_table(resolution, offset)
+        number = int(table.sum())
+        low, high = (float(minimum), float(maximum)) if number else (0.0, 0.0)
+        mean = float(total) / number if number else 0.0
+        variance = (float(total_of_squares) - float(total) * float(total) / number) / number if number else 0.0
+        start, end = _bounds(table[:, None], np.array([low]), np.array([high]), resolution, offset)
+        filled = table > 0
+        start, end, inside = start[filled, 0], end[filled, 0], table[filled]
+        std = math.sqrt(max(0.0, variance))  # rounding can leave a tiny negative variance; fortio prints 0 then too
+        targets: tuple[tuple[float, float], ...] = ()
+        if number:
+            values = _interpolate(start[:, None], end[:, None], inside[:, None], low, high, percentiles)[:, 0]
+            targets = tuple((float(p), float(value)) for p, value in zip(percentiles, values, strict=True))
+        made = cls(number, mean, std, low, high, float(total) if number else 0.0, start, end, inside, targets, dict(codes or {}), qps)
+        made.check()
+        return made
+
+    @classmethod
+    def from_text(cls, fortio_output: str, name: str = "<text>") -> Histogram:
+        """Of what fortio printed: the "Aggregated Function Time" block, alone or with the lines before and after it.
+
+        Raises FortioError naming `name` and the line.
+        """
+        return _read_text(fortio_output, name)
+
+    @classmethod
+    def from_json(cls, path_or_dict: str | Path | Mapping[str, Any], name: str = "<json>") -> Histogram:
+        """Of fortio's result file (a path or its content), or of its `DurationHistogram` alone.
+
+        Raises FortioError naming the file and the field.
+        """
+        if not isinstance(path_or_dict, Mapping):
+            name = str(path_or_dict)
+            path_or_dict = _parse_json(_read_file(Path(path_or_dict)), name)
+        return _read_json(path_or_dict, name)
+
+    @classmethod
+    def pool(cls, histograms: Iterable[Histogram], resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> Histogram:
+        """All samples of several histograms of one table together. Raises FortioError if one is of another table."""
+        parts = list(histograms)
+        filled = [part for part in parts if part.count]
+        codes = {code: sum(part.codes.get(code, 0) for part in parts) for code in sorted({c for part in parts for c in part.codes})}
+        return cls.from_counts(
+            sum((part.table_counts(resolution, offset) for part in filled), np.zeros(BUCKETS, dtype=np.int64)),
+            min((part.min for part in filled), default=0.0),
+            max((part.max for part in filled), default=0.0),
+            math.fsum(part.sum for part in filled),
+            math.fsum(part.count * (part.std**2 + part.mean**2) for part in filled),
+            resolution,
+            offset,
+            codes=codes if all(part.codes for part in filled) else None,
+        )
+
+    # -- what a histogram says
+
+    @property
+    def percents(self) -> NDArray[np.float64]:
+        """The percent of all samples up to the end of each bucket, shape (buckets,)."""
+        return 100.0 * np.cumsum(self.counts) / self.count
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The buckets that are not empty, in order."""
+        columns = (self.starts, self.ends, self.percents, self.counts)
+        return tuple(Bucket(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+
+    def percentile(self, p: ArrayLike) -> Any:
+        """The latency (seconds) that fortio would print for percent `p`: a float, or an array of the shape of `p`."""
+        if not self.count:
+            values = np.full(np.size(p), np.nan)
+        else:
+            columns = (self.starts[:, None], self.ends[:, None], self.counts[:, None])
+            values = _interpolate(*columns, self.min, self.max, np.ravel(p))[:, 0]
+        return float(values[0]) if np.ndim(p) == 0 else values.reshape(np.shape(p))
+
+    def table_counts(self, resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> NDArray[np.int64]:
+        """The counts over the whole table, shape (BUCKETS,). Raises FortioError if these are not buckets of that table."""
+        counts = np.zeros(BUCKETS, dtype=np.int64)
+        if self.count:
+            edges = bucket_edges(resolution, offset)
+            index = bucket_index((self.starts + self.ends) / 2, resolution, offset)
+            start_fits = np.isclose(self.starts, edges[index - 1], rtol=1e-5, atol=0) | (self.starts == self.min)
+            end_fits = np.isclose(self.ends, edges[index], rtol=1e-5, atol=0) | (self.ends == self.max)
+            wrong = np.flatnonzero(~(start_fits & end_fits))
+            if len(wrong) or len(set(index)) < len(index):
+                at = wrong[0] if len(wrong) else 0
+                raise FortioError(
+                    f"bucket {at}: {self.starts[at]:.6g} to {self.ends[at]:.6g} s is not in the table of resolution {resolution:g}"
+                )
+            counts[index] = self.counts
+        return counts
+
+    def table_resolution(self, offset: float = 0.0) -> float:
+        """The resolution (seconds, a power of ten) whose table has these buckets, fortio's default first.
+
+        Raises FortioError if there is none.
+        """
+        for resolution in (1e-3, 1e-4, 1e-5, 1e-2, 1e-6, 1e-1, 1.0):
+            try:
+                self.table_counts(resolution, offset)
+            except FortioError:
+                continue
+            return resolution
+        raise FortioError("buckets: of no table with a power of ten as resolution")
+
+    def check(self) -> None:
+        """Raise FortioError unless counts sum, edges ascend, min <= mean <= max, percentiles rise; nothing NaN or negative."""
+        _raise_first(_problems(self), lambda part, index: part if part in ("count", "codes") else f"{part} {index}")
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_json() == other.to_json() if isinstance(other, Histogram) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Histogram count {self.count} avg {self.mean:.6g} min {self.min:.6g} max {self.max:.6g}>"
+
+    # -- as fortio writes it
+
+    def to_text(self) -> str:
+        """The block that fortio prints, to the byte; ends with a newline."""
+        if not self.count:
+            return f"{TITLE} : no data\n"
+        lines = [
+            f"{TITLE} : count {self.count} avg {self.mean:.8g} +/- {self.std:.4g} "
+            f"min {_go_g(self.min)} max {_go_g(self.max)} sum {self.sum:.9g}",
+            "# range, mid point, percentile, count",
+        ]
+        middles = (self.starts + self.ends) / 2 if self.middles is None else self.middles
+        for sign, bucket, middle in zip([">=", *[">"] * (len(middles) - 1)], self.buckets, middles, strict=True):
+            lines.append(f"{sign} {bucket.start:.6g} <= {bucket.end:.6g} , {middle:.6g} , {bucket.percent:.2f}, {bucket.count}")
+        lines += [f"# target {_go_g(p)}% {value:.6g}" for p, value in self.targets]
+        return "\n".join(lines) + "\n"
+
+    def run_text(self, warmup: int = 0) -> str:
+        """The end of fortio's console output: the block, the codes, and the "All done" line (without qps if unknown)."""
+        lines = [f"Code {code:3d} : {n} ({100.0 * n / self.count:.1f} %)" for code, n in sorted(self.codes.items()) if self.count]
+        rate = "" if self.qps is None else f", {self.qps:.1f} qps"
+        lines.append(f"All done {self.count} calls (plus {warmup} warmup) {1000.0 * self.mean:.3f} ms avg{rate}")
+        return self.to_text() + "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """fortio's result file as a dict that `json.dumps` takes; keys of a loaded file that are not ours are kept."""
+        histogram = dict(self.result.get("DurationHistogram", {}))
+        histogram |= {"Count": self.count, "Min": self.min, "Max": self.max, "Sum": self.sum, "Avg": self.mean, "StdDev": self.std}
+        rows = [{"Start": b.start, "End": b.end, "Percent": b.percent, "Count": b.count} for b in self.buckets]
+        histogram["Data"] = rows or None  # as Go writes an empty list
+        if self.targets:
+            histogram["Percentiles"] = [{"Percentile": p, "Value": value} for p, value in self.targets]
+        written = dict(self.result) or {"RunType": "HTTP"}
+        if self.qps is not None:
+            written["ActualQPS"] = self.qps
+        written["DurationHistogram"] = histogram
+        if self.codes:
+            written["RetCodes"] = {str(code): n for code, n in self.codes.items()}
+        return written
+
+
+def read_record(path: str | Path) -> Histogram:
+    """A recorded run: fortio's text or its JSON, told apart by content. Raises FortioError naming file and line or field."""
+    content = _read_file(Path(path))
+    if content.lstrip().startswith("{"):
+        return _read_json(_parse_json(content, str(path)), str(path))
+    return _read_text(content, str(path))
+
+
+# ---------------------------------------------------------------- what must hold
+
+_TEXT_DIGITS = 1e-5  # relative: edges of a text have six digits
+_SUM_DIGITS = 1e-6  # relative: a text's average has eight digits
+_PERCENTILE_DIGITS = 1e-4  # relative: interpolated between six-digit edges, far tighter than a digit lost
+
+
+def _problems(h: Histogram) -> Iterator[tuple[str, int, str]]:
+    """Each broken rule as (part, index, what is wrong); a part is count, bucket, percentile or codes."""
+    figures = {"avg": h.mean, "std": h.std, "min": h.min, "max": h.max, "sum": h.sum}
+    yield from (("count", 0, f"{key} must be zero or more, got {value}") for key, value in figures.items() if not 0 <= value < math.inf)
+    if h.min > h.max:
+        yield "count", 0, f"min {h.min:g} is above max {h.max:g}"
+    if not h.min * (1 - _SUM_DIGITS) <= h.mean <= h.max * (1 + _SUM_DIGITS):
+        yield "count", 0, f"avg {h.mean:g} is not between min {h.min:g} and max {h.max:g}"
+    if len(h.counts) > BUCKETS:
+        yield "bucket", BUCKETS, f"more than the {BUCKETS} buckets that fortio has"
+    previous = 0.0
+    for i, (start, end, n) in enumerate(zip(h.starts.tolist(), h.ends.tolist(), h.counts.tolist(), strict=True)):
+        if not (0 <= start < math.inf and 0 <= end < math.inf):
+            yield "bucket", i, f"edges must be zero or more, got {start} and {end}"
+        if n < 1:
+            yield "bucket", i, f"count must be 1 or more, got {n}"
+        if start > end * (1 + _TEXT_DIGITS) or start < previous * (1 - _TEXT_DIGITS):
+            yield "bucket", i, f"edges do not ascend: {previous:g}, then {start:g} to {end:g}"
+        previous = end
+    last = len(h.counts) - 1
+    if int(h.counts.sum()) != h.count:
+        yield "bucket", last, f"counts sum to {int(h.counts.sum())}, header says {h.count}"
+    if h.count and not math.isclose(h.ends[-1], h.max, rel_tol=_TEXT_DIGITS):
+        yield "bucket", last, f"ends at {h.ends[-1]:g}, header says max {h.max:g}"
+    if h.count and h.starts[0] > h.min * (1 + _TEXT_DIGITS):
+        yield "bucket", 0, f"begins at {h.starts[0]:g}, header says min {h.min:g}"
+    if not math.isclose(h.mean * h.count, h.sum, rel_tol=_SUM_DIGITS):
+        yield "count", 0, f"sum {h.sum:.9g} is not count times avg, {h.mean * h.count:.9g}"
+    for i, (p, value) in enumerate(h.targets):
+        if not 0 <= p <= 100:
+            yield "percentile", i, f"must be from 0 to 100, got {p:g}"
+        elif not math.isclose(value, h.percentile(p), rel_tol=_PERCENTILE_DIGITS):
+            yield "percentile", i, f"{p:g}% is {value:.6g}, but the buckets give {h.percentile(p):.6g}"
+    if h.codes and sum(h.codes.values()) != h.count:
+        yield "codes", 0, f"counts of the codes sum to {sum(h.codes.values())}, header says {h.count}"
+
+
+def _percent_problems(stated: Sequence[float], h: Histogram) -> Iterator[tuple[str, int, str]]:
+    """A record's percent column against its counts; a text gives it to two decimals."""
+    for i, percent in enumerate(stated):
+        if i and percent < stated[i - 1]:
+            yield "bucket", i, f"percent falls from {stated[i - 1]:g} to {percent:g}"
+    yield from _problems(h)
+    for i, (percent, counted) in enumerate(zip(stated, h.percents, strict=True)):
+        if not abs(percent - counted) < 0.0051:
+            yield "bucket", i, f"percent {percent:g} is not that of the counts, {counted:.2f}"
+
+
+def _raise_first(problems: Iterator[tuple[str, int, str]], locate: Locate) -> None:
+    for part, index, problem in problems:
+        raise FortioError(f"{locate(part, index)}: {problem}")
+
+
+def _require_table(resolution: float, offset: float) -> None:
+    if not 0 < resolution < math.inf:
+        raise FortioError(f"resolution: must be more than zero seconds, got {resolution!r}")
+    if not 0 <= offset < math.inf:
+        raise FortioError(f"offset: must be zero or more seconds, got {offset!r}")
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise FortioError(f"{path}: {error.strerror or error}") from None
+    if len(raw) > LARGEST_FILE:
+        raise FortioError(f"{path}: larger than {LARGEST_FILE // 2**20} MB, not a fortio record")
+    if raw.startswith(b"%PDF"):
+        raise FortioError(f"{path}: a PDF, not a fortio record")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FortioError(f"{path}: not text (byte {error.start} is not UTF-8)") from None
+    if "\0" in text:
+        raise FortioError(f"{path}: not text (byte {raw.index(0)} is zero)")
+    if not text.strip():
+        raise FortioError(f"{path}: empty")
+    return text
+
+
+_HEADER = re.compile(rf"{TITLE} : count (\S+) avg (\S+) \+/- (\S+) min (\S+) max (\S+) sum (\S+)\s*$")
+_BUCKET = re.compile(r">=? (\S+) <= (\S+) , (\S+) , (\S+), (\S+)\s*$")
+_TARGET = re.compile(r"# target (\S+)% (\S+)\s*$")
+_CODE = re.compile(r"Code +(-?\d+) : (\S+) \(")
+_RATE = re.compile(r"Ended after .* qps=(\S+)|All done .* avg, (\S+) qps")
+_DECIMAL = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def _decimal(word: str, where: str) -> float:
+    """A printed number, zero or more; also refuses "NaN", "+Inf" and an overflow such as 1e999."""
+    if not _DECIMAL.fullmatch(word) or not 0 <= float(word) < math.inf:
+        raise FortioError(f"{where}: must be a number, zero or more, got {word[:40]!r}")
+    return float(word)
+
+
+def _whole(word: str, where: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", word):
+        raise FortioError(f"{where}: count must be a whole number, got {word[:40]!r}")
+    return int(word)
+
+
+def _read_text(text: str, name: str) -> Histogram:
+    lines = text.splitlines()
+    heads = [i for i, line in enumerate(lines) if f"{TITLE} :" in line]
+    if not text.strip():
+        raise FortioError(f"{name}: empty")
+    if not heads:
+        raise FortioError(f"{name}: no line '{TITLE} : count ...', not a fortio record")
+    if len(heads) > 1:
+        raise FortioError(f"{name} line {heads[1] + 1}: a second '{TITLE}' in one record")
+    codes, qps = _read_tail(lines, name)
+    if lines[heads[0]].rstrip().endswith(": no data"):
+        none = np.empty(0)
+        return Histogram(0, 0.0, 0.0, 0.0, 0.0, 0.0, none, none, np.empty(0, dtype=np.int64), (), codes, qps)
+    return _read_block(lines, heads[0], name, codes, qps)
+
+
+def _read_block(lines: list[str], head: int, name: str, codes: dict[int, int], qps: float | None) -> Histogram:
+    at = f"{name} line {head + 1}"
+    header = _HEADER.search(lines[head])
+    if not header:
+        raise FortioError(f"{at}: not '{TITLE} : count N avg A +/- S min m max M sum T'")
+    count = _whole(header[1], at)
+    mean, std, low, high, total = (_decimal(word, at) for word in header.groups()[1:])
+    if head + 1 == len(lines) or not lines[head + 1].startswith("# range"):
+        raise FortioError(f"{name} line {head + 2}: expected '# range, mid point, percentile, count'")
+    rows = [
+        (*(_decimal(word, f"{name} line {i + 1}") for word in words[:4]), _whole(words[4], f"{name} line {i + 1}"))
+        for i, words in _matching(lines, head + 2, ">", _BUCKET, name)
+    ]
+    if not rows:
+        raise FortioError(f"{name} line {head + 3}: no buckets; is the file cut off?")
+    first_target = head + 2 + len(rows)
+    targets = tuple(
+        (_decimal(words[0], f"{name} line {i + 1}"), _decimal(words[1], f"{name} line {i + 1}"))
+        for i, words in _matching(lines, first_target, "# target", _TARGET, name)
+    )
+    start, end, middle, percent, counts = (np.array(column) for column in zip(*rows, strict=True))
+    start[0] = low if f"{low:.6g}" == f"{start[0]:.6g}" else start[0]
+    end[-1] = high if f"{high:.6g}" == f"{end[-1]:.6g}" else end[-1]
+    read = Histogram(count, mean, std, low, high, total, start, end, counts, targets, codes, qps, middles=middle)
+    line = {"count": head + 1, "bucket": head + 3, "percentile": first_target + 1, "codes": len(lines)}
+    _raise_first(_percent_problems(percent.tolist(), read), lambda part, index: f"{name} line {line[part] + index}")
+    return read
+
+
+def _matching(lines: list[str], first: int, prefix: str, pattern: re.Pattern[str], name: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The run of lines from `first` on that begin with `prefix`, with the words that `pattern` finds."""
+    for i in range(first, len(lines)):
+        if not lines[i].startswith(prefix):
+            return
+        match = pattern.match(lines[i])
+        if not match:
+            raise FortioError(f"{name} line {i + 1}: not as fortio prints it: {lines[i][:60]!r}")
+        yield i, match.groups()
+
+
+def _read_tail(lines: list[str], name: str) -> tuple[dict[int, int], float | None]:
+    """Codes and rate, from the lines around the block."""
+    codes: dict[int, int] = {}
+    qps: float | None = None
+    for i, line in enumerate(lines):
+        if code := _CODE.match(line):
+            codes[int(code[1])] = _whole(code[2], f"{name} line {i + 1}")
+        elif (rate := _RATE.match(line)) and qps is None:
+            qps = _decimal(rate[1] or rate[2], f"{name} line {i + 1}")
+    return codes, qps
+
+
+def _parse_json(content: str, name: str) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise FortioError(f"{name} line {error.lineno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise FortioError(f"{name}: not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise FortioError(f"{name}: must be a JSON object")
+    return parsed
+
+
+class _Fields:
+    """Typed access to a JSON object; a missing or ill-typed key raises FortioError with its full path."""
+
+    def __init__(self, value: Any, path: str, name: str) -> None:
+        self.path, self.name = path, name
+        if not isinstance(value, Mapping):
+            raise FortioError(f"{name}: {path}: must be an object, got {type(value).__name__}")
+        self.value = value
+
+    def _fail(self, key: str, rule: str) -> NoReturn:
+        where = f"{self.path}.{key}" if self.path else key
+        raise FortioError(f"{self.name}: {where}: {rule}, got {str(self.value.get(key, 'nothing'))[:40]}")
+
+    def number(self, key: str) -> float:
+        value = self.value.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1.7e308:
+            self._fail(key, "must be a number, zero or more")
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        value = self.value.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            self._fail(key, "must be a whole number, zero or more")
+        return value
+
+    def rows(self, key: str) -> list[_Fields]:
+        value = self.value.get(key)
+        if value is None and key in self.value:  # as Go writes an empty list
+            value = []
+        if not isinstance(value, list):
+            self._fail(key, "must be a list")
+        return [_Fields(row, f"{self.path}.{key}[{i}]", self.name) for i, row in enumerate(value)]
+
+
+def _read_json(content: Mapping[str, Any], name: str) -> Histogram:
+    bare = "DurationHistogram" not in content and "Data" in content
+    result = {"DurationHistogram": content} if bare else content
+    if "DurationHistogram" not in result:
+        raise FortioError(f"{name}: DurationHistogram: missing, not a fortio result file")
+    top = _Fields(result, "", name)
+    h = _Fields(result["DurationHistogram"], "DurationHistogram", name)
+    rows = [(row.number("Start"), row.number("End"), row.number("Percent"), row.whole("Count")) for row in h.rows("Data")]
+    start, end, percent = (np.array([row[i] for row in rows], dtype=float) for i in range(3))
+    targets = tuple((row.number("Percentile"), row.number("Value")) for row in h.rows("Percentiles")) if "Percentiles" in h.value else ()
+    read = Histogram(
+        h.whole("Count"),
+        h.number("Avg"),
+        h.number("StdDev"),
+        h.number("Min"),
+        h.number("Max"),
+        h.number("Sum"),
+        start,
+        end,
+        np.array([row[3] for row in rows], dtype=np.int64),
+        targets,
+        _read_codes(result.get("RetCodes"), name),
+        top.number("ActualQPS") if "ActualQPS" in result else None,
+        {} if bare else dict(result),
+    )
+    fields = {"count": "DurationHistogram", "codes": "RetCodes"}
+    lists = {"bucket": "Data", "percentile": "Percentiles"}
+
+    def locate(part: str, index: int) -> str:
+        return f"{name}: " + (fields[part] if part in fields else f"DurationHistogram.{lists[part]}[{index}]")
+
+    _raise_first(_percent_problems(percent.tolist(), read), locate)
+    return read
+
+
+def _read_codes(value: Any, name: str) -> dict[int, int]:
+    """HTTP status -> answers; fortio writes -1 for a connection that broke."""
+    if value is None:
+        return {}
+    codes = _Fields(value, "RetCodes", name)
+    for key in codes.value:
+        if not re.fullmatch(r"-?\d{1,3}", str(key)):
+            raise FortioError(f"{name}: RetCodes.{str(key)[:40]}: must be an HTTP status")
+    return {int(key): codes.whole(key) for key in codes.value}
+
+
+def _go_g(value: float) -> str:
+    """Go's %g: the shortest digits that give the same float, in exponent form below 1e-4 and from 1e6 on."""
+    number = Decimal(repr(float(value))).normalize()
+    exponent = number.adjusted()
+    if not number or -4 <= exponent < 6:
+        return f"{number:f}"
+    digits = "".join(str(digit) for digit in number.as_tuple().digits)
+    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    return f"{'-' if value < 0 else ''}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"

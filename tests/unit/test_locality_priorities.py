@@ -1,0 +1,109 @@
+"""Istio's priorities and locality weights: the tables of its documentation and source, and properties."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshmodel.policies.locality import LocalityLbSetting, Pod, locality_weights, matches, priorities
+
+DEFAULT = LocalityLbSetting()
+HERE = Pod("us-west1/us-west1-a/x")
+PODS = tuple(map(Pod, ("us-west1/us-west1-a/x", "us-west1/us-west1-a/y", "us-west1/us-west1-b", "us-east1/us-east1-a", "eu/eu-a")))
+
+name = st.sampled_from(["a", "b", "c"])
+localities = st.lists(name, min_size=0, max_size=3).map("/".join)
+pods = st.lists(localities.map(Pod), min_size=1, max_size=8)
+
+
+def test_same_subzone_zone_region_and_elsewhere():
+    assert priorities(HERE, PODS, DEFAULT, True) == (0, 1, 2, 3, 3)
+
+
+def test_priorities_are_compacted():
+    assert priorities(HERE, PODS[2:], DEFAULT, True) == (0, 1, 1)
+    assert priorities(Pod("asia/a"), PODS, DEFAULT, True) == (0, 0, 0, 0, 0)
+
+
+def test_the_tutorials_pods():
+    web = Pod("us-west1/us-west1-a")
+    backends = (Pod("us-west1/us-west1-a"), Pod("us-west1/us-west1-b"), Pod("us-west1/us-west1-b"))
+    assert priorities(web, backends, DEFAULT, True) == (0, 1, 1)
+    assert priorities(web, backends, DEFAULT, False) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("setting", [LocalityLbSetting(enabled=False), LocalityLbSetting(distribute=(("*", {"*": 100}),))])
+def test_disabled_or_distributed_there_are_no_priorities(setting):
+    assert priorities(HERE, PODS, setting, True) == (0,) * 5
+
+
+def test_failover_prefers_the_named_region():
+    setting = LocalityLbSetting(failover=(("us-west1", "eu"),))
+    assert priorities(HERE, PODS, setting, True) == (0, 1, 2, 4, 3)
+    assert priorities(Pod("asia"), PODS, setting, True) == (0,) * 5
+
+
+def test_failover_priority_counts_labels_from_the_first_that_differs():
+    setting = LocalityLbSetting(failover_priority=("version", "topology.kubernetes.io/region"))
+    caller = Pod("us", (("version", "v1"),))
+    endpoints = (Pod("us", (("version", "v1"),)), Pod("eu", (("version", "v1"),)), Pod("us", (("version", "v2"),)))
+    assert priorities(caller, endpoints, setting, True) == (0, 1, 2)
+    override = LocalityLbSetting(failover_priority=("version=v2",))
+    assert priorities(caller, endpoints, override, True) == (1, 1, 0)
+
+
+def test_distribute_splits_a_wildcard_by_pods_and_leaves_the_rest_out():
+    setting = LocalityLbSetting(distribute=(("us-west1/*", {"us-west1/*": 80, "us-east1/*": 20}),))
+    expected = {"us-west1/us-west1-a/x": 27, "us-west1/us-west1-a/y": 27, "us-west1/us-west1-b": 27, "us-east1/us-east1-a": 20, "eu/eu-a": 0}
+    assert locality_weights(HERE, PODS, setting, False) == expected
+
+
+def test_distribute_from_elsewhere_weighs_by_pods():
+    setting = LocalityLbSetting(distribute=(("us-west1/*", {"us-west1/*": 100}),))
+    assert locality_weights(Pod("eu"), (*PODS, Pod("eu/eu-a")), setting, False)["eu/eu-a"] == 2
+
+
+def test_only_explicit_settings_weigh_localities():
+    explicit = LocalityLbSetting(failover=(("a", "b"),))
+    assert locality_weights(HERE, PODS, DEFAULT, True) is None
+    assert locality_weights(HERE, PODS, explicit, False) is None
+    assert locality_weights(HERE, PODS, explicit, True) == dict.fromkeys((pod.locality for pod in PODS), 1)
+
+
+@pytest.mark.parametrize(
+    ("locality", "rule", "answer"),
+    [("us/a/x", "us/*", True), ("us/a/x", "us/a", True), ("us/a", "us/a/x", False), ("eu/a", "*", True), ("eu/a", "us/*", False)],
+)
+def test_wildcards(locality, rule, answer):
+    assert matches(locality, rule) is answer
+
+
+@given(localities.map(Pod), pods)
+def test_priorities_are_dense_and_start_at_0(caller, endpoints):
+    levels = priorities(caller, endpoints, DEFAULT, True)
+    assert set(levels) == set(range(max(levels) + 1))
+
+
+@given(localities.map(Pod), pods)
+def test_nearer_is_never_worse(caller, endpoints):
+    def shared(pod: Pod) -> int:
+        mine, other = ([*p.locality.split("/"), "", ""][:3] for p in (caller, pod))
+        return next((i for i in range(3) if mine[i] != other[i]), 3)
+
+    levels = priorities(caller, endpoints, DEFAULT, True)
+    for one, level in zip(endpoints, levels, strict=True):
+        for other, other_level in zip(endpoints, levels, strict=True):
+            assert (shared(one) > shared(other)) <= (level < other_level)
+
+
+@given(localities.map(Pod), pods, st.integers(1, 99))
+def test_distribute_keeps_its_shares_up_to_rounding(caller, endpoints, share):
+    setting = LocalityLbSetting(distribute=(("*", {"a/*": share, "b/*": 100 - share}),))
+    weights = locality_weights(caller, endpoints, setting, False)
+    present = {pod.locality for pod in endpoints}
+    for region, wanted in (("a", share), ("b", 100 - share)):
+        covered = [locality for locality in present if locality.split("/")[0] == region]
+        total = sum(weights[locality] for locality in covered)
+        assert not covered or wanted <= total < wanted + len(covered)
+    assert all(weights[locality] == 0 for locality in present if locality.split("/")[0] not in ("a", "b"))

@@ -1,0 +1,153 @@
+"""plots: what a figure shows and says; pictures are not compared pixel by pixel."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from meshmodel import plots
+from meshmodel.compare import compare
+from meshmodel.fortio import Histogram
+from meshmodel.replay import Ejections
+
+from .synthetic import replay
+
+MOST_BYTES = 120_000
+
+
+@pytest.fixture(scope="module")
+def model():
+    return replay(40, seed=1, p_error=0.1)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return replay(1, seed=50).histogram(0)
+
+
+def every_picture(model, record):
+    return {
+        "overlay": plots.overlay(compare(model, record)),
+        "overlay without record": plots.overlay(model),
+        "timeline": plots.timeline(model, 3, seconds=8.0),
+        "series": plots.series(model),
+        "percentile curve": plots.percentile_curve(model, record),
+        "intervals": plots.interval_plot({"a": model, "b": replay(20, seed=2)}, record),
+        "shares": plots.shares({"a": model}, recorded={"simple-backend-1": 14, "simple-backend-2": 36}),
+        "codes": plots.shares(model, by="codes"),
+    }
+
+
+def shape(picture):
+    return matplotlib.image.imread(io.BytesIO(picture.png())).shape[:2]
+
+
+def test_every_picture_is_small_reproducible_named_and_not_blank(model, record):
+    again = every_picture(model, record)
+    for name, picture in every_picture(model, record).items():
+        data, metadata = picture._repr_mimebundle_()
+        assert len(data["text/html"]) < MOST_BYTES, name
+        assert picture.png() == again[name].png(), name
+        pixels = matplotlib.image.imread(io.BytesIO(picture.png()))
+        assert pixels[..., :3].std() > 0.05, name
+        assert len(picture.alt_text) > 40 and "\n" not in picture.alt_text, name
+        assert repr(plots.show(picture)) == data["text/plain"] == metadata["image/png"]["alt"] == picture.alt_text
+
+
+def test_html_carries_the_accessible_name_escaped():
+    piece = plots.image_html(b"x", 'a "quoted" <name>')
+    assert piece.startswith('<div role="img" aria-label="a &quot;quoted&quot; &lt;name&gt;">')
+
+
+def test_no_picture_touches_pyplot():
+    code = "import sys, meshmodel.plots as p; p.bare_picture().png(); sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_time_axis_is_broken_where_nothing_happens_and_only_there():
+    two = plots._BrokenAxis(np.array([0.15, 0.2, 1.0]), np.array([0.2, 0.3, 1.06]))
+    assert list(zip(two.begins, two.stops, strict=True)) == [(0.15, 0.3), (1.0, 1.06)]
+    assert any(0.15 <= tick <= 0.3 for tick in two.ticks()) and any(1.0 <= tick <= 1.06 for tick in two.ticks())
+    assert not any(0.35 < tick < 0.95 for tick in two.ticks())
+    at = two(np.linspace(0.1, 1.1, 50))
+    assert (np.diff(at) >= 0).all() and at.min() >= plots._LEFT and at.max() <= plots._RIGHT
+    assert len(plots._BrokenAxis(np.array([0.15, 0.16]), np.array([0.16, 0.18])).panels) == 1
+
+
+def test_overlay_draws_recorded_and_predicted_shares_where_they_belong(model, record):
+    comparison = compare(model, record)
+    axes = plots.overlay(comparison).axes[0]
+    heights = plots._Heights(1.0)
+    recorded, band = axes.collections[0], axes.collections[1]
+    tops = np.array([path.vertices[:, 1].max() for path in recorded.get_paths()])
+    scale = (tops - heights(0)) / (tops - heights(0)).sum()
+    assert scale == pytest.approx(record.counts / record.count, abs=0.01)
+    first = band.get_paths()[0].vertices[:, 1]
+    row = comparison.rows[6]  # the first bucket's share
+    unit = (tops[0] - heights(0)) / (record.counts[0] / record.count)
+    assert (first.min() - heights(0)) / unit == pytest.approx(row.lo, abs=0.002)
+    assert (first.max() - heights(0)) / unit == pytest.approx(row.hi, abs=0.002)
+
+
+def test_overlay_onto_a_picture_leaves_nothing_of_the_old_one(model, record):
+    picture = plots.overlay(compare(model, record), onto=plots.bare_picture())
+    other = replay(20, seed=4, slow=0.6)
+    assert plots.overlay(other, onto=picture) is picture
+    assert picture.png() == plots.overlay(other).png()
+
+
+def test_overlay_needs_samples_and_a_record(model):
+    from meshmodel.compare import compare_counts
+
+    with pytest.raises(ValueError, match="overlay: needs"):
+        plots.overlay(compare_counts(replay_of_ten(), {200: 10}))
+
+
+def replay_of_ten():
+    from .synthetic import curl
+
+    return curl(20, seed=1, p_error=0.0)
+
+
+def test_timeline_has_one_bar_for_each_request_and_never_two_at_one_place(model):
+    picture = plots.timeline(model, 2, seconds=6.0)
+    bars = picture.axes[0].patches[:]
+    rectangles = [b for b in bars if b.get_height() == pytest.approx(0.86)]
+    table = model.requests_table(2)
+    assert len(rectangles) == (table["start"] < 6.0).sum()
+    rows: dict[float, list[tuple[float, float]]] = {}
+    for bar in rectangles:
+        rows.setdefault(round(bar.get_y(), 6), []).append((bar.get_x(), bar.get_x() + bar.get_width()))
+    for spans in rows.values():
+        spans.sort()
+        assert all(after[0] >= before[1] - 1e-9 for before, after in zip(spans, spans[1:], strict=False))
+    assert {b.get_hatch() for b in rectangles} == {"", "////"}  # 200 and 500
+    assert "simple-backend-1-a" in picture.alt_text and shape(picture)[0] > 250
+
+
+def test_stack_uses_the_first_free_row():
+    rows, depth = plots._stack(np.array([0.0, 0.1, 0.5, 0.6]), np.array([0.4, 1.0, 0.2, 0.05]))
+    assert rows.tolist() == [0, 1, 0, 2] and depth == 3
+
+
+def test_series_shows_ejections_only_where_there_are_any(model):
+    out = Ejections(np.array([0, 0]), np.array([2.0, 7.0]), np.array([0, 0]), np.array([True, False]))
+    assert len(plots.series(model).axes) == 2
+    ejected = plots.series(replay(1, seed=1, ejections=out))
+    assert len(ejected.axes) == 3 and "at most 1.0 pods ejected" in ejected.alt_text
+
+
+def test_shares_names_what_it_can_show(model):
+    with pytest.raises(ValueError, match="by: must be one of endpoints, codes, attempts"):
+        plots.shares(model, by="pods")
+
+
+def test_a_single_latency_can_be_drawn():
+    constant = replay(3, seed=1, duration=1.0, p_slow=1.0)
+    constant.log.latency[:] = np.where(np.isnan(constant.log.latency), np.nan, 1.0)
+    assert plots.overlay(constant, Histogram.from_samples([1.0, 1.0])).png()

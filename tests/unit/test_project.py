@@ -1,0 +1,129 @@
+"""The project's own promises: one set of versions everywhere, typed public names, nothing that only one machine has."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import meshmodel
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+MACHINE = re.compile(
+    r"/(?:[h]ome|[U]sers)/\w|/[r]oot/|/[w]ork/|/[t]mp/dev|/[v]ar/folders/"
+    r"|[p]ypi\.org|[p]ythonhosted|[f]ile:///|(?:extra-)?[i]ndex-url|[f]ind-links|\b[p]ip\.conf"
+)
+
+
+def normal(requirement: str) -> tuple[str, str, str]:
+    parsed = Requirement(requirement)
+    return canonicalize_name(parsed.name), str(parsed.specifier), str(parsed.marker or "")
+
+
+def project_files() -> list[Path]:
+    """What git tracks or would track; without git, every file outside hidden folders."""
+    listing = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode == 0:
+        return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return [p for p in ROOT.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(ROOT).parts)]
+
+
+def modules() -> list[ModuleType]:
+    package = ROOT / "meshmodel"
+    names = [path.relative_to(ROOT).with_suffix("").parts for path in sorted(package.rglob("*.py")) if path.name != "__init__.py"]
+    return [importlib.import_module(".".join(name)) for name in names]
+
+
+def public_functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isfunction(value):
+            yield f"{module.__name__}.{name}", value
+        elif inspect.isclass(value):
+            for method, member in vars(value).items():
+                function = inspect.unwrap(member.fget if isinstance(member, property) else getattr(member, "__func__", member))
+                if not method.startswith("_") and inspect.isfunction(function):
+                    yield f"{module.__name__}.{name}.{method}", function
+
+
+def unannotated(function: Callable[..., Any]) -> list[str]:
+    signature = inspect.signature(function)
+    names = [p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name not in {"self", "cls"}]
+    return names + ["return"] * (signature.return_annotation is signature.empty)
+
+
+def test_conda_environment_equals_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    conda = [item for item in environment if isinstance(item, str) and item != "pip"]
+    pip = next(item["pip"] for item in environment if isinstance(item, dict))
+    wanted = [*PROJECT["dependencies"], *EXTRAS["envoy"], *EXTRAS["dask"], *EXTRAS["test"], f"python{PROJECT['requires-python']}"]
+    assert sorted(map(normal, conda + pip)) == sorted(map(normal, wanted))
+
+
+def test_constraints_pin_every_dependency_within_its_bounds() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert lines and all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", line) for line in lines)
+    pins: dict[str, list[Requirement]] = {}
+    for line in lines:
+        pins.setdefault(canonicalize_name(Requirement(line).name), []).append(Requirement(line))
+    for text in [*PROJECT["dependencies"], *(requirement for extra in EXTRAS.values() for requirement in extra)]:
+        wanted = Requirement(text)
+        found = pins.get(canonicalize_name(wanted.name), [])
+        assert found, f"{wanted.name} is not pinned"
+        for pin in found:
+            assert wanted.specifier.contains(next(iter(pin.specifier)).version), f"{pin} is outside {wanted}"
+
+
+def test_versions_agree() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert tools["ruff"]["target-version"] == "py" + oldest.replace(".", "")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"sys.version_info < ({oldest.replace('.', ', ')})" in makefile
+    assert f"Python {oldest} or later" in makefile and f"Python {oldest} or later" in (ROOT / "README.md").read_text(encoding="utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    found = []
+    for path in project_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue  # a picture
+        found += [f"{path.relative_to(ROOT)}:{number}: {hit[0]}" for number, line in enumerate(lines, 1) if (hit := MACHINE.search(line))]
+    assert found == []
+
+
+@pytest.mark.parametrize("leak", ["see /" + "home/ann/x", "/" + "tmp/dev/venv", "https://pypi" + ".org/simple", "--index" + "-url x"])
+def test_the_search_finds_a_leak(leak: str) -> None:
+    assert MACHINE.search(leak)
+
+
+def test_public_functions_are_annotated() -> None:
+    missing = {name: gaps for module in modules() for name, function in public_functions(module) if (gaps := unannotated(function))}
+    assert missing == {}
+
+
+def test_package_is_marked_as_typed() -> None:
+    assert (Path(meshmodel.__path__[0]) / "py.typed").exists()
