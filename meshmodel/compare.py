@@ -258,7 +258,7 @@ def share_cells(record: Histogram, resolution: float) -> list[tuple[str, slice]]
     Returns (label in seconds, slice of fortio's table): a partition, so that the shares sum to 1.
     """
     edges = fortio.bucket_edges(resolution)
-    printed = np.flatnonzero(record.table_counts(resolution))
+    printed = np.flatnonzero(record.table_counts(resolution)).tolist()
     cells: list[tuple[str, slice]] = []
     begin = 0
     for index in printed:
@@ -335,7 +335,7 @@ def depth_p_value(recorded: np.ndarray, runs: np.ndarray, floor: np.ndarray | fl
 # --- curl loops -------------------------------------------------------------------------
 
 
-def compare_counts(replay: Replay, counts: Mapping[int | str, int], *, name: str = "record") -> Comparison:
+def compare_counts(replay: Replay, counts: Mapping[Any, int], *, name: str = "record") -> Comparison:
     """The counts of a curl loop (by code, by body or by Deployment) against the model's, as an exact Monte-Carlo test.
 
     The joint p-value ranks the record's distance among the runs': Pearson's chi-squared
@@ -394,7 +394,7 @@ def _key(key: int | str) -> int | str:
     return int(key) if str(key).isdigit() else str(key).strip('"')
 
 
-def _modelled_counts(replay: Replay, counts: Mapping[int | str, int]) -> dict[Any, np.ndarray]:
+def _modelled_counts(replay: Replay, counts: Mapping[Any, int]) -> dict[Any, np.ndarray]:
     keys = {_key(key) for key in counts}
     if all(isinstance(key, int) for key in keys):
         return dict(replay.codes)

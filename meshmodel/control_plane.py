@@ -13,13 +13,12 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from meshmodel.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio_defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio_resources import (
     DestinationRule,
-    EnvoyFilter,
     Gateway,
     HttpRoute,
-    Patch,
     RouteDestination,
     Subset,
     TrafficPolicy,
@@ -171,30 +170,34 @@ class ControlPlane:
     def _route(
         self, plan: Plan, vs: VirtualService | None, service: Service | None, port: ServicePort | None, proxies: list[Proxy]
     ) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
-        if vs is not None:
-            http = vs.route
-            host = service.fqdn if service else vs.hosts[0]
-        else:
-            assert service is not None and port is not None
-            http = HttpRoute(
-                destinations=(RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path=""),),
-                timeout=None,
-                retries=self.defaults.retry,
-                fault=Fault(),
-            )
-            host = service.fqdn
-        plan.route_owner[host] = str(vs or service)
-        destinations, pods = [], {}
+        owner = vs or service
+        assert owner is not None
+        http = vs.route if vs else self._default_route(service, port)
+        hosts = (service.fqdn,) if service else vs.hosts if vs else ()
+        plan.route_owner[hosts[0]] = str(owner)
+        destinations: list[Destination] = []
+        pods: dict[str, tuple[Endpoint, Deployment]] = {}
         for each in http.destinations:
             if each.weight:
-                cluster, owners = self._cluster(plan, each, vs or service, proxies)
+                cluster, owners = self._cluster(plan, each, owner, proxies)
                 destinations.append(Destination(cluster=cluster, weight=each.weight))
+                if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
+                    raise owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
                 pods.update(owners)
-        vhosts = _virtual_hosts(service, port) if service else {name for h in vs.hosts for name in (h, f"{h}:80")} if vs else set()
+        numbers = [p.port for p in service.ports] if service else [80]
+        vhosts = {*hosts, *(f"{host}:{number}" for host in hosts for number in numbers)}
         retries = self._patched(plan, http.retries, vhosts, proxies)
         callers = tuple(proxy.caller for proxy in proxies)
-        route = Route(host=host, callers=callers, destinations=tuple(destinations), timeout=http.timeout, retries=retries, fault=http.fault)
+        route = Route(
+            host=hosts[0], callers=callers, destinations=tuple(destinations), timeout=http.timeout, retries=retries, fault=http.fault
+        )
         return route, [pods[endpoint.name] for endpoint in route.endpoints]
+
+    def _default_route(self, service: Service | None, port: ServicePort | None) -> HttpRoute:
+        """What Istio writes for a Service without a VirtualService."""
+        assert service is not None and port is not None
+        destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
+        return HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
 
     def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], proxies: list[Proxy]) -> RetryPolicy:
         for envoy_filter, patch in self._patches(proxies):
@@ -231,9 +234,8 @@ class ControlPlane:
     # ---- one cluster
 
     def _cluster(
-        self, plan: Plan, destination: RouteDestination, owner: Resource | None, proxies: list[Proxy]
+        self, plan: Plan, destination: RouteDestination, owner: Resource, proxies: list[Proxy]
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
-        assert owner is not None
         where = f"{destination.path}.host" if destination.path else "spec"
         service = self.service(destination.host, owner, where)
         port = self._port(service, destination.port, owner, f"{destination.path}.port")
@@ -376,9 +378,8 @@ class ControlPlane:
         for first, *others in by_namespace.values():
             for other in others:
                 yield conflict(first, other, "its trafficPolicy wins, of this one only further subsets count")
-        for first, *others in [found] if (found := self._virtual_services(service)) else []:
-            for other in others:
-                yield conflict(first, other, "this one has no effect for it")
+        for loser in self._virtual_services(service)[1:]:
+            yield conflict(self._virtual_services(service)[0], loser, "this one has no effect for it")
 
 
 def _fqdn(host: str, namespace: str) -> str:
@@ -397,8 +398,3 @@ def _selects(patch: Patch, service: Service, port: ServicePort, subset: str | No
         and patch.cluster_port in (None, port.port)
         and (patch.cluster_subset or None) in (None, subset)
     )
-
-
-def _virtual_hosts(service: Service, port: ServicePort | None) -> set[str]:
-    numbers = [port.port] if port else [p.port for p in service.ports]
-    return {f"{service.fqdn}:{number}" for number in numbers} | {service.fqdn}

@@ -1,4 +1,4 @@
-"""Istio's own kinds, checked: Gateway, DestinationRule, VirtualService and three forms of EnvoyFilter.
+"""Istio's own kinds, checked: Gateway, DestinationRule and VirtualService (EnvoyFilter: `envoy_filter`).
 
 Every field of Istio's API is either read, or refused with its reason, or warned about; any other
 field is an error that names the nearest one.  Ranges follow Istio's validation
@@ -19,6 +19,7 @@ from meshmodel.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_
 from meshmodel.yaml_source import Field
 
 NO = "is not modelled"
+UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
 MAX_UINT32 = 2**32 - 1
 RETRY_ON = tuple(
     "5xx gateway-error reset reset-before-request connect-failure refused-stream unavailable cancelled deadline-exceeded internal "
@@ -109,27 +110,6 @@ class VirtualService(Resource):
     route: HttpRoute
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patch:
-    """One patch of an EnvoyFilter in the forms that are modelled; None leaves a value as it is."""
-
-    context: str
-    cluster_host: str | None = None
-    cluster_subset: str | None = None
-    cluster_port: int | None = None
-    vhost: str | None = None
-    retry_budget: RetryBudget | None = None
-    hedge_on_per_try_timeout: bool | None = None
-    retry: dict[str, object] = field(default_factory=dict)
-    retriable_status_codes: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvoyFilter(Resource):
-    selector: dict[str, str]
-    patches: tuple[Patch, ...]
-
-
 def read_gateway(document: Field, base: dict[str, object], context: Context) -> Gateway:
     spec = document.need("spec").only("selector", "servers")
     hosts: list[str] = []
@@ -140,11 +120,11 @@ def read_gateway(document: Field, base: dict[str, object], context: Context) -> 
         port.need("name").name()
         if port.need("protocol").text() not in ("HTTP", "HTTP2"):
             raise port.need("protocol").wrong("only HTTP is modelled")
-        hosts += [host.name() for host in _some(server.need("hosts"))]
+        hosts += [host.name() for host in some(server.need("hosts"))]
     return Gateway(**base, selector=spec.need("selector").texts(), hosts=tuple(hosts))  # type: ignore[arg-type]
 
 
-def _some(values: Field) -> list[Field]:
+def some(values: Field) -> list[Field]:
     if not values.items():
         raise values.error("must not be empty")
     return values.items()
@@ -178,8 +158,7 @@ def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -
     parts = ["loadBalancer", "outlierDetection", "connectionPool", "tls"]
     extra = ["port"] if port_level else ["portLevelSettings", "retryBudget"]
     policy.only(*parts, *extra, refused=dict.fromkeys(("tunnel", "proxyProtocol"), NO))
-    if "tls" in policy:
-        context.warn(policy.need("tls"), "encryption takes no time and never fails here")
+    _no_effect(policy, ("tls",), context)
     balancer, outlier, pool, budget = (policy.get(name) for name in (*parts[:3], "retryBudget"))
     ports: dict[int, TrafficPolicy] = {}
     for setting in policy.need("portLevelSettings").items() if "portLevelSettings" in policy else ():
@@ -299,20 +278,23 @@ def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
     limits = {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED, "max_retries": UNLIMITED}
     per_connection, http2 = 0, False
     if tcp:
-        _no_effect(tcp, ("connectTimeout", "idleTimeout", "tcpKeepalive"), context)
-        tcp.only("maxConnections", "connectTimeout", "idleTimeout", "tcpKeepalive", refused={"maxConnectionDuration": NO})
+        _no_effect(tcp, ("connectTimeout", "idleTimeout"), context)
+        refused = {"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED}
+        tcp.only("maxConnections", "connectTimeout", "idleTimeout", refused=refused)
         _limit(tcp, "maxConnections", limits, "max_connections")
     if http:
         names = ("http1MaxPendingRequests", "http2MaxRequests", "maxRetries")
-        idle = ("idleTimeout", "useClientProtocol", "http2KeepAlive")
-        http.only(*names, *idle, "maxRequestsPerConnection", "h2UpgradePolicy", refused={"maxConcurrentStreams": NO})
+        idle = ("idleTimeout", "useClientProtocol")
+        http.only(
+            *names, *idle, "maxRequestsPerConnection", "h2UpgradePolicy", refused={"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
+        )
         _no_effect(http, idle, context)
         for name, target in zip(names, ("max_pending_requests", "max_requests", "max_retries"), strict=True):
             _limit(http, name, limits, target)
         per_connection = http.need("maxRequestsPerConnection").integer() if "maxRequestsPerConnection" in http else 0
         if "h2UpgradePolicy" in http:
             http2 = http.need("h2UpgradePolicy").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE"
-    return ConnectionPool(**limits, max_requests_per_connection=per_connection, http2=http2)
+    return replace(ConnectionPool(max_requests_per_connection=per_connection, http2=http2), **limits)  # type: ignore[arg-type]
 
 
 def _limit(parent: Field, name: str, limits: dict[str, int], target: str) -> None:
@@ -320,22 +302,30 @@ def _limit(parent: Field, name: str, limits: dict[str, int], target: str) -> Non
         limits[target] = parent.need(name).integer() or UNLIMITED
 
 
+_TLS = "sni caCertificates caCrl clientCertificate privateKey credentialName subjectAltNames insecureSkipVerify".split()
+_UNUSED_REASONS = {
+    "connectTimeout": "connecting takes no time here: a refused connection fails at once",
+    "idleTimeout": "connections are never idle for long enough here, so it changes nothing",
+    "useClientProtocol": "the clients here speak HTTP/1.1, so it changes nothing",
+    "tls": "encryption takes no time and never fails here",
+}
+
+
 def _no_effect(parent: Field, names: tuple[str, ...], context: Context) -> None:
-    reasons = {
-        "connectTimeout": "connecting takes no time here: a refused connection fails at once",
-        "useClientProtocol": "the clients here speak HTTP/1.1, so it changes nothing",
-    }
+    """Check and warn about fields that change neither times nor codes here."""
     for name in names:
         if name not in parent:
             continue
         value = parent.need(name)
-        if name == "useClientProtocol":
+        if name == "tls":
+            value.only("mode", refused=dict.fromkeys(_TLS, UNNEEDED))
+            if "mode" in value:
+                value.need("mode").choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+        elif name == "useClientProtocol":
             value.boolean()
-        elif name in ("connectTimeout", "idleTimeout"):
-            value.duration(0)
         else:
-            value.mapping()
-        context.warn(value, reasons.get(name, "connections are never idle for long enough here, so it changes nothing"))
+            value.duration(0)
+        context.warn(value, _UNUSED_REASONS[name])
 
 
 def _retry_budget(budget: Field, context: Context) -> RetryBudget:
@@ -352,13 +342,13 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
     spec = document.need("spec").only("hosts", "gateways", "http", "exportTo", refused=refused)
     _everywhere(spec)
     gateways = spec.get("gateways")
-    routes = _some(spec.need("http"))
+    routes = some(spec.need("http"))
     for unreachable in routes[1:]:
         context.warn(unreachable, "the first route takes every request, this one is never reached", "istio.io VirtualService reference")
     read = [_http_route(route, context) for route in routes]
     return VirtualService(
         **base,  # type: ignore[arg-type]
-        hosts=tuple(host.name() for host in _some(spec.need("hosts"))),
+        hosts=tuple(host.name() for host in some(spec.need("hosts"))),
         gateways=tuple(gateway.name() for gateway in gateways.items()) if gateways and gateways.items() else ("mesh",),
         route=read[0],
     )
@@ -367,12 +357,14 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
 def _http_route(route: Field, context: Context) -> HttpRoute:
     mirrors = ("mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage")
     refused = dict.fromkeys(("redirect", "directResponse", "delegate", *mirrors), NO)
-    harmless = ("headers", "corsPolicy", "rewrite")
-    route.only("name", "match", "route", "timeout", "retries", "fault", *harmless, refused=refused)
-    for name in harmless:
-        if name in route:
-            context.warn(route.need(name), "neither times nor codes depend on it here")
+    refused |= dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
+    route.only("name", "match", "route", "timeout", "retries", "fault", refused=refused)
+    if "name" in route:
+        route.need("name").text()
     for match in route.need("match").items() if "match" in route else ():
+        match.mapping()
+        if "name" in match:
+            match.need("name").text()
         if {name: value for name, value in match.plain().items() if name != "name"} != {"uri": {"prefix": "/"}}:
             raise match.error("a match is not modelled, except uri.prefix: /")
     retries, timeout, fault = route.get("retries"), route.get("timeout"), route.get("fault")
@@ -386,10 +378,8 @@ def _http_route(route: Field, context: Context) -> HttpRoute:
 
 def _destinations(route: Field, context: Context) -> tuple[RouteDestination, ...]:
     found = []
-    for entry in _some(route):
-        entry.only("destination", "weight", "headers")
-        if "headers" in entry:
-            context.warn(entry.need("headers"), "neither times nor codes depend on it here")
+    for entry in some(route):
+        entry.only("destination", "weight", refused={"headers": UNNEEDED})
         destination = entry.need("destination").only("host", "subset", "port")
         port, subset, weight = destination.get("port"), destination.get("subset"), entry.get("weight")
         found.append(
@@ -465,113 +455,13 @@ def _fault(fault: Field, context: Context) -> Fault:
 
 
 def _percentage(parent: Field, context: Context) -> float:
+    whole = parent.need("percent").integer(0, 100) if "percent" in parent else None
     if "percentage" in parent:
         value = parent.need("percentage").only("value").get("value")
         return value.number(0, 100) if value else 0.0
-    if "percent" in parent:
-        return float(parent.need("percent").integer(0, 100))
-    context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
-    return 0.0
-
-
-def read_envoy_filter(document: Field, base: dict[str, object], context: Context) -> EnvoyFilter:
-    spec = document.need("spec").only("workloadSelector", "configPatches", refused={"targetRefs": NO, "priority": NO})
-    selector = spec.get("workloadSelector")
-    labels = selector.only("labels").get("labels") if selector else None
-    patches = tuple(_patch(patch) for patch in _some(spec.need("configPatches")))
-    return EnvoyFilter(**base, selector=labels.texts() if labels else {}, patches=patches)  # type: ignore[arg-type]
-
-
-_PATCHES = "only MERGE of a cluster's retry_budget, or of a route's retry_policy or hedge_policy, is modelled"
-
-
-def _patch(entry: Field) -> Patch:
-    entry.only("applyTo", "match", "patch")
-    where, match, patch = entry.need("applyTo"), entry.get("match"), entry.need("patch").only("operation", "value")
-    if where.text() not in ("CLUSTER", "HTTP_ROUTE", "VIRTUAL_HOST"):
-        raise where.wrong(_PATCHES)
-    if patch.need("operation").text() != "MERGE":
-        raise patch.need("operation").wrong(_PATCHES)
-    context, value = "ANY", patch.need("value")
-    if match:
-        match.only("context", "cluster" if where.value == "CLUSTER" else "routeConfiguration", refused={"proxy": NO, "listener": NO})
-        if "context" in match:
-            context = match.need("context").choice("ANY", "SIDECAR_OUTBOUND", "GATEWAY")
-    if where.value == "CLUSTER":
-        return _cluster_patch(match, context, value)
-    return _route_patch(match, context, value, virtual_host=where.value == "VIRTUAL_HOST")
-
-
-def _cluster_patch(match: Field | None, context: str, value: Field) -> Patch:
-    cluster = match.get("cluster") if match else None
-    host = subset = port = None
-    if cluster:
-        cluster.only("name", "service", "portNumber", "subset")
-        host, subset = (cluster.need(name).name() if name in cluster else None for name in ("service", "subset"))
-        port = cluster.need("portNumber").integer(1, 65535) if "portNumber" in cluster else None
-        if "name" in cluster:
-            named = re.fullmatch(r"outbound\|(\d{1,5})\|([^|]*)\|([^|]+)", cluster.need("name").name())
-            if not named:
-                raise cluster.need("name").wrong("must be an outbound cluster such as outbound|80||web.default.svc.cluster.local")
-            port, subset, host = int(named[1]), named[2], named[3]
-    thresholds = value.only("circuit_breakers", "circuitBreakers")
-    breakers = thresholds.get("circuit_breakers") or thresholds.get("circuitBreakers")
-    levels = breakers.only("thresholds").need("thresholds") if breakers else value
-    if not isinstance(levels.value, list) or len(levels.value) != 1:
-        raise levels.error(_PATCHES)
-    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-    level = levels.value[0].only("priority", "retry_budget", refused=dict.fromkeys(limits, "belongs into a DestinationRule"))
-    if "priority" in level and level.need("priority").text() != "DEFAULT":
-        raise level.need("priority").error(NO)
-    budget = level.need("retry_budget").only("budget_percent", "min_retry_concurrency")
-    percent = budget.get("budget_percent")
-    limit = budget.get("min_retry_concurrency")
-    read = RetryBudget(
-        budget_percent=percent.only("value").need("value").number(0, 100) if percent else 20.0,
-        min_retry_concurrency=limit.integer(0, MAX_UINT32) if limit else 3,
-    )
-    return Patch(context=context, cluster_host=host, cluster_subset=subset, cluster_port=port, retry_budget=read)
-
-
-def _route_patch(match: Field | None, context: str, value: Field, virtual_host: bool) -> Patch:
-    vhost = None
-    routes = match.get("routeConfiguration") if match else None
-    if routes:
-        host = routes.only("vhost", refused=dict.fromkeys(("name", "gateway", "portNumber", "portName"), NO)).get("vhost")
-        if host:
-            vhost = host.only("name", refused={"route": NO, "domainName": NO}).need("name").name()
-    route = value if virtual_host else value.only("route").need("route")
-    why = "the route has its own retry_policy, so this one would have no effect: patch HTTP_ROUTE"
-    refused = {"retry_policy": why, "timeout": "belongs into a VirtualService"}
-    route.only("hedge_policy", *(() if virtual_host else ("retry_policy",)), refused=refused)
-    hedge, retry = route.get("hedge_policy"), route.get("retry_policy")
-    hedging = None
-    if hedge:
-        refused = dict.fromkeys(("initial_requests", "additional_request_chance"), "is not implemented in Envoy")
-        hedging = hedge.only("hedge_on_per_try_timeout", refused=refused).need("hedge_on_per_try_timeout").boolean()
-    changes, codes = _retry_patch(retry) if retry else ({}, frozenset())
-    return Patch(context=context, vhost=vhost, hedge_on_per_try_timeout=hedging, retry=changes, retriable_status_codes=codes)
-
-
-def _retry_patch(retry: Field) -> tuple[dict[str, object], frozenset[int]]:
-    """The fields of `RetryPolicy` that a patch sets, and the codes that it adds (merging a list appends)."""
-    refused = {"retry_on": "belongs into a VirtualService (retryOn)", "per_try_timeout": "belongs into a VirtualService (perTryTimeout)"}
-    retry.only("num_retries", "retriable_status_codes", "retry_back_off", "host_selection_retry_max_attempts", refused=refused)
-    changes: dict[str, object] = {}
-    if "num_retries" in retry:
-        changes["attempts"] = retry.need("num_retries").integer()
-    if "host_selection_retry_max_attempts" in retry:
-        changes["host_selection_retry_max_attempts"] = retry.need("host_selection_retry_max_attempts").integer()
-    back_off = retry.get("retry_back_off")
-    if back_off:
-        base = back_off.only("base_interval", "max_interval").need("base_interval").duration()
-        changes["backoff_base_interval"] = base
-        if "max_interval" in back_off:
-            highest = changes["backoff_max_interval"] = back_off.need("max_interval").duration()
-            if highest < base:
-                raise back_off.need("max_interval").wrong("must not be below base_interval")
-    codes = retry.get("retriable_status_codes")
-    return changes, frozenset(code.integer(100, 599) for code in codes.items()) if codes else frozenset()
+    if whole is None:
+        context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
+    return float(whole or 0)
 
 
 def conflict(winner: Resource, loser: Resource, what: str) -> MeshWarning:

@@ -2,8 +2,8 @@
 
 Closed loop (fortio/fortio periodic/periodic.go, `runOne`): each thread has its own connection
 and does one call after the other.  With a rate it sleeps before call i until
-(i + i / (n - 1)) / (qps / threads) after the start, n being its number of calls, and not at
-all when it is late; it stops after n calls, or before a call that would begin after the
+(i + i / (n - 1)) / (qps / threads) after the start, n being its number of calls (without a
+duration: i / (qps / threads)), and not at all when it is late; it stops after n calls, or before a call that would begin after the
 duration (but makes two calls at least, and with one left makes that).  Calls under way are
 waited for.  Open loop: calls start at given times, whatever becomes of the others.
 
@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 import aiohttp
 import numpy as np
 
-from .fakeservice_live import sleep_until
-from .scenario import ClosedLoop, OpenLoop, Workload
+from meshmodel.fakeservice_live import sleep_until
+from meshmodel.scenario import ClosedLoop, OpenLoop, Workload
 
 CALL_TIMEOUT = 60.0
 """Seconds after which a call without an answer is given up; its code is then NO_ANSWER."""
@@ -40,7 +40,15 @@ class Call(NamedTuple):
     headers: dict[str, str]
 
 
-async def drive(workload: Workload, urls: Sequence[str], host: str, *, seed: int = 1, fresh_connections: bool = False, calls: list[Call] | None = None) -> list[Call]:
+async def drive(
+    workload: Workload,
+    urls: Sequence[str],
+    host: str,
+    *,
+    seed: int = 1,
+    fresh_connections: bool = False,
+    calls: list[Call] | None = None,
+) -> list[Call]:
     """Load `urls` (threads take them in turn) with `Host: host`; returns every call, in the order of their ends.
 
     `fresh_connections`: a connection for each call, as curl.  `calls`: the list to fill.
@@ -98,7 +106,8 @@ async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: 
         await call()
         done += 1
         if rate and done < n:
-            await sleep_until(started + (done + done / (n - 1)) / rate)
+            spread = done / (n - 1) if workload.duration is not None else 0.0
+            await sleep_until(started + (done + spread) / rate)
 
 
 async def _open_loop(times: np.ndarray, call: Callable, started: float) -> None:
@@ -109,7 +118,7 @@ async def _open_loop(times: np.ndarray, call: Callable, started: float) -> None:
     await all_of(*(call_at(float(when)) for when in times))
 
 
-async def all_of(*coroutines) -> None:
+async def all_of(*coroutines: Awaitable[Any]) -> None:
     """Wait for all; when one fails or we are cancelled, end the others first."""
     tasks = [asyncio.ensure_future(c) for c in coroutines]
     try:

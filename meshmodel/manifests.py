@@ -144,7 +144,8 @@ def read(document: Field, context: Context) -> Resource | None:
 
 
 def _readers() -> dict[str, tuple[tuple[str, ...], Callable[..., Resource]]]:
-    from meshmodel import istio_resources as istio  # it needs the classes above
+    from meshmodel import istio_resources as istio  # these need the classes above
+    from meshmodel.envoy_filter import read_envoy_filter
 
     networking = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
     return {
@@ -153,7 +154,7 @@ def _readers() -> dict[str, tuple[tuple[str, ...], Callable[..., Resource]]]:
         "Gateway": (networking, istio.read_gateway),
         "DestinationRule": (networking, istio.read_destination_rule),
         "VirtualService": (networking, istio.read_virtual_service),
-        "EnvoyFilter": (networking[2:], istio.read_envoy_filter),
+        "EnvoyFilter": (networking[2:], read_envoy_filter),
     }
 
 

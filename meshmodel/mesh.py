@@ -376,6 +376,7 @@ def _fortio(connections: int, qps: float, duration: str | float, calls: int | No
 def _open(rate: float | Sequence[tuple[float, float, float]], duration: str | float | None, arrivals: str) -> OpenLoop:
     if arrivals not in ("poisson", "paced"):
         raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
+    segments: tuple[tuple[float, float, float], ...]
     if isinstance(rate, (int, float)):
         if duration is None:
             raise ManifestError("duration: must be given with a single rate")

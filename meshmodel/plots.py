@@ -236,12 +236,12 @@ class _Heights:
 
 def _boxes(axes: Axes, left: Any, right: Any, low: Any, high: Any, **style: Any) -> None:
     corners = np.stack([np.column_stack(pair) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1)
-    axes.add_collection(PolyCollection(corners, **style), autolim=False)
+    axes.add_collection(PolyCollection(list(corners), **style), autolim=False)
 
 
 def _lines(axes: Axes, from_x: Any, from_y: Any, to_x: Any, to_y: Any, **style: Any) -> None:
     ends = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=float)) for v in (from_x, from_y, to_x, to_y)))
-    axes.add_collection(LineCollection(np.stack(ends, axis=-1).reshape(-1, 2, 2), **style), autolim=False)
+    axes.add_collection(LineCollection(list(np.stack(ends, axis=-1).reshape(-1, 2, 2)), **style), autolim=False)
 
 
 def _level_lines(axes: Axes, y: Any, left: Any, right: Any, **style: Any) -> None:

@@ -46,6 +46,9 @@ _NAME_HANDLES = (
 )
 
 
+_STYLE = "<style>.meshmodel-console :is(td, th) {padding: 0 0.7em; line-height: 1.5; white-space: nowrap}</style>"
+
+
 def replay_console(mesh: Mesh, record: Histogram | str | Path | None = None, **settings: Any) -> ReplayConsole:
     """A console on a copy of `mesh`, beside `record` if there is one; see `ReplayConsole` for the settings."""
     return ReplayConsole(mesh, record, **settings)
@@ -94,6 +97,7 @@ class ReplayConsole:
         self.picture = plots.bare_picture()
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
+        self._drawing = threading.Lock()
         self._make_controls(connections, duration, replications, seed)
         self._make_view()
         self._redraw()
@@ -131,13 +135,13 @@ class ReplayConsole:
         self.run_button = ipywidgets.Button(description="Run it on a real Envoy", layout={"width": "auto"})
         self.cancel_button = ipywidgets.Button(description="Cancel", disabled=True, layout={"width": "auto"})
         self.run_button.on_click(self._measure)
-        self.cancel_button.on_click(lambda _: self._cancel.set())
+        self.cancel_button.on_click(self._cancelled)
         self.message = ipywidgets.HTML()
         self.figure, self.table, self.text = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         if envoy_binary() is None:
             self.run_button.disabled = True
             self._say(NO_ENVOY)
-        names = ipywidgets.HTML(f'<img alt="" src="{_PIXEL}" onload="{html.escape(_NAME_HANDLES, quote=True)}">')
+        names = ipywidgets.HTML(f'{_STYLE}<img alt="" src="{_PIXEL}" onload="{html.escape(_NAME_HANDLES, quote=True)}">')
         half = (len(self.controls) + 1) // 2
         columns = [ipywidgets.VBox(self.controls[:half]), ipywidgets.VBox((*self.controls[half:], self.progress))]
         buttons = ipywidgets.HBox([self.run_button, self.cancel_button, names])
@@ -172,7 +176,7 @@ class ReplayConsole:
             comparison = compare(replay, record, name=name)
             assert isinstance(comparison, Comparison)
             self.comparison = comparison
-            self.table.value = comparison._repr_html_()
+            self.table.value = comparison.table("html")
             replay = comparison.outcome  # type: ignore[assignment]
         self.replay = replay
         plots.overlay(self.comparison or replay, onto=self.picture)
@@ -183,6 +187,7 @@ class ReplayConsole:
 
     def _moved(self, _: Any) -> None:
         self._cancel.set()  # a run on the real Envoy would be one of other settings
+        self._cancel = threading.Event()  # ... and has nothing more to say
         self._redraw()
 
     def _redraw(self) -> None:
@@ -193,12 +198,14 @@ class ReplayConsole:
             self.mesh.apply(*self._manifests())
             replay = self.mesh.fortio_load(**self._load(), replications=self.replications.value, seed=self.seed.value)
             self.progress.value = 0.6  # what is left is the drawing
-            self._draw(replay, self.record, self.record_name)
+            with self._drawing:
+                self._draw(replay, self.record, self.record_name)
         except Exception as problem:
             self._fail(problem)
             raise
         self.progress.value = 1.0
-        self._say(repr(self) if envoy_binary() else f"{self!r}. {NO_ENVOY}")
+        found = self.comparison.notes if self.comparison else (f"{self.replications.value} replications",)
+        self._say("; ".join(found if envoy_binary() else (*found, NO_ENVOY)))
 
     def _load(self) -> dict[str, Any]:
         return {"connections": self.connections.value, "qps": self._qps, "duration": float(self.duration.value)}
@@ -224,21 +231,27 @@ class ReplayConsole:
         self.error = None
         self.run_button.disabled, self.cancel_button.disabled = True, False
         self._say(f"running on a real Envoy for {self.duration.value} s ...")
-        self._thread = threading.Thread(target=self._measure_in_thread, args=(self.mesh.copy(), self._cancel, self.replay), daemon=True)
+        self._thread = threading.Thread(
+            target=self._measure_in_thread, args=(self.mesh.copy(), self._load(), self._cancel, self.replay), daemon=True
+        )
         self._thread.start()
 
-    def _measure_in_thread(self, mesh: Mesh, cancel: threading.Event, model: Replay | None) -> None:
+    def _cancelled(self, _: Any = None) -> None:
+        self._say("cancelling ...")
+        self._cancel.set()
+
+    def _measure_in_thread(self, mesh: Mesh, load: dict[str, Any], cancel: threading.Event, model: Replay | None) -> None:
         try:
-            real = mesh.measure(**self._load(), progress=self._advance, cancel=cancel)
-            if not cancel.is_set() and model is not None:
-                self._draw(model, real.histogram(0), _ENVOY_NAME)
-                self._say(f"{self.policy.value}: the record is now that of the real Envoy; move a slider to leave it")
-        except Exception as problem:
-            # cancelled by a slider: the console shows other settings by now; nobody is there to catch an error either
-            if cancel.is_set():
-                self._say("the run on the real Envoy was cancelled")
-            else:
+            real = mesh.measure(**load, progress=self._advance, cancel=cancel)
+            with self._drawing:
+                if model is not None and not cancel.is_set():
+                    self._draw(model, real.histogram(0), _ENVOY_NAME)
+                    self._say(f"{self.policy.value}: the record is now that of the real Envoy; move a slider to leave it")
+        except Exception as problem:  # nobody would catch it in this thread
+            if not cancel.is_set():
                 self._fail(problem)
+            elif cancel is self._cancel:
+                self._say("the run on the real Envoy was cancelled")
         finally:
             self.run_button.disabled, self.cancel_button.disabled = False, True
             self.progress.value = 1.0

@@ -28,6 +28,7 @@ from meshmodel.fakeservice import parse_duration
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 MAX_NODES = 50_000
+MAX_MESSAGE = 500
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Source = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
@@ -35,6 +36,10 @@ _Source = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 
 class ManifestError(ValueError):
     """A manifest that cannot be what its author means; one line that says where and why."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())  # a name in a manifest may hold line breaks, or be endless
+        super().__init__(line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 3] + "...")
 
 
 @dataclass(frozen=True)
@@ -218,8 +223,8 @@ def _read(path: Path) -> Iterator[Field]:
             return
         if not path.is_file():
             raise ManifestError(f"{path}: {'is no ordinary file' if path.exists() else 'no such file'}")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as problem:
         raise ManifestError(f"{path}: cannot be read: {problem.strerror}") from None
     yield from _parse(_decoded(content, path.name), path.name)
@@ -265,6 +270,7 @@ def _refuse_depth(text: str, source: str) -> None:
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
+                assert event.start_mark is not None
                 raise ManifestError(f"{source} line {event.start_mark.line + 1}: nested more than {MAX_DEPTH} levels deep")
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
@@ -284,6 +290,7 @@ def _from_node(node: yaml.Node, place: Place, path: str, counter: list[int], dep
     if isinstance(node, yaml.SequenceNode):
         children = [_from_node(child, here, f"{path}[{i}]", counter, depth + 1) for i, child in enumerate(node.value)]
         return Field(children, here, path)
+    assert isinstance(node, yaml.ScalarNode)
     return Field(_scalar(node, here, path), here, path)
 
 

@@ -209,17 +209,17 @@ def _spread(chain: _Chain, flow: np.ndarray, counts: np.ndarray, pi: np.ndarray,
     return Occupancy(shares, between + within, mean, (burst / size)[of], len(chain.states))
 
 
-def least_request_constant(service: tuple[float, ...], outside: float, connections: int, limit: int = 1500) -> Occupancy:
+def least_request_constant(service: tuple[float, ...], outside: float, connections: int, limit: int = MAX_STATES) -> Occupancy:
     """`least_request_occupancy` for constant service: shares of the exponential chain, covariance extrapolated.
 
     The shares hardly depend on the service distribution (in the tutorial's mesh by less than 1 %), their covariance
     does, about linearly in the squared coefficient of variation 1/k of k phases: from k = 1 and k = 2 of the slowest
-    endpoint it is read off at 0.  Above `limit` states of the second chain the covariance is the exponential one.
+    endpoint it is read off at 0; when the second chain has more than 1,500 states the covariance is the exponential one.
     """
-    base = least_request_occupancy(service, outside, connections)
+    base = least_request_occupancy(service, outside, connections, None, limit)
     slowest = tuple(2 if s == max(service) else 1 for s in service)
     try:
-        finer = least_request_occupancy(service, outside, connections, slowest, limit)
+        finer = least_request_occupancy(service, outside, connections, slowest, 1500)
     except NoClosedForm:
         return base
     covariance = 2 * finer.covariance - base.covariance

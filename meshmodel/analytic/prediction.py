@@ -28,9 +28,9 @@ from meshmodel.analytic.ways import Way
 from meshmodel.replay import ENVOY, PERCENTILES, Estimate, Outcome
 from meshmodel.scenario import Scenario
 
-LEVELS = (np.arange(41) + 0.5) / 41
-EXTREMES = (np.arange(15) + 0.5) / 15
-SHUFFLED = EXTREMES[np.arange(15) * 4 % 15]  # pairs each level of the maximum with one of the minimum, correlation 0.02
+LEVELS = (np.arange(21) + 0.5) / 21
+EXTREMES = (np.arange(19) + 0.5) / 19
+SHUFFLED = EXTREMES[np.arange(19) * 7 % 19]  # pairs each level of the maximum with another one of the minimum
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Prediction(Outcome):
         if self.law.independent and seen <= {0.0, 1.0}:
             low, high = binom.ppf([0.025, 0.975], round(n), min(max(mean, 0.0), 1.0)) / round(n)
         else:
-            spread = norm.ppf(0.975) * np.sqrt(self.law.variance(value) / n)
+            spread = norm.ppf(0.975) * np.sqrt(max(self.law.variance(value), 0.0) / n)
             low, high = np.clip(np.round(np.array([mean - spread, mean + spread]) * n) / n, min(seen), max(seen))
         return Estimate(mean, float(min(low, mean)), float(max(high, mean)))
 
@@ -181,25 +181,43 @@ class Prediction(Outcome):
 
     @cached_property
     def _scenes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bucket counts (buckets, scenes), minimum and maximum (scenes,), equally likely: a quadrature, nothing random."""
-        n = max(round(self.count.mean), 1)
-        edges = fortio.bucket_edges(self.resolution)
-        ends = self.law.quantile(np.concatenate((1 - (1 - SHUFFLED) ** (1 / n), EXTREMES ** (1 / n))))
-        lowest, highest = (np.tile(half, len(LEVELS)) for half in (ends[: len(EXTREMES)], ends[len(EXTREMES) :]))
-        below = np.repeat(self._empirical(edges[:-1], n), len(EXTREMES), axis=1)
-        below = np.vstack((below, np.ones(below.shape[1])))
-        below = np.where(edges[:, None] < lowest, 0.0, np.where(edges[:, None] >= highest, 1.0, np.clip(below, 1 / n, 1 - 1 / n)))
-        return np.diff(np.maximum.accumulate(below, axis=0), axis=0, prepend=0.0) * n, lowest, np.maximum(highest, lowest)
+        """Bucket counts (buckets, scenes), minimum and maximum (scenes,), equally likely: a quadrature, nothing random.
 
-    def _empirical(self, seconds: np.ndarray, n: int) -> np.ndarray:
-        """Quantiles at LEVELS of the share of n requests that take at most `seconds`: (len(seconds), levels)."""
-        given = self.law.cdf(seconds)
-        mean = self.law.shares @ given
-        if self.law.independent and n <= 500:
-            return binom.ppf(LEVELS, n, np.clip(mean, 0, 1)[:, None]) / n
+        Given the counts, the extremes are those of k draws within the first and the last bucket that is not empty.
+        """
+        n = max(round(self.count.mean), 1)
+        edges = fortio.bucket_edges(self.resolution)[:-1]
+        given = self.law.cdf(edges)
+        expected = np.concatenate(([0.0], self.law.shares @ given, [1.0]))
+        below = np.vstack((self._empirical(given, n), np.ones(len(LEVELS))))
+        counts = np.round(np.diff(np.maximum.accumulate(below, axis=0), axis=0, prepend=0.0) * n)
+        first, last = (counts > 0).argmax(axis=0), len(counts) - 1 - (counts > 0)[::-1].argmax(axis=0)
+        column = np.arange(len(LEVELS))
+
+        def within(bucket: np.ndarray, part: np.ndarray) -> np.ndarray:
+            return (expected[bucket] + (expected[bucket + 1] - expected[bucket]) * part).ravel()
+
+        low = within(first, 1 - (1 - SHUFFLED[:, None]) ** (1 / counts[first, column]))
+        high = within(last, EXTREMES[:, None] ** (1 / counts[last, column]))
+        wanted, place = np.unique(np.concatenate((low, high)), return_inverse=True)
+        ends = self.law.quantile(wanted)[place]
+        lowest, highest = ends[: len(low)], ends[len(low) :]
+        return np.tile(counts, len(EXTREMES)), lowest, np.maximum(highest, lowest)
+
+    def _empirical(self, given: np.ndarray, n: int) -> np.ndarray:
+        """Quantiles at LEVELS of the share of n requests below each edge, whose cdf per stratum is `given` (G, edges): (edges, levels).
+
+        Binomial where requests are as good as independent, which rare events are under any balancer; else normal.
+        """
+        mean = np.clip(self.law.shares @ given, 0.0, 1.0)
         variance = self.law.shares @ (given * (1 - given)) + np.einsum("gx,gh,hx->x", given, self.law.between, given)
-        value = mean[:, None] + norm.ppf(LEVELS) * np.sqrt(np.maximum(variance, 0.0) / n)[:, None]
-        return np.clip(np.round(value * n) / n, 0.0, 1.0)
+        value = np.round((mean[:, None] + norm.ppf(LEVELS) * np.sqrt(np.maximum(variance, 0.0) / n)[:, None]) * n) / n
+        open_ = (mean > 1e-12) & (mean < 1 - 1e-12)
+        rare = n * np.minimum(mean, 1 - mean) < 10
+        exact = open_ & ((rare & (variance > 0.9 * mean * (1 - mean))) | (self.law.independent & (n <= 500)))
+        value[exact] = binom.ppf(LEVELS, n, mean[exact, None]) / n
+        value[~open_] = np.round(mean[~open_, None])
+        return np.clip(value, 0.0, 1.0)
 
     def bucket_shares(self) -> np.ndarray:
         """Expected share of the requests in each of fortio's buckets, (buckets,)."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from meshmodel.analytic import NoClosedForm, approximations, closed_loop
-from meshmodel.analytic.balancing import least_request_constant
+from meshmodel.analytic.balancing import MAX_STATES, least_request_constant
 from meshmodel.analytic.breakers import loss_closed, loss_open
 from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import host_shares, ring_of, ring_starts, ring_starts_interleaved, seen_alike
@@ -26,6 +26,9 @@ from meshmodel.analytic.ways import Chooser, Walk, Way, is_retriable, merged, po
 from meshmodel.fakeservice import error_period
 from meshmodel.replay import ENVOY
 from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, RetryPolicy, Route, Scenario
+
+SMALL_CHAIN = 1500
+"""States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
 
 __all__ = ["NoClosedForm", "Prediction", "predict"]
 
@@ -210,12 +213,22 @@ class _Plan:
         if paced or len(route.callers) > 1 or not any(service) or len(route.destinations) > 1 or retried:
             if not alike:
                 raise NoClosedForm("LEAST_REQUEST among unequal endpoints outside a saturated closed loop of one caller")
-            self.assumptions.add(approximations.OCCUPANCY)
-            return replace(law, independent=False)
-        chain = least_request_constant(tuple(service), float(self.scenario.overhead.mean()), loop.threads)
+            return self._symmetric(law)
+        try:
+            limit = SMALL_CHAIN if alike else MAX_STATES
+            chain = least_request_constant(tuple(service), float(self.scenario.overhead.mean()), loop.threads, limit)
+        except NoClosedForm:
+            if not alike:
+                raise
+            return self._symmetric(law)
         self.assumptions.add(approximations.OCCUPANCY)
         shares = chain.shares if alike else _with_burst(chain.shares, chain.burst, service, self.scenario)
         return replace(law, shares=shares, between=chain.covariance, independent=False)
+
+    def _symmetric(self, law: Law) -> Law:
+        """Endpoints that are all alike get equal shares whatever is active; how evenly is bounded by independent draws."""
+        self.assumptions.add(approximations.SYMMETRIC)
+        return replace(law, independent=False)
 
     # --- outlier detection --------------------------------------------------------------
 

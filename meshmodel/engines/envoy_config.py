@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ..scenario import Caller, Cluster, ConnectionPool, Endpoint, Fault, OutlierDetection, RetryPolicy, Route, Scenario
+from meshmodel.scenario import Caller, Cluster, ConnectionPool, Endpoint, Fault, OutlierDetection, RetryPolicy, Route, Scenario
 
 HOST = "127.0.0.1"
 STDOUT = "/dev/stdout"
@@ -29,8 +29,8 @@ _ATTEMPT_LOG = {
         "log_format": {"json_format": {"attempt": "%UPSTREAM_HOST%", "flags": "%RESPONSE_FLAGS%"}},
     },
 }
-_HTTP2 = {"http2_protocol_options": {}}
-_HTTP1 = {"http_protocol_options": {}}
+_HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
+_HTTP1: dict[str, Any] = {"http_protocol_options": {}}
 _ISTIO_OUTLIER_MAX = 300.0  # Envoy's own default, which Istio leaves out
 
 
@@ -206,7 +206,8 @@ def _localities(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) 
     priorities = cluster.priorities[caller] if cluster.priorities else (0,) * len(cluster.endpoints)
     groups: dict[tuple[int, str], dict[str, Any]] = {}
     for endpoint, priority in zip(cluster.endpoints, priorities, strict=True):
-        group = groups.setdefault((priority, endpoint.locality), {"locality": _locality(endpoint.locality), "priority": priority, "lb_endpoints": []})
+        empty = {"locality": _locality(endpoint.locality), "priority": priority, "lb_endpoints": []}
+        group = groups.setdefault((priority, endpoint.locality), empty)
         host, _, port = endpoint.address.partition(":")
         address = _address(HOST, ports[endpoint.name]) if ports is not None else _address(host, int(port or 8080))
         group["lb_endpoints"].append({"endpoint": {"address": address}})
@@ -219,11 +220,12 @@ def _localities(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) 
 
 
 def _thresholds(pool: ConnectionPool) -> dict[str, Any]:
-    thresholds: dict[str, Any] = {name: getattr(pool, name) for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries")}
-    thresholds["track_remaining"] = True
-    if pool.retry_budget is not None:
-        budget = pool.retry_budget
-        thresholds["retry_budget"] = {"budget_percent": {"value": budget.budget_percent}, "min_retry_concurrency": budget.min_retry_concurrency}
+    names = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    thresholds: dict[str, Any] = {**{name: getattr(pool, name) for name in names}, "track_remaining": True}
+    budget = pool.retry_budget
+    if budget is not None:
+        percent = {"value": budget.budget_percent}
+        thresholds["retry_budget"] = {"budget_percent": percent, "min_retry_concurrency": budget.min_retry_concurrency}
     return thresholds
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import aiohttp
 
-from . import envoy_guard
+from meshmodel.engines import envoy_guard
 
 START_SECONDS = 30.0
 """How long an Envoy may take until it is ready (it needs about half a second)."""

@@ -73,7 +73,7 @@ class Hop:
 
     COLUMNS = {
         "tries": (np.int16, 0), "deadline": (float, np.inf), "limit": (float, np.inf), "upstream": (np.int16, 0),
-        "endpoint": (np.int16, NOBODY), "worker": (np.int16, 0), "is_retry": (bool, False), "waiting": (bool, False),
+        "endpoint": (np.int64, NOBODY), "worker": (np.int64, 0), "is_retry": (bool, False), "waiting": (bool, False),
         "began": (float, 0.0), "own": (float, 0.0), "caller": (np.int16, 0),
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ class Hop:
 class EventLoop:
     """One block of `replications` runs of any scenario; `run()` returns log, attempts, counters and ejections."""
 
-    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator) -> None:
+    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator, expected: int = 256) -> None:
         self.scenario, self.replications = scenario, replications
         self.uniform = Draws(rng.random)
         self.overhead = Draws(lambda n: scenario.overhead.rvs(size=n, random_state=rng))
@@ -140,11 +140,12 @@ class EventLoop:
         rows = self.specials + max(8, threads)
         self.calendar = Calendar(rows, replications)
         self._columns(self.calendar.rows)
-        self.log = LogWriter(replications)
+        self.log = LogWriter(replications, expected)
         self.pod_attempts = np.zeros((len(self.hops[-1].pod_names), replications), dtype=np.int64)
         self.counters = {name: np.zeros(replications, dtype=np.int64) for name in COUNTERS}
         self.ejections: list[tuple] = []
         self.finished = np.zeros(replications, dtype=bool)
+        self.ready: dict[int, list[tuple]] = {}  # of each hop, the requests whose next attempt starts in this step
         self._start(threads)
 
     # --- set-up -------------------------------------------------------------------------
@@ -170,8 +171,8 @@ class EventLoop:
                 new[..., : before.shape[-1]] = before
             setattr(holder, name, new)
 
-        for name, kind, fill in (("kind", np.int8, ENTER), ("code", np.int16, 0), ("start", float, 0.0), ("attempts", np.int16, 0),
-                                 ("server", np.int16, NOBODY), ("saved_time", float, NEVER), ("saved_kind", np.int8, ENTER),
+        for name, kind, fill in (("kind", np.int64, ENTER), ("code", np.int16, 0), ("start", float, 0.0), ("attempts", np.int16, 0),
+                                 ("server", np.int16, NOBODY), ("saved_time", float, NEVER), ("saved_kind", np.int64, ENTER),
                                  ("orphan", bool, False), ("behind", np.int64, -1), ("finish", float, NEVER), ("finish_code", np.int16, 0),
                                  ("parent", np.int64, -1), ("calls", np.int32, 0)):  # fmt: skip
             column(self, name, kind, fill)
@@ -216,9 +217,9 @@ class EventLoop:
                 policy = upstream.cluster.outlier_detection if upstream.cluster else None
                 if policy != before:
                     # The proxy started its interval timer long before the load: any phase is as likely.
-                    first = now + (policy.interval * (self.uniform(self.replications) if now == 0 else 1.0) if policy else NEVER)
-                    row = self.row_of[id(upstream)]
-                    self.calendar.set(np.full(self.replications, row), everyone, np.broadcast_to(first, everyone.shape).astype(float))
+                    phase = self.uniform(self.replications) if now == 0 else 1.0
+                    upstream.first_tick = now + (policy.interval if policy else 0.0) * phase * np.ones(self.replications)
+                    self.calendar.set(np.full(self.replications, self.row_of[id(upstream)]), everyone, np.full(self.replications, NEVER))
         inner = self.hops[1:]
         self.has_outer = any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
         if self.has_outer and len(inner) > 1:
@@ -250,14 +251,14 @@ class EventLoop:
         if r.size < self.replications:
             t, row = t[r], row[r]
         cell = row * self.replications + r
-        kind = self.kind[cell].astype(np.int64)
-        present = np.flatnonzero(np.bincount(kind))
-        for code in present:
-            if len(present) == 1:
-                self._handle(code, r, row, cell, t)
-            else:
-                which = np.flatnonzero(kind == code)
-                self._handle(code, r[which], row[which], cell[which], t[which])
+        kind = self.kind.take(cell)
+        for code in np.flatnonzero(np.bincount(kind, minlength=1)):
+            which = np.flatnonzero(kind == code)
+            events = (r, row, cell, t) if len(which) == len(kind) else tuple(a.take(which) for a in (r, row, cell, t))
+            self._handle(code, *events)
+        for hop, ready in self.ready.items():
+            self._pick(self.hops[hop], *(np.concatenate(column) if len(ready) > 1 else column[0] for column in zip(*ready, strict=True)))
+        self.ready.clear()
         return True
 
     def _handle(self, code: int, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
@@ -266,7 +267,7 @@ class EventLoop:
         if kind == ENTER:
             self._enter(hop, r, row, cell, t)
         elif kind == PICK:
-            self._pick(hop, r, row, cell, t)
+            self.ready.setdefault(index, []).append((r, row, cell, t))
         elif kind == GRANTED:
             self._dispatch(hop, r, row, cell, t)
         elif kind == ANSWER:
@@ -347,7 +348,7 @@ class EventLoop:
         if delay is not None:
             self._set(r, row, t, PICK, hop.index)
         else:
-            self._pick(hop, r, row, cell, t)
+            self.ready.setdefault(hop.index, []).append((r, row, cell, t))
 
     def _destination(self, hop: Hop, cell: np.ndarray, n: int) -> np.ndarray | int:
         """Which upstream: the caller's (the pod that the route before picked), and a weighted cluster."""
@@ -410,18 +411,16 @@ class EventLoop:
 
     def _pick_endpoint(self, hop: Hop, upstream: Upstream, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Choose an endpoint and ask the circuit breakers; GO, WAIT, or the negative outcome, (n,)."""
-        policy, worker = hop.route.retries, hop.worker[cell]
-        tried = excluded = None
-        if hop.remembers and hop.tries[cell].any():
-            tried = self._tried(hop, cell)
-            if policy.previous_priorities_update_frequency and upstream.levels > 1:
-                excluded = self._excluded(policy.previous_priorities_update_frequency, upstream, tried, hop.tries[cell])
-        draws = policy.host_selection_retry_max_attempts if policy.previous_hosts else 0
-        endpoint = upstream.choose(r, worker, tried, draws, excluded)
+        worker, tries = hop.worker.take(cell), hop.tries.take(cell)
+        again = np.flatnonzero(tries) if hop.remembers else np.zeros(0, dtype=np.int64)
+        if again.size:
+            endpoint = self._pick_again(hop, upstream, r, cell, worker, tries, again)
+        else:
+            endpoint = upstream.choose(r, worker)
         hop.endpoint[cell] = endpoint
         if hop.remembers:
-            hop.tried[np.minimum(hop.tries[cell], hop.most_tries - 1), cell] = endpoint
-        outcome = np.where(endpoint >= 0, GO, NO_HEALTHY)
+            hop.tried.ravel()[tries.astype(np.int64) * hop.tried.shape[1] + cell] = endpoint
+        outcome = np.where(endpoint >= 0, GO, NO_HEALTHY) if upstream.some_empty or not upstream.size else np.zeros(len(r), dtype=np.int64)
         pool = upstream.cluster.connection_pool
         if pool.max_requests < UNLIMITED:
             full = (outcome == GO) & (upstream.in_flight[r] >= pool.max_requests)
@@ -432,12 +431,23 @@ class EventLoop:
             self._count(hop, "upstream_rq_pending_overflow", r[overflowed])
         return outcome
 
-    def _tried(self, hop: Hop, cell: np.ndarray) -> np.ndarray:
-        """The endpoints that each request has tried, (attempts, n), NONE where there is none yet."""
-        tries = hop.tries[cell]
+    def _pick_again(self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, worker: np.ndarray, tries: np.ndarray,
+                    again: np.ndarray) -> np.ndarray:  # fmt: skip
+        """As `Upstream.choose`, those in `again` being retries that avoid tried endpoints and levels."""
+        policy = hop.route.retries
         depth = int(tries.max())
-        tried = hop.tried[:depth, cell]
-        return np.where(np.arange(depth)[:, None] < tries, tried, NONE)
+        tried = np.where(np.arange(depth)[:, None] < tries[again], hop.tried[:depth, cell[again]], NONE)
+        excluded = everyone = None
+        frequency = policy.previous_priorities_update_frequency
+        if frequency and upstream.levels > 1 and depth >= frequency:
+            excluded = self._excluded(frequency, upstream, tried, tries[again])
+            everyone = np.zeros((upstream.levels, len(r)), dtype=bool)
+            everyone[:, again] = excluded
+        endpoint = upstream.choose(r, worker, everyone)
+        if policy.previous_hosts:
+            draws = policy.host_selection_retry_max_attempts
+            endpoint[again] = upstream.choose_untried(endpoint[again], r[again], worker[again], tried, draws, excluded)
+        return endpoint
 
     @staticmethod
     def _excluded(frequency: int, upstream: Upstream, tried: np.ndarray, tries: np.ndarray) -> np.ndarray:
@@ -606,6 +616,8 @@ class EventLoop:
         out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS[code - LOWEST], code < 0, t)
         if out.any():
             self._count(hop, "outlier_detection.ejections_enforced_total", r[out])
+            row = np.full(out.sum(), self.row_of[id(upstream)])
+            self.calendar.set(row, r[out], upstream.next_tick(r[out], t[out]))
             self._health_changed(hop, upstream, r[out], endpoint[out], t[out], gone=True)
 
     def _health_changed(self, hop: Hop, upstream: Upstream, r: np.ndarray, endpoint: np.ndarray, t: np.ndarray, gone: bool) -> None:
@@ -628,8 +640,8 @@ class EventLoop:
                 self.calendar.set(row[at], who, np.minimum(following, NEVER))
                 continue
             policy = upstream.cluster.outlier_detection
-            self.calendar.set(row[at], who, now + policy.interval)
             back = upstream.outlier.tick(policy, who, now)
+            self.calendar.set(row[at], who, np.where(upstream.idle(who), NEVER, upstream.next_tick(who, now)))
             for endpoint in np.flatnonzero(back.any(axis=1)):
                 column = back[endpoint]
                 self._health_changed(hop, upstream, who[column], np.full(column.sum(), endpoint), now[column], gone=False)

@@ -43,6 +43,9 @@ class Upstream:
         self.outlier = OutlierState(len(endpoints), replications)
         self.updated = np.full((1, replications), -np.inf)
         self.flush_at = np.full((1, replications), np.inf)
+        self.all_first = True  # does every replication send everything to level 0?
+        self.some_empty = False  # has some group of some replication no healthy endpoint?
+        self.first_tick = np.zeros(replications)
         self.cluster: Cluster | None = None
 
     # --- configuration ------------------------------------------------------------------
@@ -112,41 +115,59 @@ class Upstream:
                 self.count[group, panicking] = self.group_size[group]
             nothing = replication[self.health[:, replication].sum(axis=0) == 0]
             self.loads[:, nothing] = priority.level_loads(100 * size // max(1, self.size) + 0 * self.loads[:, nothing])
+        self.all_first = bool((self.loads[0] == 100).all())
+        self.some_empty = not self.count.all()
 
     # --- picking an endpoint ------------------------------------------------------------
 
-    def choose(
-        self, replication: np.ndarray, worker: np.ndarray, tried: np.ndarray | None, draws: int, excluded: np.ndarray | None
-    ) -> np.ndarray:
+    def choose(self, replication: np.ndarray, worker: np.ndarray, excluded: np.ndarray | None = None) -> np.ndarray:
         """An endpoint for each replication (n,), `NOBODY` where none is healthy.
 
-        `tried`: (attempts, n) endpoints that a retry avoids in up to `draws` more draws (-1: none).
         `excluded`: (levels, n) levels that a retry avoids (`retryRemoteLocalities`).
         """
-        group = self._pick_group(replication, worker, excluded)
-        endpoint = self._pick_member(replication, worker, group)
-        if tried is None or not draws:
-            return endpoint
+        return self._pick_member(replication, worker, self._pick_group(replication, worker, excluded))
+
+    def choose_untried(
+        self, endpoint: np.ndarray, replication: np.ndarray, worker: np.ndarray, tried: np.ndarray, draws: int, excluded: np.ndarray | None
+    ) -> np.ndarray:
+        """The endpoint of a retry that drew `endpoint` (n,): up to `draws` more draws until an untried one, else the last.
+
+        `tried`: (attempts, n) endpoints that the request has tried (any other number: none).
+        """
         again = np.flatnonzero((tried == endpoint).any(axis=0) & (endpoint >= 0))
+        if again.size and self.cluster.load_balancing != "ROUND_ROBIN":
+            # The draws of a retry change nothing that the next one sees: make them all at once.
+            where = np.tile(again, draws)
+            drawn = self.choose(replication[where], worker[where], None if excluded is None else excluded[:, where])
+            fresh = ~(tried[:, where] == drawn).any(axis=0).reshape(draws, -1)
+            fresh[-1] = True
+            endpoint[again] = drawn.reshape(draws, -1)[fresh.argmax(axis=0), np.arange(again.size)]
+            return endpoint
         for _ in range(draws):
             if not again.size:
                 break
-            where, who = replication[again], worker[again]
-            group = self._pick_group(where, who, None if excluded is None else excluded[:, again])
-            endpoint[again] = self._pick_member(where, who, group)
+            endpoint[again] = self.choose(replication[again], worker[again], None if excluded is None else excluded[:, again])
             again = again[(tried[:, again] == endpoint[again]).any(axis=0)]
         return endpoint
 
     def _pick_group(self, replication: np.ndarray, worker: np.ndarray, excluded: np.ndarray | None) -> np.ndarray | int:
-        if self.groups == 1:
+        if self.groups == 1 or (self.all_first and not self.weighted and excluded is None):
             return 0
         level: np.ndarray | int = 0
         if self.levels > 1:
-            loads = self.loads[:, replication]
-            if excluded is not None:
-                loads = np.where(excluded.any(axis=0), priority.remaining_loads(self.health[:, replication], loads, excluded), loads)
-            level = priority.pick_level(loads, self.uniform(len(replication)))
+            level = self._pick_level(replication, excluded)
         return self._pick_locality(replication, worker, level) if self.weighted else level
+
+    def _pick_level(self, replication: np.ndarray, excluded: np.ndarray | None) -> np.ndarray:
+        if self.all_first:
+            level = np.zeros(len(replication), dtype=np.int64)
+        else:
+            level = priority.pick_level(self.loads[:, replication], self.uniform(len(replication)))
+        if excluded is not None and (some := np.flatnonzero(excluded.any(axis=0))).size:
+            where = replication[some]
+            loads = priority.remaining_loads(self.health[:, where], self.loads[:, where], excluded[:, some])
+            level[some] = priority.pick_level(loads, self.uniform(len(some)))
+        return level
 
     def _pick_locality(self, replication: np.ndarray, worker: np.ndarray, level: np.ndarray | int) -> np.ndarray:
         """Earliest deadline first among the localities of the level: Envoy's weighted schedule.
@@ -163,25 +184,27 @@ class Upstream:
         return group
 
     def _pick_member(self, replication: np.ndarray, worker: np.ndarray, group: np.ndarray | int) -> np.ndarray:
-        count = self.size if self.plain else self.count[group, replication]
+        """One of the healthy endpoints of the group, by the load-balancing policy, (n,)."""
+        count = self.size if self.plain else self.count[group].take(replication) if isinstance(group, int) else self.count[group, replication]
         policy = self.cluster.load_balancing
-        n = len(replication)
+        n, columns = len(replication), self.replications
         if policy == "ROUND_ROBIN":
-            cell = (worker * self.groups + group) * self.replications + replication
-            index = self.next_index[cell]
+            cell = (worker * self.groups + group) * columns + replication
+            index = self.next_index.take(cell)
             self.next_index[cell] = index + 1
-            return self._member(group, index % np.maximum(count, 1), count, replication)
-        first = self._member(group, (self.uniform(n) * count).astype(np.int64), count, replication)
-        if policy == "RANDOM":
-            return first
-        second = self._member(group, (self.uniform(n) * count).astype(np.int64), count, replication)
-        flat = self.active.ravel()
-        load = (flat[np.maximum(e, 0) * self.replications + replication] for e in (first, second))
-        return balancing.least_request(first, second, *load)
-
-    def _member(self, group: np.ndarray | int, position: np.ndarray, count: np.ndarray | int, replication: np.ndarray) -> np.ndarray:
-        member = self.members.ravel()[(self.offset[group] + position) * self.replications + replication]
-        return np.where(count > 0, member, NOBODY) if not self.plain or not self.size else member
+            position = index % np.maximum(count, 1)
+        elif policy == "RANDOM":
+            position = (self.uniform(n) * count).astype(np.int64)
+        else:
+            position = (self.uniform(2 * n).reshape(2, n) * count).astype(np.int64)
+        position += self.offset[group]
+        position *= columns
+        position += replication
+        endpoint = self.members.ravel().take(position)
+        if policy == "LEAST_REQUEST":
+            active = self.active.ravel().take(endpoint * columns + replication)
+            endpoint = balancing.least_request(endpoint[0], endpoint[1], active[0], active[1])
+        return np.where(count > 0, endpoint, NOBODY) if self.some_empty else endpoint
 
     # --- health -------------------------------------------------------------------------
 
@@ -204,6 +227,15 @@ class Upstream:
             self.flush_at[level, later] = np.minimum(self.flush_at[level, later], now[~at_once] + window)
             told_at[mine] = self.flush_at[:, where].min(axis=0)
         return told_at
+
+    def next_tick(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """The first tick of the interval timer after `t`, (n,); ticks that would find nothing to do are left out."""
+        interval, first = self.cluster.outlier_detection.interval, self.first_tick[replication]
+        return first + interval * np.maximum(np.floor((t - first) / interval + 1e-9) + 1, 0)
+
+    def idle(self, replication: np.ndarray) -> np.ndarray:
+        """Whether a tick would change nothing: nobody is out, and no multiplier is left to shrink; (n,)."""
+        return ~self.outlier.multiplier[:, replication].any(axis=0)
 
     def flush(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Tell the workers of the replications (n,) what was held back until `t`; returns the next such time."""

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop
@@ -79,13 +81,16 @@ def test_an_error_names_file_document_line_resource_and_field(tmp_path):
     file.write_text("# a comment\n---\n" + text)
     message = refused(file)
     assert message == (
-        "dr.yaml document 1 line 11: DestinationRule dr spec.trafficPolicy.outlierDetection.maxEjectionPercent: must be from 0 to 100, got 150"
+        "dr.yaml document 1 line 11: DestinationRule dr spec.trafficPolicy.outlierDetection.maxEjectionPercent: "
+        "must be from 0 to 100, got 150"
     )
 
 
 def test_an_error_in_the_second_document_counts_from_the_top_of_the_file(tmp_path):
     file = tmp_path / "two.yaml"
-    file.write_text(destination_rule("loadBalancer: {simple: RANDOM}") + "---\n" + destination_rule("loadBalancer: {simpel: RANDOM}", "other"))
+    file.write_text(
+        destination_rule("loadBalancer: {simple: RANDOM}") + "---\n" + destination_rule("loadBalancer: {simpel: RANDOM}", "other")
+    )
     refused(file, "two.yaml document 2 line 17", "DestinationRule other", "loadBalancer.simpel: unknown field, did you mean 'simple'?")
 
 
@@ -131,7 +136,7 @@ def test_a_bad_traffic_policy_is_refused(policy, part):
         ('{distribute: [{from: us/*, to: {"us/a/*": 100, "us/b/*": 0}}]}', "must be from 1 to 100, got 0"),
         ('{distribute: [{from: "us/*", to: {"us/*": 50, "us/b/*": 50}}]}', "overlaps"),
         ('{distribute: [{from: "*/a", to: {"us/*": 100}}]}', 'with "*" at most at the end'),
-        ('{distribute: [{from: us, to: {us: 100}}], failover: [{from: us, to: eu}]}', "excludes"),
+        ("{distribute: [{from: us, to: {us: 100}}], failover: [{from: us, to: eu}]}", "excludes"),
         ("{failover: [{from: us, to: us}]}", "must be different regions"),
         ('{failover: [{from: "us/*", to: eu}]}', "must be a region"),
         ("{enabled: 'yes'}", "must be true or false"),
@@ -194,17 +199,25 @@ def test_a_bad_deployment_is_refused(text, part):
 
 
 def test_names_that_lead_nowhere_are_refused_when_the_mesh_is_used():
-    refused(virtual_service("", "simple-bakend"), "VirtualService vs spec.http[0].route[0].destination.host", "did you mean simple-backend?", scenario=True)
+    refused(
+        virtual_service("", "simple-bakend"),
+        "VirtualService vs spec.http[0].route[0].destination.host",
+        "did you mean simple-backend?",
+        scenario=True,
+    )
     weighted = virtual_service("", "simple-backend, subset: v9")
     refused(weighted, "destination.subset: no DestinationRule for simple-backend has a subset v9", scenario=True)
     refused(virtual_service("", "simple-backend, port: {number: 81}"), "has no port 81, only 80", scenario=True)
-    gateway = virtual_service("").replace("hosts: [simple-backend]", "hosts: [simple-web.istioinaction.io]\n  gateways: [simple-web-gatway]")
+    gateway = virtual_service("").replace(
+        "hosts: [simple-backend]", "hosts: [simple-web.istioinaction.io]\n  gateways: [simple-web-gatway]"
+    )
     refused(gateway, "there is no Gateway simple-web-gatway, did you mean simple-web-gateway?", scenario=True)
 
 
 def test_weights_that_sum_to_nothing_are_refused():
     text = virtual_service("").replace(
-        "- destination: {host: simple-backend}", "- {destination: {host: simple-backend}, weight: 0}\n    - {destination: {host: simple-web}, weight: 0}"
+        "- destination: {host: simple-backend}",
+        "- {destination: {host: simple-backend}, weight: 0}\n    - {destination: {host: simple-web}, weight: 0}",
     )
     refused(text, "must not sum to 0")
 
@@ -314,6 +327,28 @@ def test_a_load_that_cannot_be_is_refused(call):
     with pytest.raises(ValueError) as caught:
         call(Mesh(overhead=0).apply(MANIFESTS / "testbed.yaml"))
     assert "\n" not in str(caught.value)
+
+
+TEXTS = [file.read_text() for file in sorted(MANIFESTS.glob("*.yaml"))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(TEXTS),
+    st.floats(0, 1),
+    st.integers(0, 30),
+    st.text(max_size=5) | st.sampled_from(["\n", "- ", ": ", "{", "[", "&a ", "*a", "'"]),
+)
+def test_a_spoiled_manifest_is_read_or_refused_in_one_line(text, where, cut, junk):
+    """Whatever a slip of the editor does to a file: never another exception, never a second line."""
+    at = int(where * len(text))
+    mesh = Mesh(overhead=0).apply(MANIFESTS / "testbed.yaml")
+    try:
+        mesh.apply([text[:at] + junk + text[at + cut :] + "\n"])
+        mesh.scenario(ONE_CALL)
+        assert all(len(str(warning).splitlines()) == 1 for warning in mesh.warnings)
+    except ManifestError as problem:
+        assert len(str(problem).splitlines()) == 1
 
 
 def test_an_empty_mesh_says_what_is_missing():

@@ -55,7 +55,13 @@ def test_failover_priority_counts_labels_from_the_first_that_differs():
 
 def test_distribute_splits_a_wildcard_by_pods_and_leaves_the_rest_out():
     setting = LocalityLbSetting(distribute=(("us-west1/*", {"us-west1/*": 80, "us-east1/*": 20}),))
-    expected = {"us-west1/us-west1-a/x": 27, "us-west1/us-west1-a/y": 27, "us-west1/us-west1-b": 27, "us-east1/us-east1-a": 20, "eu/eu-a": 0}
+    expected = {
+        "us-west1/us-west1-a/x": 27,
+        "us-west1/us-west1-a/y": 27,
+        "us-west1/us-west1-b": 27,
+        "us-east1/us-east1-a": 20,
+        "eu/eu-a": 0,
+    }
     assert locality_weights(HERE, PODS, setting, False) == expected
 
 

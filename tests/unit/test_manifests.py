@@ -30,7 +30,9 @@ def rule(policy: object, **more: object) -> dict[str, object]:
 
 
 def service(route: dict[str, object]) -> dict[str, object]:
-    return resource("VirtualService", {"hosts": ["simple-backend"], "http": [{"route": [{"destination": {"host": "simple-backend"}}], **route}]})
+    return resource(
+        "VirtualService", {"hosts": ["simple-backend"], "http": [{"route": [{"destination": {"host": "simple-backend"}}], **route}]}
+    )
 
 
 def last_route(*sources: object, istio: str = "1.17") -> Route:
@@ -163,7 +165,9 @@ def test_retries_of_the_tutorial():
 
 
 def test_status_codes_in_retry_on_become_retriable_status_codes():
-    retries = last_route(service({"retries": {"attempts": 3, "retryOn": "reset, 500,429", "backoff": "50ms", "retryIgnorePreviousHosts": False}})).retries
+    retries = last_route(
+        service({"retries": {"attempts": 3, "retryOn": "reset, 500,429", "backoff": "50ms", "retryIgnorePreviousHosts": False}})
+    ).retries
     assert retries.retry_on == {"reset", "retriable-status-codes"} and retries.retriable_status_codes == {500, 429}
     assert (retries.attempts, retries.backoff_base_interval, retries.previous_hosts) == (3, 0.05, False)
 
@@ -184,7 +188,11 @@ def test_hedging_and_retriable_status_codes_by_envoy_filter():
     retry = {"retriable_status_codes": [500, 408], "retry_back_off": {"base_interval": "50ms"}}
     patches = [
         {"applyTo": "HTTP_ROUTE", "match": vhost, "patch": {"operation": "MERGE", "value": {"route": {"retry_policy": retry}}}},
-        {"applyTo": "VIRTUAL_HOST", "match": vhost, "patch": {"operation": "MERGE", "value": {"hedge_policy": {"hedge_on_per_try_timeout": True}}}},
+        {
+            "applyTo": "VIRTUAL_HOST",
+            "match": vhost,
+            "patch": {"operation": "MERGE", "value": {"hedge_policy": {"hedge_on_per_try_timeout": True}}},
+        },
     ]
     spec = {"workloadSelector": {"labels": {"app": "simple-web"}}, "configPatches": patches}
     retries = last_route(resource("EnvoyFilter", spec)).retries
@@ -205,7 +213,9 @@ def backend(env: dict[str, str] | None = None, annotations: dict[str, str] | Non
 
 
 def test_behaviour_from_variables_and_annotations():
-    mine = backend({"TIMING_50_PERCENTILE": "1s", "ERROR_RATE": "0.2", "ERROR_CODE": "503", "MESSAGE": "hi"}, {"meshmodel/concurrency": "4"})
+    mine = backend(
+        {"TIMING_50_PERCENTILE": "1s", "ERROR_RATE": "0.2", "ERROR_CODE": "503", "MESSAGE": "hi"}, {"meshmodel/concurrency": "4"}
+    )
     pod = last_cluster(mine).endpoints[0]
     assert (pod.behaviour.timing_50_percentile, pod.behaviour.error_rate, pod.behaviour.error_code) == (1, 0.2, 503)
     assert (pod.behaviour.concurrency, pod.behaviour.undelayed, pod.message) == (4, 0.15, "hi")
@@ -234,7 +244,9 @@ def test_a_list_a_json_file_and_a_directory(tmp_path):
 
 
 def test_kinds_that_take_no_part_are_taken_in_silence():
-    mesh = Mesh(overhead=0).apply([{"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}} for kind in ("Namespace", "ServiceAccount", "ConfigMap")])
+    mesh = Mesh(overhead=0).apply(
+        [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}} for kind in ("Namespace", "ServiceAccount", "ConfigMap")]
+    )
     assert mesh.warnings == [] and "no resources" in repr(mesh)
 
 
@@ -287,14 +299,24 @@ outlier = fields(
 )
 pool = fields(
     tcp=fields(maxConnections=count, connectTimeout=durations),
-    http=fields(http1MaxPendingRequests=count, http2MaxRequests=count, maxRetries=count, h2UpgradePolicy=st.sampled_from(["UPGRADE", "DEFAULT"])),
+    http=fields(
+        http1MaxPendingRequests=count, http2MaxRequests=count, maxRetries=count, h2UpgradePolicy=st.sampled_from(["UPGRADE", "DEFAULT"])
+    ),
 )
 locality = fields(enabled=st.booleans(), failoverPriority=st.lists(st.sampled_from(["a", "b"]), max_size=2))
 balancer = fields(simple=st.sampled_from(["ROUND_ROBIN", "RANDOM", "LEAST_CONN", "UNSPECIFIED"]), localityLbSetting=locality)
-policies = fields(outlierDetection=outlier, connectionPool=pool, loadBalancer=balancer, retryBudget=fields(percent=percent, minRetryConcurrency=count))
+policies = fields(
+    outlierDetection=outlier,
+    connectionPool=pool,
+    loadBalancer=balancer,
+    tls=fields(mode=st.just("SIMPLE")),
+    retryBudget=fields(percent=percent, minRetryConcurrency=count),
+)
 subsets = fields({"name": st.sampled_from(["a", "b"])}, labels=fields(version=st.just("v1")), trafficPolicy=policies)
 destination = fields({"host": st.just("simple-backend")}, subset=st.just("a"), port=st.just({"number": 80}))
-retries = fields(attempts=count, perTryTimeout=durations, retryOn=st.sampled_from(["5xx", "503,reset"]), retryRemoteLocalities=st.booleans())
+retries = fields(
+    attempts=count, perTryTimeout=durations, retryOn=st.sampled_from(["5xx", "503,reset"]), retryRemoteLocalities=st.booleans()
+)
 percentage = fields(value=st.floats(0, 100))
 faults = fields(
     delay=fields({"fixedDelay": durations}, percentage=percentage, percent=percent),
@@ -305,12 +327,16 @@ routes = fields(
     timeout=durations,
     retries=retries,
     fault=faults,
+    name=st.just("first"),
+    match=st.just([{"uri": {"prefix": "/"}, "name": "all"}]),
 )
 port = st.just({"number": 80, "name": "http", "protocol": "HTTP"})
 servers = fields({"port": port, "hosts": st.lists(st.just("*"), min_size=1, max_size=2)})
 STRATEGIES = {
     "DestinationRule": fields({"host": st.just("simple-backend")}, trafficPolicy=policies, subsets=st.lists(subsets, max_size=2)),
-    "VirtualService": fields({"hosts": st.just(["simple-backend"]), "http": st.lists(routes, min_size=1, max_size=2)}, gateways=st.just(["mesh"])),
+    "VirtualService": fields(
+        {"hosts": st.just(["simple-backend"]), "http": st.lists(routes, min_size=1, max_size=2)}, gateways=st.just(["mesh"])
+    ),
     "Gateway": fields({"selector": st.just({"istio": "ingressgateway"}), "servers": st.lists(servers, min_size=1, max_size=2)}),
 }
 

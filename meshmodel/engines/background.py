@@ -1,0 +1,81 @@
+"""Long work beside the caller: an event loop in a thread of its own, and how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from meshmodel.engines.envoy_process import Cancelled
+
+_T = TypeVar("_T")
+
+
+def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None) -> _T:
+    """Run `main` on an event loop in a thread of its own: a notebook's thread has one already.
+
+    It is cancelled, and waited for, when `cancel` is set and when we are interrupted.
+    """
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main)
+    thread = threading.Thread(target=_run, args=(loop, task), name="meshmodel-envoy")
+    gc.freeze()  # a full collection of a notebook's objects would stop pods and load for tens of milliseconds
+    try:
+        thread.start()
+        while thread.is_alive() and not (cancel is not None and cancel.is_set()):
+            thread.join(0.1)
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join()
+        gc.unfreeze()
+        loop.close()
+    try:
+        return task.result()
+    except asyncio.CancelledError:
+        raise Cancelled("the measurement was cancelled") from None
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(task)
+    except BaseException:  # it stays in the task, whose result the other thread asks for
+        pass
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+class Progress:
+    """A bar, or calls of a function, for `repetitions` equally long parts."""
+
+    def __init__(self, progress: bool | Callable[[float], None], repetitions: int) -> None:
+        self.progress, self.repetitions = progress, repetitions
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if self.progress is True:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=100, unit="%", desc="Envoy", file=sys.stderr)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def part(self, index: int) -> Callable[[float], None]:
+        """A function that takes the share done of repetition `index`."""
+
+        def report(share: float) -> None:
+            total = (index + share) / self.repetitions
+            if self.bar is not None:
+                self.bar.n = round(100 * total)
+                self.bar.refresh()
+            elif callable(self.progress):
+                self.progress(total)
+
+        return report
