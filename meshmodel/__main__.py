@@ -10,159 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-FORTIO_ONLY = ("-nocatchup", "-uniform", "-jitter")
-"""Flags of fortio that change its load in ways that the engines lack."""
-
-EXAMPLES = """\
-examples:
-  meshmodel list
-  meshmodel replay lb-least-conn
-  meshmodel load testbed.yaml dr-random.yaml -c 10 -qps 1000 -t 60s --json out.json
-  meshmodel load testbed.yaml --rate 50 -t 60s --at 20s failing-backend-1-500.yaml
-  meshmodel curl testbed.yaml vs-timeout.yaml -n 50
-  meshmodel compare out.json least-conn.txt
-  meshmodel endpoints testbed.yaml dr-outlier-detection.yaml --at 20s
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argparse parser that complains in one line."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} ({self.prog} -h shows the flags)")
-
-
-class _NotModelled(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **options: Any) -> NoReturn:
-        raise ValueError(f"{args[-1]}: not modelled")
-
-
-# --- what may be typed --------------------------------------------------------------------
-
-
-def parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of the whole command line, and each verb's own."""
-    top = _Parser(
-        prog="meshmodel", description="What Istio's resilience policies do to latency and errors.", epilog=EXAMPLES
-    )
-    verbs = top.add_subparsers(metavar="VERB", required=True)
-
-    def verb(name: str, run: Any, text: str, *groups: Any) -> argparse.ArgumentParser:
-        parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        parser.set_defaults(run=run)
-        for group in groups:
-            group(parser)
-        return parser
-
-    replay = verb("replay", _replay, "replay an experiment of the tutorial: model beside record", _mesh_flags, _simulation_flags, _json_flag)
-    replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
-    verb("load", _load, "put a load on a mesh, simulated", _files, _mesh_flags, _caller_flags, _load_flags, _simulation_flags, _at_file, _json_flag)
-    curl = verb("curl", _curl, "call a mesh n times, one call after the other", _files, _mesh_flags, _caller_flags, _simulation_flags, _at_file, _json_flag)
-    curl.add_argument("-n", type=int, default=50, metavar="CALLS", help="how many calls (50)")
-    verb("predict", _predict, "the same load in closed forms, without a random number", _files, _mesh_flags, _caller_flags, _load_flags, _json_flag)
-    measure = verb(
-        "measure", _measure, "the same load on a real Envoy on loopback, in real time", _files, _mesh_flags, _caller_flags, _load_flags, _at_file, _json_flag
-    )
-    _simulation_flags(measure, replications=1)
-    measure.add_argument("--print-config", action="store_true", help="print Envoy's bootstrap configuration instead")
-    compared = verb("compare", _compare, "hold stored figures against records", _json_flag)
-    compared.add_argument("outcome", metavar="REPLAY.json", help="what --json wrote")
-    compared.add_argument("records", nargs="+", metavar="RECORD", help="fortio's text or JSON, or what --json wrote")
-    verb("routes", _routes, "what the proxies' routes hold after Istio's defaults", _files, _mesh_flags, _caller_flags)
-    endpoints = verb("endpoints", _endpoints, "istioctl's table of endpoints", _files, _mesh_flags, _caller_flags, _load_flags)
-    endpoints.add_argument("--at", metavar="TIME", help="with OUTLIER CHECK as it is this long into the load, e.g. 20s")
-    endpoints.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
-    verb("list", _list, "the tutorial's experiments, and what it recorded")
-    student = verb("student", _student, "copy a chapter without its solutions and outputs")
-    student.add_argument("notebook", metavar="NOTEBOOK")
-    student.add_argument("out", metavar="OUT")
-    return top, verbs.choices
-
-
-def _files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="manifests, applied in this order; a directory; - for standard input")
-
-
-def _mesh_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--istio", default="1.17", metavar="VERSION", help="whose defaults apply (1.17)")
-    parser.add_argument("--injector", default="fake-service", metavar="HOW", help="fake-service: errors as implemented; nominal: as its variables say")
-    parser.add_argument("--overhead", metavar="TIME", help="what a request spends outside the backend, e.g. 3ms (calibrated on the tutorial)")
-    parser.add_argument("--workers", type=int, default=2, help="worker threads of each Envoy (2)")
-
-
-def _caller_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", metavar="SERVICE", help="what is called, instead of the Gateway's route")
-    parser.add_argument("--locality", metavar="R.Z.S", help="the caller's region.zone.subzone, instead of its pod's")
-
-
-def _load_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", type=int, metavar="CONNECTIONS", help="connections (10)")
-    parser.add_argument("-qps", type=float, metavar="RATE", help="requests a second over all connections (1000); 0: as fast as possible")
-    parser.add_argument("-t", metavar="TIME", help="duration, e.g. 1m30s (60s)")
-    parser.add_argument("-n", type=int, metavar="CALLS", help="exactly so many calls, instead of -t")
-    parser.add_argument("--rate", type=float, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
-    parser.add_argument("--segment", action="append", type=_segment, metavar="TIME:FIRST:LAST", help="open loop: a rate from FIRST to LAST; repeatable")
-    parser.add_argument("--arrivals", choices=("poisson", "paced"), default="poisson", help="of an open loop (poisson)")
-    for flag in FORTIO_ONLY:
-        parser.add_argument(flag, action=_NotModelled, nargs=0, help=argparse.SUPPRESS)
-
-
-def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:
-    parser.add_argument("--replications", type=int, default=replications, metavar="N", help=f"how often ({replications})")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
-
-
-def _at_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--at", nargs=2, action="append", default=[], metavar=("TIME", "FILE"), help="apply FILE this long into the load; repeatable")
-
-
-def _json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=_writable, metavar="OUT", help="write the figures to OUT; -: to standard output, and nothing else there")
-
-
-def _segment(text: str) -> tuple[str, float, float]:
-    try:
-        seconds, first, last = text.split(":")
-        return seconds, float(first), float(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {text!r}") from None
-
-
-def _writable(text: str) -> str:
-    """Refused before the work begins rather than after it."""
-    path = Path(text)
-    if text != "-" and (path.is_dir() or not path.parent.is_dir()):
-        raise argparse.ArgumentTypeError(f"{text}: {'is a folder' if path.is_dir() else 'no such folder'}")
-    return text
-
-
-# --- the verbs ----------------------------------------------------------------------------
-
-
-def _mesh(args: argparse.Namespace) -> Any:
-    from meshmodel.mesh import Mesh
-
-    mesh = Mesh(**_mesh_options(args)).apply(*map(_manifest, args.files))
-    for time, file in args.at if isinstance(getattr(args, "at", None), list) else ():
-        mesh.at(time).apply(_manifest(file))
-    return mesh
+from meshmodel._flags import glued, parsers
 
 
 def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
     return {"istio": args.istio, "injector": args.injector, "overhead": args.overhead, "workers": args.workers}
-
-
-def _manifest(file: str) -> Path | str:
-    return sys.stdin.read(2_000_000) if file == "-" else Path(file)
 
 
 def _caller(args: argparse.Namespace) -> dict[str, Any]:
@@ -173,19 +30,257 @@ def _simulation(args: argparse.Namespace) -> dict[str, Any]:
     return {"replications": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
 
 
-def _workload(args: argparse.Namespace) -> dict[str, Any]:
+def _closed_loop(args: argparse.Namespace) -> dict[str, Any]:
     """The load flags as `Mesh.fortio_load` takes them; a flag that was not given is left to its default."""
     named = {"connections": args.c, "qps": args.qps, "duration": args.t, "calls": args.n}
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _open_loop(args: argparse.Namespace) -> dict[str, Any] | None:
-    """The flags of an open loop as `Mesh.open_loop` takes them; None: the load is a closed loop."""
+def _open_loop(args: argparse.Namespace) -> Any:
+    """The OpenLoop of --rate or --segment; None: the load is a closed loop."""
+    from meshmodel.fakeservice import parse_duration
+    from meshmodel.scenario import OpenLoop
+
     if args.rate is None and args.segment is None:
         return None
     if args.c is not None or args.qps is not None or args.n is not None:
-        raise ValueError("-c, -qps, -n: are of a closed loop, an open loop (--rate, --segment) has none")
-    if args.rate is not None and args.segment is not None:
-        raise ValueError("--segment: has its own rates, leave --rate out")
-    duration = args.t if args.segment else args.t or "60s"
-    return {"rate": args.segment or args.rate, "duration": duration, "arrivals": args.arrivals}
+        raise ValueError("-c, -qps and -n are of a closed loop; an open loop (--rate, --segment) has none of them")
+    if args.segment and (args.rate is not None or args.t is not None):
+        raise ValueError("--segment has its own rates and times: leave --rate and -t out")
+    segments = args.segment or [(parse_duration(args.t or "60s", "-t"), args.rate, args.rate)]
+    return OpenLoop(segments=tuple(segments), arrivals=args.arrivals)
+
+
+def _manifest(file: str) -> Path | str:
+    return sys.stdin.read(2_000_000) if file == "-" else Path(file)
+
+
+def _mesh(args: argparse.Namespace) -> Any:
+    from meshmodel.mesh import Mesh
+
+    return Mesh(**_mesh_options(args)).apply(*map(_manifest, args.files))
+
+
+def _changing_mesh(args: argparse.Namespace) -> Any:
+    mesh = _mesh(args)
+    for time, file in args.at:
+        mesh.at(time).apply(_manifest(file))
+    return mesh
+
+
+# --- the verbs ----------------------------------------------------------------------------
+
+
+def _load(args: argparse.Namespace) -> None:
+    mesh = _changing_mesh(args)
+    _report(mesh, _simulated(mesh, args, **_simulation(args)), args)
+
+
+def _simulated(mesh: Any, args: argparse.Namespace, **options: Any) -> Any:
+    stream = _open_loop(args)
+    if stream is None:
+        return mesh.fortio_load(**_closed_loop(args), **_caller(args), **options)
+    return mesh.open_loop(stream.segments, arrivals=stream.arrivals, **_caller(args), **options)
+
+
+def _curl(args: argparse.Namespace) -> None:
+    mesh = _changing_mesh(args)
+    replay = mesh.curl(args.n, **_caller(args), **_simulation(args))
+    _report(mesh, replay, args, _curl_counts(replay))
+
+
+def _predict(args: argparse.Namespace) -> None:
+    mesh = _mesh(args)
+    prediction = mesh.predict(workload=_open_loop(args), **_closed_loop(args), **_caller(args))
+    _report(mesh, prediction, args, "\n".join(f"approximation: {name}: {error}" for name, error in prediction.assumptions.items()))
+
+
+def _measure(args: argparse.Namespace) -> None:
+    from meshmodel.engines.envoy import print_config
+    from meshmodel.scenario import ClosedLoop
+
+    mesh = _changing_mesh(args)
+    if args.print_config:
+        print(print_config(mesh.scenario(ClosedLoop(calls=1), **_caller(args))), end="")
+        return
+    load = {"workload": _open_loop(args), **_closed_loop(args), **_caller(args)}
+    _report(mesh, mesh.measure(**load, repetitions=args.replications, seed=args.seed, progress=sys.stderr.isatty()), args)
+
+
+def _replay(args: argparse.Namespace) -> None:
+    from meshmodel import catalogue
+
+    experiment = catalogue.experiment(args.name)
+    mesh = experiment.mesh(**_mesh_options(args))
+    mesh.scenario(experiment.workload)  # so that the warnings know of the load
+    replay = experiment.replay(**_simulation(args), **_mesh_options(args))
+    held = [experiment.compare(replay) or "the tutorial recorded nothing for it", *_envoy_records(args.name, replay)]
+    counts = [] if experiment.workload.duration else [_curl_counts(replay)]
+    _report(
+        mesh, replay, args, *counts, *map(str, held), title=f"{args.name}: {experiment.title}\napplied: {', '.join(experiment.manifests)}\n"
+    )
+
+
+def _envoy_records(name: str, replay: Any) -> Iterator[Any]:
+    """The model beside our own records of the real Envoy, data/envoy/NAME.json or NAME.LABEL.json, where there are any."""
+    from meshmodel._data import data_path
+    from meshmodel.compare import compare
+
+    try:
+        folder = data_path("envoy")
+    except FileNotFoundError:
+        return
+    for record in sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}.*.json")]):
+        yield compare(replay, _histogram(str(record)), name="real Envoy")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from meshmodel.compare import compare, read_outcome
+
+    outcome = read_outcome(args.outcome)
+    names = [Path(path).stem for path in args.records]
+    records = dict(zip(names if len({*names}) == len(names) else args.records, map(_histogram, args.records), strict=True))
+    comparison = compare(outcome, records) if len(records) > 1 else compare(outcome, *records.values(), name=names[0])
+    _print(args, comparison.to_json(), str(comparison))
+    for name, record in records.items():
+        _warn_of_other_buckets(outcome, record, name)
+
+
+def _histogram(path: str) -> Any:
+    """A record: what fortio wrote, or the fortio part of what --json wrote."""
+    from meshmodel.fortio import Histogram, read_record
+
+    try:
+        content = json.loads(Path(path).read_bytes())
+        return Histogram.from_json(content["fortio"], path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read_record(path)
+
+
+def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
+    """Percentiles are interpolated in buckets: those of two resolutions differ although the latencies may not."""
+    from meshmodel.fortio import FortioError, Histogram
+
+    if "fortio" not in outcome.content:
+        return
+    resolution = Histogram.from_json(outcome.content["fortio"]).table_resolution()
+    try:
+        record.table_counts(resolution)
+    except FortioError:
+        found = record.table_resolution()
+        print(
+            f"warning: {name}: recorded with resolution {found:g}, not {resolution:g}: make the figures with -r {found:g}", file=sys.stderr
+        )
+
+
+def _routes(args: argparse.Namespace) -> None:
+    mesh = _mesh(args)
+    print(mesh.proxy_config_routes(**_caller(args)))
+    _warn(mesh)
+
+
+def _endpoints(args: argparse.Namespace) -> None:
+    mesh = _mesh(args)
+    if args.at is not None:
+        _simulated(mesh, args, replications=1, seed=args.seed)
+    print(mesh.proxy_config_endpoints(at=args.at, **_caller(args)))
+    _warn(mesh)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
+    from meshmodel import catalogue
+
+    experiments = map(catalogue.experiment, catalogue.names())
+    print(tabulate([(e.name, "yes" if e.record else "no", e.title) for e in experiments], ("name", "record", "title")))
+
+
+def _student(args: argparse.Namespace) -> None:
+    from meshmodel.exercises import student_copy
+
+    print(student_copy(args.notebook, args.out))
+
+
+# --- what is printed ----------------------------------------------------------------------
+
+
+def _report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:
+    """fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
+    outcome = outcome.with_resolution(args.r) if "r" in args else outcome
+    _print(args, outcome.to_json(), *filter(None, (title, outcome.histogram().run_text(), *more, outcome.table())))
+    _warn(mesh)
+
+
+def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) -> None:
+    written = json.dumps(content, allow_nan=False) + "\n" if args.json else ""
+    if args.json == "-":
+        sys.stdout.write(written)
+        return
+    if args.json:
+        Path(args.json).write_text(written, encoding="utf-8")
+    print("\n\n".join(text.strip("\n") for text in texts))
+
+
+def _curl_counts(replay: Any) -> str:
+    """Bodies and codes of the first replication as `sort | uniq -c | sort -nr` prints them."""
+    bodies = {"null" if body == "null" else json.dumps(body, ensure_ascii=False): counts[0] for body, counts in replay.bodies.items()}
+    codes = {str(code): counts[0] for code, counts in replay.codes.items()}
+    return "\n\n".join(_uniq(counts) for counts in (bodies, codes))
+
+
+def _uniq(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (item[1], item[0]), reverse=True)
+    return "\n".join(f"{count:4d} {line}" for line, count in ordered if count)
+
+
+def _warn(mesh: Any) -> None:
+    sys.stdout.flush()
+    for warning in mesh.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+VERBS = {
+    "replay": _replay,
+    "load": _load,
+    "curl": _curl,
+    "predict": _predict,
+    "measure": _measure,
+    "compare": _compare,
+    "routes": _routes,
+    "endpoints": _endpoints,
+    "list": _list,
+    "student": _student,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return its exit status."""
+    try:
+        words = glued(sys.argv[1:] if argv is None else argv)
+        top, verbs = parsers(VERBS)
+        args = verbs[words[0]].parse_intermixed_args(words[1:]) if words and words[0] in verbs else top.parse_args(words)
+        args.run(args)
+        sys.stdout.flush()
+    except SystemExit as after_help:
+        return int(after_help.code or 0)
+    except BrokenPipeError:  # the reader, head for instance, has seen enough; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    except OSError as problem:
+        return _bad_input(f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem))
+    except (ValueError, OverflowError, RecursionError) as problem:
+        return _bad_input(str(problem))
+    except MemoryError:
+        return _bad_input("not enough memory; ask for fewer replications or a shorter load")
+    return 0
+
+
+def _bad_input(message: str) -> int:
+    print(f"meshmodel: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

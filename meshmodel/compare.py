@@ -232,14 +232,22 @@ def _against(outcome: Outcome, record: Histogram, name: str) -> Comparison:
     if not record.count:
         raise CompareError(f"{name}: no requests in the record, nothing to compare")
     resolution = record.table_resolution()
+    outcome = binned(outcome, resolution)
     if not isinstance(outcome, Replay):
         known = outcome.figures()
-        rows = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
-        return Comparison(name, outcome, record, tuple(rows), None, resolution)
-    replay = outcome if outcome.resolution == resolution else outcome.with_resolution(resolution)
-    rows = [_row(figure, recorded_figure(record, figure), replay.values(figure)) for figure in FIGURES]
-    rows += _share_rows(replay, record, resolution)
-    return Comparison(name, replay, record, tuple(rows), _joint(replay, record, resolution), resolution)
+        estimated = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
+        estimated += _expected_share_rows(outcome, record, resolution)
+        return Comparison(name, outcome, record, tuple(estimated), None, resolution)
+    rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
+    rows += _share_rows(outcome, record, resolution)
+    return Comparison(name, outcome, record, tuple(rows), _joint(outcome, record, resolution), resolution)
+
+
+def binned(outcome: Outcome, resolution: float) -> Outcome:
+    """The outcome with its percentiles in buckets of `resolution` seconds; stored figures stay as they are."""
+    if getattr(outcome, "resolution", resolution) == resolution:
+        return outcome
+    return outcome.with_resolution(resolution)  # type: ignore[attr-defined]
 
 
 def recorded_figure(record: Histogram, figure: str) -> float:
@@ -249,7 +257,7 @@ def recorded_figure(record: Histogram, figure: str) -> float:
 
 
 def _row(figure: str, recorded: float, values: np.ndarray) -> Row:
-    return Row(figure, recorded, *Estimate.of(values), rank_p_value(recorded, values))
+    return Row(figure, float(recorded), *Estimate.of(values), rank_p_value(recorded, values))
 
 
 def share_cells(record: Histogram, resolution: float) -> list[tuple[str, slice]]:
@@ -282,6 +290,17 @@ def _share_rows(replay: Replay, record: Histogram, resolution: float) -> list[Ro
             _row(f"share {label} s", counted[cell].sum() / record.count, replay.bucket_counts[cell].sum(axis=0) / replay.requests)
             for label, cell in share_cells(record, resolution)
         ]
+
+
+def _expected_share_rows(outcome: Outcome, record: Histogram, resolution: float) -> list[Row]:
+    """A closed form's expected shares, which come without an interval; none of stored figures."""
+    if not hasattr(outcome, "bucket_shares"):
+        return []
+    counted, expected = record.table_counts(resolution), outcome.bucket_shares()
+    return [
+        Row(f"share {label} s", float(counted[cell].sum() / record.count), float(expected[cell].sum()), np.nan, np.nan)
+        for label, cell in share_cells(record, resolution)
+    ]
 
 
 def _joint(replay: Replay, record: Histogram, resolution: float) -> float:

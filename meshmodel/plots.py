@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from meshmodel import fortio
-from meshmodel.compare import FIGURES, Comparison, recorded_figure
+from meshmodel.compare import FIGURES, Comparison, binned, recorded_figure
 from meshmodel.fortio import Histogram
 from meshmodel.replay import Estimate, Outcome, Replay
 
@@ -425,12 +425,12 @@ def percentile_curve(replay: Replay, recorded: Histogram | None = None, *, width
 def interval_plot(outcomes: Mapping[str, Outcome], recorded: Histogram, figures: Sequence[str] = FIGURES, *, width: float = 7.5) -> Picture:
     """Several engines side by side: each figure's mean and 95 % interval relative to the record (1 on the axis)."""
     resolution = recorded.table_resolution()
-    binned = {name: outcome.with_resolution(resolution) if isinstance(outcome, Replay) else outcome for name, outcome in outcomes.items()}
+    outcomes = {name: binned(outcome, resolution) for name, outcome in outcomes.items()}
     picture = _picture(width, 1.3 + 0.26 * len(figures) * max(2, len(outcomes)), left=0.1, bottom=0.2, top=0.88)
     axes = picture.subplots()
     said = []
-    for k, (name, outcome) in enumerate(binned.items()):
-        offset = (k - (len(binned) - 1) / 2) * 0.7 / len(binned)
+    for k, (name, outcome) in enumerate(outcomes.items()):
+        offset = (k - (len(outcomes) - 1) / 2) * 0.7 / len(outcomes)
         known = outcome.figures()
         shown = [figure for figure in figures if figure in known]
         ratio = np.array([known[figure] for figure in shown]) / np.array([[recorded_figure(recorded, figure)] for figure in shown])
@@ -441,7 +441,7 @@ def interval_plot(outcomes: Mapping[str, Outcome], recorded: Histogram, figures:
     axes.axvline(1, color=BLACK, linewidth=0.9, linestyle="--")
     axes.set_yticks(range(len(figures)), figures)
     axes.set(ylim=(len(figures) - 0.5, -0.5), xlabel="predicted / recorded (1 is the record)")
-    picture.legend(loc="upper center", ncols=len(binned), fontsize=8, frameon=False)
+    picture.legend(loc="upper center", ncols=len(outcomes), fontsize=8, frameon=False)
     _plain(axes)
     picture.alt_text = "Predicted over recorded. " + "; ".join(said)
     return picture

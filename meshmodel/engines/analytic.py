@@ -88,8 +88,8 @@ class _Plan:
         self._check_pool(route, [d.cluster for d in route.destinations], retried, None)
         if not retried:
             return replace(inner, ways=tuple(self._outer_ways(route, list(ways)) for ways in inner.ways)) if limited else inner
-        if not inner.independent:
-            self.assumptions.add(approximations.TWO_HOPS)
+        if not inner.independent and len({_signature(ways) for ways in inner.ways}) > 1:
+            raise NoClosedForm("retries at two hops over unequal endpoints, unless they are chosen at random")
         flat = merged([replace(w, probability=w.probability * p) for p, ways in zip(inner.shares, inner.ways, strict=True) for w in ways])
         one = np.ones(1)
         return Law(one, (self._outer_ways(route, flat),), np.zeros((1, 1)), self.delays, True)
@@ -359,6 +359,11 @@ def _and_overhead(way: Way) -> Way:
 def _as_answered(way: Way) -> Way:
     """A pod whose upstream call did not end with 200 answers 500 itself (fake-service)."""
     return replace(way, code=200 if way.code == 200 else 500, failure="")
+
+
+def _signature(ways: tuple[Way, ...]) -> frozenset:
+    """What a load generator can tell of the ways of a request: not which pod it was."""
+    return frozenset((w.seconds, w.code, w.delay, sum(n for _, n in w.attempts), round(w.probability, 12)) for w in ways)
 
 
 def _faulty(route: Route) -> bool:

@@ -31,7 +31,7 @@ from meshmodel.engines.arrivals import Arrivals, pacing
 from meshmodel.engines.calendar import NEVER, Calendar
 from meshmodel.engines.requestlog import LogWriter
 from meshmodel.engines.upstream import NOBODY, Upstream
-from meshmodel.fakeservice import Sampler
+from meshmodel.fakeservice import REFUSED, Sampler
 from meshmodel.policies import breakers, retries
 from meshmodel.policies.breakers import GO, WAIT
 from meshmodel.policies.retries import ABORTED, LOWEST, NO_HEALTHY, OVERFLOW, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
@@ -556,6 +556,7 @@ class EventLoop:
                 again = self._retry(hop, r, row, cell, t, again, in_flight, softly)
             r, row, cell, t, code = (a[~again] for a in (r, row, cell, t, code))
         if hedging:
+            r, row, cell, t, code = self._wait_for_hedges(hop, r, row, cell, t, code)
             self._end_hedges(hop, r, cell)
         self._final(hop, r, row, cell, t, code)
 
@@ -613,7 +614,7 @@ class EventLoop:
 
     def _report(self, hop: Hop, upstream: Upstream, r: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> None:
         policy = upstream.cluster.outlier_detection
-        out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS[code - LOWEST], code < 0, t)
+        out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS[code - LOWEST], code < 0, code == REFUSED, t)
         if out.any():
             self._count(hop, "outlier_detection.ejections_enforced_total", r[out])
             row = np.full(out.sum(), self.row_of[id(upstream)])
@@ -780,10 +781,14 @@ class EventLoop:
 
     def _hedge_answers(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         """An attempt that was left running is answered first: that answer ends the request."""
-        parent = self.parent[cell] * self.replications + r
+        mother = self.parent[cell]
+        parent = mother * self.replications + r
         code, endpoint = self.code[cell], hop.endpoint[cell]
         self._drop(hop, r, row, cell, t, code)
         hop.hedges[:, parent] = np.where(hop.hedges[:, parent] == row, -1, hop.hedges[:, parent])
+        others = (self.finish_code[parent] != NONE) | (hop.hedges[:, parent] >= 0).any(axis=0)
+        wins = ~(hop.retriable[code - LOWEST] & others)  # a failure that would be retried waits for the others
+        r, mother, parent, code, endpoint, t = (a[wins] for a in (r, mother, parent, code, endpoint, t))
         current = hop.endpoint[parent]
         running = (current >= 0) & ~hop.waiting[parent]
         self._abandon(hop, r, parent, t, running)
@@ -791,7 +796,16 @@ class EventLoop:
         self._who_answered(hop, parent, endpoint, code)
         hop.endpoint[parent] = NOBODY
         self._end_hedges(hop, r, parent)
-        self._final(hop, r, self.parent[cell], parent, t, code)
+        self._final(hop, r, mother, parent, t, code)
+
+    def _wait_for_hedges(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> tuple:
+        """A failure with no retry left waits for the attempts still running; returns the requests that do not."""
+        waits = hop.retriable[code - LOWEST] & (hop.hedges[:, cell] >= 0).any(axis=0)
+        if waits.any():
+            self._set(r[waits], row[waits], np.minimum(hop.deadline[cell[waits]], NEVER), ANSWER, hop.index)
+            self.code[cell[waits]] = ROUTE_TIMEOUT
+            self.finish_code[cell[waits]] = NONE  # nothing of its own is under way
+        return tuple(a[~waits] for a in (r, row, cell, t, code))
 
     def _abandon(self, hop: Hop, r: np.ndarray, cell: np.ndarray, t: np.ndarray, running: np.ndarray) -> None:
         """Reset the attempt, wait or back-off that a request is in."""

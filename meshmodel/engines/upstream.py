@@ -63,7 +63,7 @@ class Upstream:
         self.plain = cluster.outlier_detection is None and self.groups == 1
         index = np.floor(self.uniform(self.workers * self.groups * self.replications) * max(1, self.size))
         self.next_index = index.astype(np.int64)  # (workers, groups, replications), flat
-        self.deadline = self.uniform(self.workers * self.groups * self.replications).reshape(self.workers, self.groups, -1) / self.weight[:, None]
+        self.deadline = self.uniform(self.workers * self.groups * self.replications).reshape(self.workers, self.groups, -1) / np.maximum(self.weight, 1e-12)[:, None]
         self.refresh(np.arange(self.replications), np.arange(self.levels))
 
     def _set_groups(self, cluster: Cluster, now: np.ndarray) -> None:
@@ -74,7 +74,7 @@ class Upstream:
         self.groups = len(keys)
         self.level_of_group = np.array([level for level, _ in keys])
         self.levels = int(self.level_of_group.max()) + 1
-        self.weight = np.array([1.0 if weights is None else max(float(weights.get(locality, 0)), 1e-12) for _, locality in keys])
+        self.weight = np.array([1.0 if weights is None else float(weights.get(locality, 0)) for _, locality in keys])
         self.weighted = weights is not None
         group = [keys.index(key) for key in zip(priorities.tolist(), localities, strict=True)]
         self.group_members = [now[[i for i, g in enumerate(group) if g == k]] for k in range(self.groups)]
@@ -84,7 +84,8 @@ class Upstream:
         self.group_size = np.array([len(m) for m in self.group_members])
         self.level_size = np.array([self.group_size[self.level_of_group == level].sum() for level in range(self.levels)])
         self.members = np.zeros((max(1, len(now)), self.replications), dtype=np.int64)
-        self.count = np.zeros((self.groups, self.replications), dtype=np.int64)
+        self.healthy = np.zeros((self.groups, self.replications), dtype=np.int64)
+        self.count = np.zeros_like(self.healthy)  # endpoints to pick from: none where the weight is 0, all in panic
         self.health = np.zeros((self.levels, self.replications), dtype=np.int64)
         self.loads = np.zeros((self.levels, self.replications), dtype=np.int64)
         self.updated = np.full((self.levels, self.replications), -np.inf)
@@ -96,13 +97,14 @@ class Upstream:
         for group in np.flatnonzero(np.isin(self.level_of_group, levels)):
             members = self.group_members[group]
             up = healthy[members]
-            self.count[group, replication] = up.sum(axis=0)
+            self.healthy[group, replication] = up.sum(axis=0)
+            self.count[group, replication] = self.healthy[group, replication] * (self.weight[group] > 0)
             order = np.argsort(~up, axis=0, kind="stable")
             self.members[self.offset[group] : self.offset[group] + len(members), replication] = members[order]
         self._balance_levels(replication)
 
     def _balance_levels(self, replication: np.ndarray) -> None:
-        count = self.count[:, replication]
+        count = self.healthy[:, replication]
         healthy = np.stack([count[self.level_of_group == level].sum(axis=0) for level in range(self.levels)])
         size = self.level_size[:, None]
         self.health[:, replication] = priority.level_health(healthy, size)
@@ -112,7 +114,7 @@ class Upstream:
             # A panicking level uses all its endpoints; where no level has health, so does the load.
             for group in range(self.groups):
                 panicking = replication[panic[self.level_of_group[group]]]
-                self.count[group, panicking] = self.group_size[group]
+                self.count[group, panicking] = self.group_size[group] * (self.weight[group] > 0)
             nothing = replication[self.health[:, replication].sum(axis=0) == 0]
             self.loads[:, nothing] = priority.level_loads(100 * size // max(1, self.size) + 0 * self.loads[:, nothing])
         self.all_first = bool((self.loads[0] == 100).all())
@@ -176,8 +178,9 @@ class Upstream:
         """
         deadline = self.deadline[worker, :, replication].T
         count = self.count[:, replication]
-        eligible = (self.level_of_group[:, None] == level) & (count > 0)
-        group = np.where(eligible, deadline, np.inf).argmin(axis=0)
+        inside = self.level_of_group[:, None] == level
+        # Where no locality of the level has an endpoint to pick, any of its empty ones will do.
+        group = np.where(inside, np.where(count > 0, deadline, 1e299), np.inf).argmin(axis=0)
         share = np.minimum(100, priority.OVERPROVISIONING * count[group, np.arange(len(group))] / self.group_size[group]) / 100
         now = deadline[group, np.arange(len(group))]
         self.deadline[worker, group, replication] = now + 1 / np.maximum(self.weight[group] * share, 1e-12)

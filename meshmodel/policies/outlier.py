@@ -9,8 +9,9 @@
 The percentage: the current rule ejects if (ejected + 1) / all <= max_ejection_percent; the
 older one (`one_host_always`) if none is out or ejected / all < max_ejection_percent.
 A failure is a 5xx; a gateway failure is 502, 503 or 504.  What the proxy itself sees fail
-(no connection, reset, timeout) counts as 503 or 504, or, with
-`split_external_local_origin_errors`, on a counter of its own.
+(no connection, reset, timeout) counts as 503 or 504.  With `split_external_local_origin_errors`
+it does not: failures to connect then have a counter of their own, which every connection made
+sets back, so resets and timeouts never eject anybody.
 
 Source: Envoy, "Outlier detection" and outlier_detection_impl.cc; ejection times and
 percentages measured on Envoy 1.40 (`tests/envoy`).
@@ -46,9 +47,13 @@ class OutlierState:
         self.since = np.zeros(shape)
 
     def report(
-        self, policy: OutlierDetection, size: int, endpoint: np.ndarray, replication: np.ndarray, status: np.ndarray, local: np.ndarray, t: np.ndarray
-    ) -> np.ndarray:
-        """Count answers with `status` (n,) at time `t`; `local`: seen by the proxy itself.  Returns who was ejected (n,)."""
+        self, policy: OutlierDetection, size: int, endpoint: np.ndarray, replication: np.ndarray, status: np.ndarray, local: np.ndarray,
+        unconnected: np.ndarray, t: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Count answers with `status` (n,) at time `t`; returns who was ejected, (n,).
+
+        `local`: the proxy itself saw the failure; `unconnected`: it got no connection.
+        """
         cell = endpoint * self.replications + replication
         external = ~local if policy.split_external_local_origin_errors else np.ones_like(local)
         failed = status >= 500
@@ -57,7 +62,7 @@ class OutlierState:
             gateway = (status >= 502) & (status <= 504)
             reached |= self._count(self.row_gateway, cell, external & gateway, external & ~gateway, policy.consecutive_gateway_failure)
         if policy.split_external_local_origin_errors:
-            reached |= self._count(self.row_local, cell, local, ~local, policy.consecutive_local_origin_failure)
+            reached |= self._count(self.row_local, cell, unconnected, ~unconnected, policy.consecutive_local_origin_failure)
         if not reached.any():
             return reached
         reached &= ~self.ejected.ravel()[cell]

@@ -173,6 +173,17 @@ def test_figures_without_samples_have_no_p_values(model, tmp_path):
     assert "no samples: no p-values" in str(comparison)
 
 
+def test_a_closed_form_is_binned_like_the_record_and_has_expected_shares():
+    from meshmodel.mesh import Mesh
+
+    manifests = ROOT / "data/tutorial/manifests"
+    mesh = Mesh().apply(*(manifests / f"{name}.yaml" for name in ("testbed", "slow-backend-1", "dr-round-robin")))
+    exact, simulated = compare(mesh.predict(), ROUND_ROBIN), compare(mesh.fortio_load(replications=100), ROUND_ROBIN)
+    assert exact.p_value is None and [row.figure for row in exact.rows] == [row.figure for row in simulated.rows]
+    assert exact["share over 1 s"].predicted == pytest.approx(1 / 3, abs=1e-6) and exact["share over 1 s"].inside is None
+    assert exact["p50"].predicted == pytest.approx(simulated["p50"].predicted, rel=0.005)
+
+
 @pytest.mark.parametrize("content, complaint", [("{", "not JSON"), ('{"engine": "x"}', "figures"), ("[]", "not a replay")])
 def test_a_malformed_replay_file_gives_one_line(tmp_path, content, complaint):
     path = tmp_path / "bad.json"

@@ -1,0 +1,153 @@
+"""What may be typed on the command line: its verbs and flags, spelled as fortio's where fortio has them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+FORTIO_ONLY = ("-nocatchup", "-uniform", "-jitter")
+"""Flags of fortio that change its load in ways that the engines lack."""
+
+EXAMPLES = """\
+examples:
+  meshmodel list
+  meshmodel replay lb-least-conn
+  meshmodel load testbed.yaml dr-random.yaml -c 10 -qps 1000 -t 60s --json out.json
+  meshmodel load testbed.yaml --rate 50 -t 60s --at 20s failing-backend-1-500.yaml
+  meshmodel curl testbed.yaml vs-timeout.yaml -n 50
+  meshmodel compare out.json least-conn.txt
+  meshmodel endpoints testbed.yaml dr-outlier-detection.yaml --at 20s
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that complains in one line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} ({self.prog} -h shows the flags)")
+
+
+class _NotModelled(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **options: Any) -> NoReturn:
+        raise ValueError(f"{args[-1]}: not modelled")
+
+
+def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole command line, and each verb's own; `run` is what each verb does."""
+    top = _Parser(prog="meshmodel", description="What Istio's resilience policies do to latency and errors.", epilog=EXAMPLES)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, text: str, *groups: Any) -> argparse.ArgumentParser:
+        parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        parser.set_defaults(run=run[name])
+        for group in groups:
+            group(parser)
+        return parser
+
+    mesh = _files, _mesh_flags, _caller_flags
+    replay = verb("replay", "replay an experiment of the tutorial: model beside record", _mesh_flags, _simulation_flags, _json_flag)
+    replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
+    verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _at_file, _output_flags)
+    curl = verb("curl", "call a mesh n times, one call after the other", *mesh, _simulation_flags, _at_file, _output_flags)
+    curl.add_argument("-n", type=int, default=50, metavar="CALLS", help="how many calls (50)")
+    verb("predict", "the same load in closed forms, without a random number", *mesh, _load_flags, _output_flags)
+    measure = verb("measure", "the same load on a real Envoy on loopback, in real time", *mesh, _load_flags, _at_file, _output_flags)
+    _simulation_flags(measure, replications=1)
+    measure.add_argument("--print-config", action="store_true", help="print Envoy's bootstrap configuration instead")
+    compared = verb("compare", "hold stored figures against records", _json_flag)
+    compared.add_argument("outcome", metavar="REPLAY.json", help="what --json wrote")
+    compared.add_argument("records", nargs="+", metavar="RECORD", help="fortio's text or JSON, or what --json wrote")
+    verb("routes", "what the proxies' routes hold after Istio's defaults", *mesh)
+    endpoints = verb("endpoints", "istioctl's table of endpoints", *mesh, _load_flags)
+    endpoints.add_argument("--at", metavar="TIME", help="with OUTLIER CHECK as it is this long into the load, e.g. 20s")
+    endpoints.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
+    verb("list", "the tutorial's experiments, and what it recorded")
+    student = verb("student", "copy a chapter without its solutions and outputs")
+    student.add_argument("notebook", metavar="NOTEBOOK")
+    student.add_argument("out", metavar="OUT")
+    return top, verbs.choices
+
+
+def _files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="manifests, applied in this order; a directory; - for standard input")
+
+
+def _mesh_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--istio", default="1.17", metavar="VERSION", help="whose defaults apply (1.17)")
+    parser.add_argument("--injector", default="fake-service", metavar="HOW", help="how ERROR_RATE is read: fake-service or nominal")
+    parser.add_argument("--overhead", metavar="TIME", help="time outside the backend, e.g. 3ms (calibrated)")
+    parser.add_argument("--workers", type=int, default=2, help="worker threads of each Envoy (2)")
+
+
+def _caller_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="SERVICE", help="what is called, instead of the Gateway's route")
+    parser.add_argument("--locality", metavar="R.Z.S", help="the caller's region.zone.subzone, instead of its pod's")
+
+
+def _load_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", type=int, metavar="CONNECTIONS", help="connections (10)")
+    parser.add_argument("-qps", type=float, metavar="RATE", help="requests a second over all connections (1000); 0: as fast as possible")
+    parser.add_argument("-t", metavar="TIME", help="duration, e.g. 1m30s (60s)")
+    parser.add_argument("-n", type=int, metavar="CALLS", help="exactly so many calls, instead of -t")
+    parser.add_argument("--rate", type=float, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
+    parser.add_argument(
+        "--segment", action="append", type=_segment, metavar="TIME:FIRST:LAST", help="open loop of changing rate; repeatable"
+    )
+    parser.add_argument("--arrivals", choices=("poisson", "paced"), default="poisson", help="of an open loop (poisson)")
+    for flag in FORTIO_ONLY:
+        parser.add_argument(flag, action=_NotModelled, nargs=0, help=argparse.SUPPRESS)
+
+
+def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:
+    parser.add_argument("--replications", type=int, default=replications, metavar="N", help=f"how often ({replications})")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
+
+
+def _at_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--at", nargs=2, action="append", default=[], metavar=("TIME", "FILE"), help="apply FILE during the load; repeatable"
+    )
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=_writable, metavar="OUT", help="write the figures to OUT; -: to standard output")
+
+
+def _output_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-r", type=float, default=0.001, metavar="SECONDS", help="fortio's resolution (0.001; its web form: 0.0001)")
+    _json_flag(parser)
+
+
+def _segment(text: str) -> tuple[float, float, float]:
+    from meshmodel.fakeservice import parse_duration
+
+    try:
+        seconds, first, last = text.split(":")
+        return parse_duration(seconds, "TIME"), float(first), float(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {text!r}") from None
+
+
+def _writable(text: str) -> str:
+    """Refused before the work begins rather than after it."""
+    path = Path(text)
+    if text != "-" and (path.is_dir() or not path.parent.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text}: {'is a folder' if path.is_dir() else 'no such folder'}")
+    return text
+
+
+def glued(argv: Sequence[str]) -> list[str]:
+    """`-t -5s` as `-t=-5s`: argparse would take a negative value for another flag."""
+    words: list[str] = []
+    for word in argv:
+        if re.match(r"-[\d.]", word) and words and re.fullmatch(r"--?[a-z-]+", words[-1]):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
