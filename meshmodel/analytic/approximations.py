@@ -36,6 +36,7 @@ INTERLEAVED = "other requests draw from a ROUND_ROBIN ring as a Poisson process"
 PACED = "paced loop that keeps its schedule"
 COUNTER = "counted errors drawn independently"
 LOSSES = "stationary losses, independent of each other"
+EJECTIONS = "ejections and returns at mean times"
 EJECTED_RING = "round robin across an ejection drawn at random"
 
 _FAST = Behaviour(timing_50_percentile=0.15)
@@ -43,6 +44,7 @@ _SLOW = Behaviour(timing_50_percentile=1.0)
 _FAILING = replace(_FAST, error_rate=1.0, error_code=503)
 _FORTIO = ClosedLoop(connections=10, qps=1000, duration=60)
 _RETRY = RetryPolicy(attempts=2, retry_on=frozenset({"5xx"}))
+_OUTLIER = OutlierDetection(consecutive_5xx=1, interval=5, max_ejection_percent=100)
 _ONCE = RetryPolicy(attempts=1, retry_on=frozenset({"5xx"}))
 
 
@@ -91,9 +93,13 @@ CASES: dict[str, Case] = {
         (_SLOW, _FAST, _FAST), "RANDOM", _FORTIO, {"count": 0.006, "avg": 0.006, "code 200": 0.02},
         connection_pool=ConnectionPool(max_requests=5),
     ),
+    EJECTIONS: _case(
+        (replace(_FAILING, error_code=500), _FAST, _FAST), "RANDOM", ClosedLoop(calls=1500), {"avg": 0.02, "code 500": 0.1},
+        priorities=((0, 1, 1),), outlier_detection=_OUTLIER,
+    ),
     EJECTED_RING: _case(
         (_FAILING, _FAST, _FAST), "ROUND_ROBIN", ClosedLoop(calls=50), {"avg": 0.002, "answered by simple-backend-2": 0.001},
-        retries=_RETRY, priorities=((0, 1, 1),), outlier_detection=OutlierDetection(consecutive_5xx=1, interval=5, max_ejection_percent=100),
+        retries=_RETRY, priorities=((0, 1, 1),), outlier_detection=_OUTLIER,
     ),
 }  # fmt: skip
 

@@ -20,12 +20,12 @@ from meshmodel.analytic.balancing import MAX_STATES, least_request_constant
 from meshmodel.analytic.breakers import loss_closed, loss_open
 from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import host_shares, ring_of, ring_starts, ring_starts_interleaved, seen_alike
-from meshmodel.analytic.locality import may_eject
+from meshmodel.analytic.locality import failing_and_answered, may_eject
 from meshmodel.analytic.prediction import Count, Law, Prediction, combined, multinomial
 from meshmodel.analytic.ways import Chooser, Walk, Way, is_retriable, merged, pod_ways
 from meshmodel.fakeservice import error_period
 from meshmodel.replay import ENVOY
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, RetryPolicy, Route, Scenario
+from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, RetryPolicy, Route, Scenario
 
 SMALL_CHAIN = 1500
 """States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
@@ -256,12 +256,13 @@ class _Plan:
 
     def _law_with_ejection(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> Law:
         """Sequential requests: until the bad host has failed k times, and after."""
-        detection, n = cluster.outlier_detection, self.scenario.workload.calls
+        detection, loop = cluster.outlier_detection, self.scenario.workload
         before, retried = self._steady_law(route, cluster, outcomes, frozenset())
         after, _ = self._steady_law(route, cluster, outcomes, frozenset({bad}))
         longest = max(law.latency_moments[0] for law in (before, after)) + self.delays.largest(Delay(1))
-        if n is None or n * longest >= detection.base_ejection_time:
-            raise NoClosedForm("runs longer than an ejection")
+        if loop.calls is None or loop.calls * longest >= detection.base_ejection_time:
+            return self._law_of_ejections(before, after, detection, retried)
+        n = loop.calls
         if retried and detection.consecutive_5xx > 1:
             raise NoClosedForm("retries of requests that lead to an ejection")
         name = cluster.endpoints[bad].name
@@ -270,6 +271,24 @@ class _Plan:
         if share < 1 and cluster.load_balancing == "ROUND_ROBIN":
             raise NoClosedForm("ROUND_ROBIN over several endpoints until an ejection")
         return _phases(before, after, self._failing_law(route, cluster, outcomes, bad), name, share, detection.consecutive_5xx, n)
+
+    def _law_of_ejections(self, before: Law, after: Law, detection: OutlierDetection, retried: float) -> Law:
+        """A run in which the failing host, alone in its priority, comes back and goes again; mean over the timer's phase."""
+        outside = float(self.scenario.overhead.mean())
+        failing, answered = (law.latency_moments[0] + outside for law in (before, after))
+        if retried or len(before.shares) > 1 or min(failing, answered) <= 0 or self.scenario.workload.qps:
+            raise NoClosedForm("ejections and returns of an endpoint that is not alone in its priority, or with retries or pacing")
+        self.assumptions.add(approximations.EJECTIONS)
+        loop, phases = self.scenario.workload, (np.arange(20) + 0.5) / 20 * detection.interval
+        runs = np.array([
+            failing_and_answered(
+                loop.calls or np.inf, np.inf if loop.calls else loop.duration, detection.consecutive_5xx, failing, answered,
+                detection.interval, detection.base_ejection_time, detection.max_ejection_time, detection.update_merge_window, phase,
+            ) for phase in phases
+        ], float)  # fmt: skip
+        share = runs[:, 0] / runs.sum(axis=1)
+        spread = share.var() * runs.sum(axis=1).mean() * np.array([[1, -1], [-1, 1]])
+        return combined(np.array([share.mean(), 1 - share.mean()]), [before, after], spread)
 
     def _failing_law(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> tuple[Way, ...]:
         """The ways of a request whose first attempt fails at `bad`; where that ejects it, retries see it out."""

@@ -49,36 +49,39 @@ class ClosedLoopRun:
         self.column = np.arange(replications)
         slots = np.arange(threads)[:, None]
         self.next_key = np.broadcast_to(slots, (threads, replications)).astype(np.int64)  # all start at time 0
+        self.flat_next_key = self.next_key.reshape(-1)
         self.limit = np.array(self.workload.calls_per_thread)
-        self.counts_calls = bool(np.isfinite(self.limit).any())
-        self.paced = self.counts_calls and not self._never_binding()
-        self.calls = np.zeros((threads, replications), dtype=np.int64) if self.paced else None
-        self.pod_calls = np.zeros((len(self.cluster.endpoints), replications), dtype=np.int64) if self.sampler.needs_counter else None
+        self.paced = bool(np.isfinite(self.limit).any()) and not self._never_binding()
+        self.calls = np.zeros(threads * replications, dtype=np.int64)
+        self.pod_calls = np.zeros(len(self.cluster.endpoints) * replications, dtype=np.int64) if self.sampler.needs_counter else None
         self.pick = balancing.picker(self.cluster.load_balancing, len(self.cluster.endpoints), threads, self.workers, replications)
 
     def _never_binding(self) -> bool:
         """Is every thread always behind its schedule, so that qps and the number of calls never matter?"""
         if self.workload.calls is not None or self.workload.duration is None:
             return False
-        shortest = min(atom.seconds for e in self.cluster.endpoints for atom in distribution(e.behaviour))
-        return bool(shortest * self.limit.min() > 2 * self.workload.duration > 8 * shortest)
+        seconds = [atom.seconds for e in self.cluster.endpoints for atom in distribution(e.behaviour)]
+        longest = max(seconds) + float(self.overhead.ppf(1 - 1e-9))  # fortio makes two calls whatever they take
+        return bool(min(seconds) * self.limit.min() > 2 * self.workload.duration > 8 * longest)
 
     def run(self) -> tuple[RequestLog, np.ndarray]:
-        rows = 256
-        start, latency = (np.full((rows, self.replications), np.nan) for _ in range(2))
-        code, endpoint = (np.full((rows, self.replications), -2, dtype=np.int16) for _ in range(2))
+        """Run to the end; returns the log and the attempts of each pod, (pods, replications)."""
+        start, latency = (np.zeros((4 * DRAWS, self.replications)) for _ in range(2))
+        code, endpoint = (np.full((4 * DRAWS, self.replications), 200, dtype=np.int16) for _ in range(2))
         step = 0
-        while True:
-            if step % DRAWS == 0:
-                if step and start[step - 1].min() >= NEVER:
-                    break
-                self._draw()
-                if step + DRAWS > start.shape[0]:
-                    start, latency = (np.concatenate((a, np.full_like(a, np.nan))) for a in (start, latency))
-                    code, endpoint = (np.concatenate((a, np.full_like(a, -2))) for a in (code, endpoint))
-            self._step(step % DRAWS, start[step], latency[step], code[step], endpoint[step])
-            step += 1
+        while not step or start[step - 1].min() <= self.end:
+            if step + DRAWS > start.shape[0]:
+                start, latency, code, endpoint = (np.concatenate((column, column)) for column in (start, latency, code, endpoint))
+            self._draw()
+            for k in range(DRAWS):
+                self._step(k, start[step + k], latency[step + k], code[step + k], endpoint[step + k])
+            step += DRAWS
         return self._log(start[:step], latency[:step], code[:step], endpoint[:step])
+
+    @property
+    def end(self) -> float:
+        """A connection whose next request is later than this sends no more."""
+        return NEVER / 2 if self.paced else self.workload.duration
 
     def _draw(self) -> None:
         shape = (DRAWS, self.replications)
@@ -88,42 +91,45 @@ class ClosedLoopRun:
         self.pick.draw(self.rng, shape)
 
     def _step(self, k: int, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> None:
-        key = np.minimum.reduce(self.next_key, axis=0)
+        """One request of every replication; fills its row of each column.
+
+        A replication that is over goes on with requests after the end, which `_log` leaves out.
+        """
+        key = np.minimum.reduce(self.next_key, axis=0, out=start.view(np.int64))
         slot = key & self.mask
-        t = key.view(np.float64)
-        start[:] = t
         cell = slot * self.replications
         cell += self.column
-        worker = slot % self.workers if self.own_worker else None
-        chosen = self.pick.choose(k, t, worker)
-        seconds, codes = self._answer(k, chosen)
-        code[:] = codes
+        chosen = self.pick.choose(k, start, slot % self.workers if self.own_worker else None)
         endpoint[:] = chosen
-        self.pick.sent(cell, chosen, t, seconds)
-        np.add(seconds, self.extra[k], out=latency)
-        following = self._next(slot, cell, t + latency)
-        self.next_key.ravel()[cell] = (following.view(np.int64) & ~self.mask) | slot
-
-    def _answer(self, k: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | int]:
         if self.sampler.constant:
-            return self.sampler.constant_seconds.take(chosen), 200
+            seconds = self.sampler.constant_seconds.take(chosen)
+        else:
+            seconds, code[:] = self._answer(k, chosen)
+        self.pick.sent(cell, chosen, start, seconds)
+        np.add(seconds, self.extra[k], out=latency)
+        following = self._next(slot, cell, start + latency).view(np.int64)
+        following &= ~self.mask
+        following |= slot
+        self.flat_next_key[cell] = following
+
+    def _answer(self, k: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number = None
         if self.pod_calls is not None:
             pod = chosen * self.replications + self.column
-            number = self.pod_calls.ravel()[pod] + 1
-            self.pod_calls.ravel()[pod] = number
+            number = self.pod_calls.take(pod) + 1
+            self.pod_calls[pod] = number
         draws = (None if d is None else d[k] for d in (self.u, self.v))
         return self.sampler.answers(chosen, number, *draws)
 
     def _next(self, slot: np.ndarray, cell: np.ndarray, done: np.ndarray) -> np.ndarray:
-        if self.calls is None:
-            return np.where(done > self.workload.duration, NEVER, done)
-        calls = self.calls.ravel()[cell] + 1
-        self.calls.ravel()[cell] = calls
-        return pacing(self.workload, done, calls, self.limit[slot])
+        if not self.paced:
+            return done
+        calls = self.calls.take(cell) + 1
+        self.calls[cell] = calls
+        return pacing(self.workload, done, calls, self.limit.take(slot))
 
     def _log(self, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> tuple[RequestLog, np.ndarray]:
-        finished = start >= NEVER
+        finished = start > self.end
         longest = int((~finished).sum(axis=0).max())
         start, latency, code, endpoint, finished = (a[:longest] for a in (start, latency, code, endpoint, finished))
         for column, filling in ((start, np.nan), (latency, np.nan), (code, -2), (endpoint, -2)):

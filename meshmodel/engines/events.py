@@ -28,7 +28,7 @@ import itertools
 import numpy as np
 
 from meshmodel.engines.arrivals import Arrivals, pacing
-from meshmodel.engines.calendar import NEVER, Calendar
+from meshmodel.engines.calendar import NEVER, ROUNDING, Calendar
 from meshmodel.engines.requestlog import LogWriter
 from meshmodel.engines.upstream import NOBODY, Upstream
 from meshmodel.fakeservice import REFUSED, Sampler
@@ -86,6 +86,7 @@ class Hop:
         self.clusters = names
         self.upstreams = [Upstream(everyone[name], 0, workers, replications, uniform) for _ in self.callers for name in names]
         self.pods = [np.array([self.pod_names.index(e.name) for e in u.endpoints], dtype=np.int64) for u in self.upstreams]
+        self.behaviours = {e.name: e.behaviour for route in routes for e in route.endpoints}
         self.pod_count = np.zeros((len(self.pod_names), replications), dtype=np.int64)
         self.most_tries = 1 + max(route.retries.attempts for route in routes)
         self.tried: np.ndarray | None = None
@@ -94,8 +95,7 @@ class Hop:
         """Take over the policies and pods of `route` (at the start, or at a change)."""
         self.route = route
         endpoints = {e.name: e for e in route.endpoints}
-        known = getattr(self, "behaviours", {})
-        self.behaviours = known | {name: e.behaviour for name, e in endpoints.items()}
+        self.behaviours = self.behaviours | {name: e.behaviour for name, e in endpoints.items()}
         self.sampler = Sampler([self.behaviours[name] for name in self.pod_names])
         by_name = {d.cluster.name: d.cluster for d in route.destinations}
         for (_caller, name), upstream in zip(itertools.product(self.callers, self.clusters), self.upstreams, strict=True):
@@ -113,7 +113,8 @@ class Hop:
         self.free_at = {pod: before.get(pod, np.zeros((n, self.replications))) for pod, n in enumerate(limits) if n is not None}
         for pod, free in self.free_at.items():
             if free.shape[0] != limits[pod]:
-                self.free_at[pod] = np.resize(np.sort(free, axis=0), (limits[pod], self.replications))
+                kept = np.sort(free, axis=0)[: limits[pod]]
+                self.free_at[pod] = np.concatenate((kept, np.zeros((limits[pod] - len(kept), self.replications))))
 
     @property
     def remembers(self) -> bool:
@@ -145,6 +146,7 @@ class EventLoop:
         self.counters = {name: np.zeros(replications, dtype=np.int64) for name in COUNTERS}
         self.ejections: list[tuple] = []
         self.finished = np.zeros(replications, dtype=bool)
+        self.has_outer = False  # can the first route's proxy give up while the inner call goes on?
         self.ready: dict[int, list[tuple]] = {}  # of each hop, the requests whose next attempt starts in this step
         self._start(threads)
 
@@ -297,7 +299,7 @@ class EventLoop:
 
     def has_outer_limit(self, index: int, kind: int) -> bool:
         """Is the row inside a call that the first route's proxy may give up?"""
-        return getattr(self, "has_outer", False) and (index > 0 or kind == ANSWER)
+        return self.has_outer and (index > 0 or kind == ANSWER)
 
     def _take_row(self, r: np.ndarray) -> np.ndarray:
         """A free row for each replication (n,)."""
@@ -328,13 +330,15 @@ class EventLoop:
         if hop.index == 0:
             self.start[cell] = t
             self.attempts[cell] = 0
-            hop.limit[cell] = np.inf
+            if self.has_outer:
+                hop.limit[cell] = np.inf
         hop.tries[cell] = 0
         hop.endpoint[cell] = NOBODY
         if self.scenario.workers > 1:
             fresh = self.scenario.new_connection_per_request or not self.closed
             hop.worker[cell] = self.uniform(n) * self.scenario.workers if fresh else row % self.scenario.workers
-        hop.upstream[cell] = self._destination(hop, cell, n)
+        if len(hop.upstreams) > 1:
+            hop.upstream[cell] = self._destination(hop, cell, n)
         delay, aborted = self._fault(route, n)
         if delay is not None:
             t = t + delay
@@ -350,10 +354,8 @@ class EventLoop:
         else:
             self.ready.setdefault(hop.index, []).append((r, row, cell, t))
 
-    def _destination(self, hop: Hop, cell: np.ndarray, n: int) -> np.ndarray | int:
+    def _destination(self, hop: Hop, cell: np.ndarray, n: int) -> np.ndarray:
         """Which upstream: the caller's (the pod that the route before picked), and a weighted cluster."""
-        if len(hop.upstreams) == 1:
-            return 0
         caller: np.ndarray | int = 0
         if hop.index > 0 and len(hop.callers) > 1:
             outer = self.hops[hop.index - 1]
@@ -557,7 +559,7 @@ class EventLoop:
             r, row, cell, t, code = (a[~again] for a in (r, row, cell, t, code))
         if hedging:
             r, row, cell, t, code = self._wait_for_hedges(hop, r, row, cell, t, code)
-            self._end_hedges(hop, r, cell)
+            self._end_hedges(hop, r, cell, t)
         self._final(hop, r, row, cell, t, code)
 
     def _total_active(self, hop: Hop, r: np.ndarray, cell: np.ndarray) -> np.ndarray:
@@ -589,7 +591,7 @@ class EventLoop:
         hop.endpoint[cell] = NOBODY
         if hop.index == self.last and (hop.route.timeout or hop.route.retries.per_try_timeout):
             self._count(hop, "upstream_rq_timeout", r[code == ROUTE_TIMEOUT])
-            self._count(hop, "upstream_rq_per_try_timeout", r[code == PER_TRY_TIMEOUT])
+            self._count(hop, "upstream_rq_per_try_timeout", r[(code == PER_TRY_TIMEOUT) & ~softly])
 
     def _who_answered(self, hop: Hop, cell: np.ndarray, endpoint: np.ndarray, code: np.ndarray) -> None:
         """Remember the pod whose answer this is, NOBODY when the proxy made it."""
@@ -724,7 +726,7 @@ class EventLoop:
         self._detach(r[inside], row[inside])
         cell = row * self.replications + r  # the columns may have grown
         deadline = hop.deadline[cell]
-        code = np.where(t < deadline - 1e-9, PER_TRY_TIMEOUT, ROUTE_TIMEOUT).astype(np.int16)
+        code = np.where(t < deadline * (1 - ROUNDING), PER_TRY_TIMEOUT, ROUTE_TIMEOUT).astype(np.int16)
         hop.limit[cell] = np.inf
         self.server[cell] = NOBODY
         self._answer(hop, r, row, cell, t, code)
@@ -740,6 +742,7 @@ class EventLoop:
             hop.tried[:, new] = hop.tried[:, old]
             self._replace_waiting(hop, r, row, spare, old)
             hop.waiting[old] = False
+            hop.is_retry[old] = False
         self.orphan[new] = True
         self.hops[0].limit[new] = np.inf
         kind = self.saved_kind[old]
@@ -795,7 +798,7 @@ class EventLoop:
         hop.endpoint[parent] = endpoint
         self._who_answered(hop, parent, endpoint, code)
         hop.endpoint[parent] = NOBODY
-        self._end_hedges(hop, r, parent)
+        self._end_hedges(hop, r, parent, t)
         self._final(hop, r, mother, parent, t, code)
 
     def _wait_for_hedges(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> tuple:
@@ -828,15 +831,14 @@ class EventLoop:
                 self._report(hop, upstream, r[at][answered], t[at][answered], code[at][answered], ends[answered])
         self._give_row(r, row)
 
-    def _end_hedges(self, hop: Hop, r: np.ndarray, cell: np.ndarray) -> None:
+    def _end_hedges(self, hop: Hop, r: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         """The request has its answer: reset every attempt of it that is still running."""
-        now = self.calendar.earliest()[0]
         for attempt in range(hop.most_tries):
             row = hop.hedges[attempt, cell]
             held = np.flatnonzero(row >= 0)
             if held.size:
                 who, rows = r[held], row[held]
-                self._drop(hop, who, rows, rows * self.replications + who, now[who], np.full(held.size, PER_TRY_TIMEOUT))
+                self._drop(hop, who, rows, rows * self.replications + who, t[held], np.full(held.size, PER_TRY_TIMEOUT))
                 hop.hedges[attempt, cell[held]] = -1
 
     # --- bookkeeping --------------------------------------------------------------------

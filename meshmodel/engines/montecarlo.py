@@ -153,14 +153,15 @@ def loop_for(scenario: Scenario) -> str:
         and not route.retries.per_try_timeout
         and not (route.retries.attempts and any(retriable[code - retries.LOWEST] for code in outcomes))
         and min(outcomes, default=-1) > 0
-        and _short_enough(cluster, workload)
+        and _short_enough(route, cluster, workload)
     )
     return "short" if quiet else "event"
 
 
-def _short_enough(cluster: Cluster, workload: ClosedLoop) -> bool:
+def _short_enough(route: Route, cluster: Cluster, workload: ClosedLoop) -> bool:
     return (
-        cluster.outlier_detection is None
+        len(route.callers) == 1
+        and cluster.outlier_detection is None
         and cluster.locality_weights is None
         and all(level == 0 for row in cluster.priorities for level in row)
         and _unlimited(cluster.connection_pool)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from meshmodel.engines.calendar import ROUNDING
 from meshmodel.policies import balancing, priority
 from meshmodel.policies.breakers import ConnectionState, limits_connections
 from meshmodel.policies.outlier import OutlierState
@@ -36,7 +37,7 @@ class Upstream:
     def __init__(self, endpoints: tuple[Endpoint, ...], caller: int, workers: int, replications: int, uniform: Uniform) -> None:
         self.endpoints, self.caller, self.workers, self.replications = endpoints, caller, workers, replications
         self.uniform = uniform
-        self.active = np.zeros((len(endpoints), replications), dtype=np.int32)
+        self.active = np.zeros((max(1, len(endpoints)), replications), dtype=np.int32)
         self.in_flight = np.zeros(replications, dtype=np.int64)
         self.retrying = np.zeros(replications, dtype=np.int64)
         self.connections = ConnectionState(workers, len(endpoints), replications)
@@ -63,7 +64,7 @@ class Upstream:
         self.plain = cluster.outlier_detection is None and self.groups == 1
         index = np.floor(self.uniform(self.workers * self.groups * self.replications) * max(1, self.size))
         self.next_index = index.astype(np.int64)  # (workers, groups, replications), flat
-        self.deadline = self.uniform(self.workers * self.groups * self.replications).reshape(self.workers, self.groups, -1) / np.maximum(self.weight, 1e-12)[:, None]
+        self.deadline = np.zeros((self.workers, self.groups, self.replications))
         self.refresh(np.arange(self.replications), np.arange(self.levels))
 
     def _set_groups(self, cluster: Cluster, now: np.ndarray) -> None:
@@ -101,6 +102,9 @@ class Upstream:
             self.count[group, replication] = self.healthy[group, replication] * (self.weight[group] > 0)
             order = np.argsort(~up, axis=0, kind="stable")
             self.members[self.offset[group] : self.offset[group] + len(members), replication] = members[order]
+            if self.weighted:  # a new schedule, or who was away would get all the load until it had caught up
+                phase = self.uniform(self.workers * len(replication)).reshape(self.workers, -1)
+                self.deadline[:, group, replication] = phase / max(self.weight[group], 1e-12)
         self._balance_levels(replication)
 
     def _balance_levels(self, replication: np.ndarray) -> None:
@@ -243,7 +247,7 @@ class Upstream:
     def flush(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Tell the workers of the replications (n,) what was held back until `t`; returns the next such time."""
         for level in range(self.levels):
-            due = self.flush_at[level, replication] <= t + 1e-9
+            due = self.flush_at[level, replication] <= t * (1 + ROUNDING) + ROUNDING
             self.updated[level, replication[due]] = t[due]
             self.flush_at[level, replication[due]] = np.inf
             self.refresh(replication[due], np.array([level]))

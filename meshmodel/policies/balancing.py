@@ -23,7 +23,7 @@ import numpy as np
 from meshmodel.scenario import LoadBalancing
 
 
-def least_request(first: np.ndarray, second: np.ndarray, active_first: np.ndarray, active_second: np.ndarray) -> np.ndarray:
+def least_request(first: np.ndarray, second: np.ndarray, active_first: np.ndarray, active_second: np.ndarray | int) -> np.ndarray:
     """Of two draws the second only if it has strictly fewer active requests; arrays (n,)."""
     return np.where(active_second < active_first, second, first)
 
@@ -48,7 +48,7 @@ class RandomPicker:
         self.endpoints = endpoints
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
-        self.drawn = rng.integers(self.endpoints, size=shape, dtype=np.int16).astype(np.intp)
+        self.drawn = rng.integers(self.endpoints, size=shape)
 
     def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
         return self.drawn[k]
@@ -87,25 +87,25 @@ class LeastRequestPicker(RandomPicker):
 
     def __init__(self, endpoints: int, connections: int, replications: int) -> None:
         super().__init__(endpoints)
-        small = np.int8 if endpoints < 128 else np.int16
+        small = np.int8 if endpoints < 128 else np.int16  # compared for every connection at every pick
         self.until = np.zeros((connections, replications))
         self.at = np.zeros((connections, replications), dtype=small)
+        self.flat_until, self.flat_at = self.until.reshape(-1), self.at.reshape(-1)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
-        self.first, self.second = rng.integers(self.endpoints, size=(2, *shape), dtype=self.at.dtype)
+        self.drawn = rng.integers(self.endpoints, size=(2, *shape))
+        self.small = self.drawn.astype(self.at.dtype)
 
     def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
-        first, second = self.first[k], self.second[k]
-        active = self.until > t
-        surplus = (self.at == first).view(np.int8)
-        surplus -= (self.at == second).view(np.int8)
-        surplus *= active.view(np.int8)
-        fewer_at_second = np.add.reduce(surplus, axis=0, dtype=np.int8) > 0
-        return np.where(fewer_at_second, second, first).astype(np.intp)
+        surplus = (self.at == self.small[0, k]).view(np.int8)
+        surplus -= (self.at == self.small[1, k]).view(np.int8)
+        surplus *= (self.until > t * (1 + 1e-12)).view(np.int8)  # t lacks its last bits: its connection's last request is over
+        active_more_at_first = np.add.reduce(surplus, axis=0, dtype=np.int8)
+        return least_request(self.drawn[0, k], self.drawn[1, k], active_more_at_first, 0)
 
     def sent(self, cell: np.ndarray, endpoint: np.ndarray, t: np.ndarray, seconds: np.ndarray) -> None:
-        self.until.ravel()[cell] = t + seconds
-        self.at.ravel()[cell] = endpoint
+        self.flat_until[cell] = t + seconds
+        self.flat_at[cell] = endpoint
 
 
 def picker(policy: LoadBalancing, endpoints: int, connections: int, workers: int, replications: int) -> Picker:

@@ -13,6 +13,7 @@ OVERHEAD = stats.gamma(4, scale=0.003)
 FAST = Behaviour(timing_50_percentile=0.15)
 SLOW = Behaviour(timing_50_percentile=1.0)
 FORTIO = ClosedLoop(connections=10, qps=1000, duration=60)
+NO_RETRY = RetryPolicy(attempts=0)
 DEFAULT_RETRY = RetryPolicy(
     attempts=2,
     retry_on=frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"}),
@@ -33,7 +34,7 @@ def mesh(
     load_balancing: str = "ROUND_ROBIN",
     workload: Any = FORTIO,
     *,
-    retries: RetryPolicy = RetryPolicy(attempts=0),
+    retries: RetryPolicy = NO_RETRY,
     timeout: float | None = None,
     outer: RetryPolicy = DEFAULT_RETRY,
     overhead: Any = OVERHEAD,

@@ -216,7 +216,7 @@ def with_cluster(scenario: Scenario, **changes) -> Scenario:
 
 def test_faults_and_weighted_subsets():
     base = mesh([FAST, SLOW], "RANDOM", CURL50)
-    one, two = (replace(base.routes[-1].destinations[0].cluster, endpoints=(e,)) for e in base.endpoints)
+    one, two = (replace(base.routes[-1].destinations[0].cluster, name=e.deployment, endpoints=(e,)) for e in base.endpoints)
     fault = Fault(delay=0.3, delay_percent=40, abort_code=503, abort_percent=25)
     scenario = with_route(base, fault=fault, destinations=(Destination(cluster=one, weight=75), Destination(cluster=two, weight=25)))
     shares = predict(scenario).pod_shares()
