@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from meshmodel.engines.envoy_process import Cancelled
@@ -21,32 +22,35 @@ def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None)
     """
     loop = asyncio.new_event_loop()
     task = loop.create_task(main)
-    thread = threading.Thread(target=_run, args=(loop, task), name="meshmodel-envoy")
-    gc.freeze()  # a full collection of a notebook's objects would stop pods and load for tens of milliseconds
+    # Not Thread.join: interrupted, it takes the thread for ended (CPython 3.11, bpo-45274), and all would run on.
+    finished = threading.Event()
+    thread = threading.Thread(target=_run, args=(loop, task, finished), name="meshmodel-envoy")
     try:
         thread.start()
-        while thread.is_alive() and not (cancel is not None and cancel.is_set()):
-            thread.join(0.1)
+        while not finished.wait(0.1) and not (cancel is not None and cancel.is_set()):
+            pass
     finally:
-        if thread.is_alive():
+        with suppress(RuntimeError):  # the loop is closed: it has ended by itself
             loop.call_soon_threadsafe(task.cancel)
-            thread.join()
-        gc.unfreeze()
-        loop.close()
+        finished.wait()
     try:
         return task.result()
     except asyncio.CancelledError:
         raise Cancelled("the measurement was cancelled") from None
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task) -> None:
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task, finished: threading.Event) -> None:
     asyncio.set_event_loop(loop)
+    gc.freeze()  # a full collection of a notebook's objects would stop pods and load for tens of milliseconds
     try:
         loop.run_until_complete(task)
     except BaseException:  # it stays in the task, whose result the other thread asks for
         pass
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+        gc.unfreeze()
+        finished.set()
 
 
 class Progress:

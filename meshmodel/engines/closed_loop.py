@@ -20,6 +20,7 @@ import numpy as np
 
 from meshmodel.engines.arrivals import pacing
 from meshmodel.engines.calendar import NEVER
+from meshmodel.engines.requestlog import refuse_standstill
 from meshmodel.fakeservice import Sampler, distribution
 from meshmodel.policies import balancing
 from meshmodel.replay import RequestLog
@@ -71,6 +72,7 @@ class ClosedLoopRun:
         step = 0
         while not step or start[step - 1].min() <= self.end:
             if step + DRAWS > start.shape[0]:
+                refuse_standstill(start, step)
                 start, latency, code, endpoint = (np.concatenate((column, column)) for column in (start, latency, code, endpoint))
             self._draw()
             for k in range(DRAWS):

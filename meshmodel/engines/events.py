@@ -85,6 +85,9 @@ class Hop:
         everyone = {n: tuple({e.name: e for r in routes for d in r.destinations if d.cluster.name == n for e in d.cluster.endpoints}.values()) for n in names}
         self.clusters = names
         self.upstreams = [Upstream(everyone[name], 0, workers, replications, uniform) for _ in self.callers for name in names]
+        for upstream, name in zip(self.upstreams, names * len(self.callers), strict=True):
+            clusters = [d.cluster for route in routes for d in route.destinations if d.cluster.name == name]
+            upstream.counts_connections = any(breakers.limits_connections(cluster.connection_pool) for cluster in clusters)
         self.pods = [np.array([self.pod_names.index(e.name) for e in u.endpoints], dtype=np.int64) for u in self.upstreams]
         self.behaviours = {e.name: e.behaviour for route in routes for e in route.endpoints}
         self.pod_count = np.zeros((len(self.pod_names), replications), dtype=np.int64)
@@ -120,7 +123,8 @@ class Hop:
     def remembers(self) -> bool:
         """Must the endpoints that a request has tried be kept?"""
         policy = self.route.retries
-        return policy.attempts > 0 and (policy.previous_hosts or policy.previous_priorities_update_frequency > 0)
+        reads = policy.previous_hosts or policy.previous_priorities_update_frequency > 0 or policy.hedge_on_per_try_timeout
+        return policy.attempts > 0 and reads
 
 
 class EventLoop:
@@ -226,6 +230,8 @@ class EventLoop:
         self.has_outer = any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
         if self.has_outer and len(inner) > 1:
             raise NotModelled("timeouts of a proxy that is more than one call away from the last")
+        if self.has_outer and self.hops[-1].route.retries.hedge_on_per_try_timeout:
+            raise NotModelled("hedging behind another proxy's timeout")
         for hop in self.hops[:-1]:
             if hop.free_at:
                 raise NotModelled("meshmodel/concurrency of a pod that calls another")
@@ -463,7 +469,7 @@ class EventLoop:
         """Take a connection, or wait for one, where `outcome` is GO; changes `outcome` in place."""
         asks = np.flatnonzero(outcome == GO)
         pool = upstream.connections.pool_cell(worker[asks], endpoint[asks], r[asks])
-        answer = upstream.connections.admit(upstream.cluster.connection_pool, pool, r[asks])
+        answer = upstream.connections.admit(upstream.limits, pool, r[asks])
         waits = asks[answer == WAIT]
         upstream.connections.join(pool[answer == WAIT], r[waits], row[waits], self.behind)
         hop.waiting[cell[waits]] = True
@@ -610,7 +616,7 @@ class EventLoop:
         if upstream.counts_connections:
             pool = upstream.connections.pool_cell(hop.worker[cell[which]], ends, who)
             closes = code[which] < 0  # an attempt given up closes its HTTP/1.1 connection
-            waiting = upstream.connections.release(upstream.cluster.connection_pool, pool, who, closes, self.behind)
+            waiting = upstream.connections.release(upstream.limits, pool, who, closes, self.behind)
             granted = waiting >= 0
             self._set(who[granted], waiting[granted], t[which][granted], GRANTED, hop.index)
 
@@ -651,8 +657,8 @@ class EventLoop:
 
     def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, again: np.ndarray, in_flight: np.ndarray,
                softly: np.ndarray) -> np.ndarray:  # fmt: skip
-        """Schedule the retries that the limits allow; returns who is retried, (n,)."""
-        policy = hop.route.retries
+        """Schedule the retries that the limits allow; returns whose request goes on, (n,)."""
+        policy, wished = hop.route.retries, again.copy()
         for upstream, _, at in self._by_upstream(hop, cell):
             pool = upstream.cluster.connection_pool
             if pool.max_retries < UNLIMITED or pool.retry_budget is not None:
@@ -672,7 +678,9 @@ class EventLoop:
         for kind, which in ((ANSWER, late), (PICK, ~late)):
             if which.any():
                 self._set(who[which], rows[which], np.minimum(at, deadline)[which], kind, hop.index)
-        return again
+        if (refused := softly & wished & ~again).any():
+            self._run_on(hop, r[refused], row[refused], cell[refused])
+        return again | refused
 
     # --- the final answer of a route ----------------------------------------------------
 
@@ -782,19 +790,25 @@ class EventLoop:
         hop.hedges[hop.tries[cell] - 1, cell] = spare
         self._set(r, spare, np.minimum(self.finish[cell], NEVER), HEDGE, hop.index)
 
+    def _run_on(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
+        """The hedge was refused (a limit on retries): the attempt itself goes on to its answer."""
+        hop.endpoint[cell] = hop.tried[hop.tries[cell] - 1, cell]
+        deadline = hop.deadline[cell]
+        self.code[cell] = np.where(self.finish[cell] > deadline, ROUTE_TIMEOUT, self.finish_code[cell])
+        self._set(r, row, np.minimum(np.minimum(self.finish[cell], deadline), NEVER), ANSWER, hop.index)
+
     def _hedge_answers(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         """An attempt that was left running is answered first: that answer ends the request."""
         mother = self.parent[cell]
         parent = mother * self.replications + r
         code, endpoint = self.code[cell], hop.endpoint[cell]
-        self._drop(hop, r, row, cell, t, code)
         hop.hedges[:, parent] = np.where(hop.hedges[:, parent] == row, -1, hop.hedges[:, parent])
         others = (self.finish_code[parent] != NONE) | (hop.hedges[:, parent] >= 0).any(axis=0)
         wins = ~(hop.retriable[code - LOWEST] & others)  # a failure that would be retried waits for the others
+        running = (hop.endpoint[parent] >= 0) & ~hop.waiting[parent]
+        self._abandon(hop, r[wins], parent[wins], t[wins], running[wins])  # before its connection could be granted one freed here
+        self._drop(hop, r, row, cell, t, code)
         r, mother, parent, code, endpoint, t = (a[wins] for a in (r, mother, parent, code, endpoint, t))
-        current = hop.endpoint[parent]
-        running = (current >= 0) & ~hop.waiting[parent]
-        self._abandon(hop, r, parent, t, running)
         hop.endpoint[parent] = endpoint
         self._who_answered(hop, parent, endpoint, code)
         hop.endpoint[parent] = NOBODY

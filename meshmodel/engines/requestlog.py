@@ -7,6 +7,20 @@ import numpy as np
 from meshmodel.replay import RequestLog
 
 
+class Standstill(ValueError):
+    """A closed loop whose answers take no time never ends."""
+
+
+def refuse_standstill(start: np.ndarray, requests: int) -> None:
+    """Raise Standstill if the later half of `requests` started at one time, in the replication that has so many.
+
+    `start`, shape (requests, replications), holds their times in seconds.
+    """
+    spent = start[requests - 1] - start[requests // 2]
+    if requests >= 1000 and np.nanmin(spent) <= 1e-6:
+        raise Standstill("workload: requests that take no time, in a closed loop, would never end: give the pods a timing or the mesh an overhead")
+
+
 class LogWriter:
     """Rows of (replications,) that grow by doubling; each replication fills its own column."""
 
@@ -20,6 +34,7 @@ class LogWriter:
         """One request of each of the replications `r` (n,); seconds."""
         row = self.count[r]
         if row.max() >= self.floats[0].shape[0]:
+            refuse_standstill(self.floats[0], int(row.max()))
             self.floats = [np.concatenate((a, np.full_like(a, np.nan))) for a in self.floats]
             self.integers = [np.concatenate((a, np.full_like(a, -2))) for a in self.integers]
         cell = row * self.replications + r

@@ -19,7 +19,7 @@ from meshmodel.engines.calendar import ROUNDING
 from meshmodel.policies import balancing, priority
 from meshmodel.policies.breakers import ConnectionState, limits_connections
 from meshmodel.policies.outlier import OutlierState
-from meshmodel.scenario import Cluster, Endpoint
+from meshmodel.scenario import Cluster, ConnectionPool, Endpoint
 
 Uniform = Callable[[int], np.ndarray]
 """Draws n uniforms on [0, 1)."""
@@ -47,6 +47,7 @@ class Upstream:
         self.all_first = True  # does every replication send everything to level 0?
         self.some_empty = False  # has some group of some replication no healthy endpoint?
         self.first_tick = np.zeros(replications)
+        self.counts_connections = False  # does any configuration of the experiment limit them?
         self.cluster: Cluster | None = None
 
     # --- configuration ------------------------------------------------------------------
@@ -60,7 +61,9 @@ class Upstream:
         now = np.array([place[e.name] for e in cluster.endpoints], dtype=np.int64)
         self._set_groups(cluster, now)
         self.size = len(now)
-        self.counts_connections = limits_connections(cluster.connection_pool)
+        if before is not None and before.connection_pool != cluster.connection_pool:
+            self.connections.restart()
+        self.limits = cluster.connection_pool if limits_connections(cluster.connection_pool) else ConnectionPool()
         self.plain = cluster.outlier_detection is None and self.groups == 1
         index = np.floor(self.uniform(self.workers * self.groups * self.replications) * max(1, self.size))
         self.next_index = index.astype(np.int64)  # (workers, groups, replications), flat
@@ -238,7 +241,7 @@ class Upstream:
     def next_tick(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
         """The first tick of the interval timer after `t`, (n,); ticks that would find nothing to do are left out."""
         interval, first = self.cluster.outlier_detection.interval, self.first_tick[replication]
-        return first + interval * np.maximum(np.floor((t - first) / interval + 1e-9) + 1, 0)
+        return first + interval * np.maximum(np.floor((t * (1 + ROUNDING) + ROUNDING - first) / interval) + 1, 0)
 
     def idle(self, replication: np.ndarray) -> np.ndarray:
         """Whether a tick would change nothing: nobody is out, and no multiplier is left to shrink; (n,)."""

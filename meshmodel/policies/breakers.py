@@ -34,10 +34,16 @@ class ConnectionState:
     def __init__(self, workers: int, endpoints: int, replications: int) -> None:
         shape = (workers * endpoints, replications)
         self.endpoints, self.replications = endpoints, replications
-        self.open, self.busy, self.served = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+        self.open, self.busy, self.served, self.draining = (np.zeros(shape, dtype=np.int32) for _ in range(4))
         self.head, self.tail = (np.full(shape, -1, dtype=np.int64) for _ in range(2))
         self.opened = np.zeros(replications, dtype=np.int64)
         self.waiting = np.zeros(replications, dtype=np.int64)
+
+    def restart(self) -> None:
+        """New limits make a new cluster in Envoy: what is open finishes its request and closes, and does not count."""
+        self.draining += self.busy
+        for count in (self.open, self.busy, self.opened):
+            count[...] = 0
 
     def pool_cell(self, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray) -> np.ndarray:
         """Flat index of the pool of `worker` to `endpoint` in `replication`, each (n,)."""
@@ -94,10 +100,15 @@ class ConnectionState:
         following = head[cell]
         someone = following >= 0
         # A closed connection may be replaced at once by one for whoever waits: the count stays.
-        shut = closes & ~someone
-        opened[cell] -= shut
-        self.opened[replication] -= shut
-        busy[cell] -= ~someone
+        drains = self.draining.ravel()[cell] > 0
+        self.draining.ravel()[cell] -= drains
+        someone &= ~drains | (opened[cell] == 0)  # a draining connection is replaced only where there is no new one
+        renewed = drains & someone
+        shut = closes & ~someone & ~drains
+        opened[cell] += renewed.astype(np.int32) - shut
+        self.opened[replication] += renewed.astype(np.int64) - shut
+        busy[cell] += renewed.astype(np.int32) - (~someone & ~drains)
+        following = np.where(someone, following, -1)
         served_next = cell[someone]
         head[served_next] = behind.ravel()[following[someone] * self.replications + replication[someone]]
         self.waiting[replication] -= someone

@@ -236,15 +236,21 @@ def test_cancel_and_progress() -> None:
 # --- nothing is left ---------------------------------------------------------------------
 
 FORK_SERVER = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from test_envoy_engine import chain, direct, pods, measure, replace, ClosedLoop
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for _ in sys.stdin:
+for line in sys.stdin:
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        measure(replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0)))
+        try:
+            measure(replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0)))
+        except BaseException as error:
+            if line != "stay\\n":
+                raise
+            print(type(error).__name__, flush=True)
+            time.sleep(60)
     print(pid, flush=True)
 """
 
@@ -258,11 +264,16 @@ class Commands:
         command = [sys.executable, "-c", FORK_SERVER, str(Path(__file__).parent)]
         self.server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
-    def start(self) -> int:
-        assert self.server.stdin is not None and self.server.stdout is not None
-        self.server.stdin.write(b"\n")
+    def start(self, then: bytes = b"exit") -> int:
+        """Process id of a new measurement; `then` "stay": when interrupted it says so and lives on, as a notebook's kernel."""
+        assert self.server.stdin is not None
+        self.server.stdin.write(then + b"\n")
         self.server.stdin.flush()
-        return int(self.server.stdout.readline())
+        return int(self.line())
+
+    def line(self) -> bytes:
+        assert self.server.stdout is not None
+        return self.server.stdout.readline()
 
     def running(self) -> list[str]:
         """Command lines of what runs, the server left out; a port cannot listen without a process."""
@@ -310,6 +321,19 @@ def test_a_signal_leaves_no_process_and_no_file(how, commands) -> None:
     assert not list(commands.folder.iterdir())
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.4, 1.0])
+def test_an_interrupted_notebook_kernel_lives_on_without_proxies(moment, commands) -> None:
+    """Nothing but `measure` itself can clean up here, as the process does not end."""
+    pid = commands.start(b"stay")
+    assert within(10.0, lambda: any("--concurrency" in line for line in commands.running()))
+    time.sleep(moment)
+    os.kill(pid, signal.SIGINT)
+    assert commands.line() == b"KeyboardInterrupt\n"
+    assert not any("--concurrency" in line for line in commands.running())
+    os.kill(pid, signal.SIGKILL)
+    assert commands.nothing_left() and not list(commands.folder.iterdir())
+
+
 def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
     for moment in np.linspace(0.0, 0.8, 8):
         pid = commands.start()
@@ -319,12 +343,15 @@ def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
 
 
 def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
-    script = "from meshmodel.engines.envoy_guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
-    guard = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
-    time.sleep(0.3)
-    assert guard.poll() is None and guard.stdin is not None
-    guard.stdin.close()
-    guard.wait(5)
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from envoy_guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
+    )
+    folder = Path(envoy_process.__file__).parent
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(folder)], stdin=subprocess.PIPE) as guard:
+        time.sleep(0.3)
+        assert guard.poll() is None and guard.stdin is not None
+        guard.stdin.close()
+        assert guard.wait(10) == -signal.SIGKILL & 255
 
 
 # --- the load ----------------------------------------------------------------------------
