@@ -52,7 +52,10 @@ def _open_loop(args: argparse.Namespace) -> Any:
 
 
 def _manifest(file: str) -> Path | str:
-    return sys.stdin.read(2_000_000) if file == "-" else Path(file)
+    text = sys.stdin.read(2_000_000) if file == "-" else file  # more than any manifest may have
+    if not text.strip():
+        raise ValueError(f"FILE {file!r}: empty")
+    return text if file == "-" else Path(file)
 
 
 def _mesh(args: argparse.Namespace) -> Any:
@@ -148,13 +151,15 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _histogram(path: str) -> Any:
     """A record: what fortio wrote, or the fortio part of what --json wrote."""
-    from meshmodel.fortio import Histogram, read_record
+    from meshmodel.fortio import LARGEST_FILE, Histogram, read_record
 
     try:
-        content = json.loads(Path(path).read_bytes())
-        return Histogram.from_json(content["fortio"], path)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return read_record(path)
+        with open(path, "rb") as file:
+            content = json.loads(file.read(LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
+        return read_record(path)  # a text, or no record at all
+    ours = content.get("fortio") if isinstance(content, dict) else None
+    return Histogram.from_json(ours, path) if isinstance(ours, dict) else read_record(path)
 
 
 def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
@@ -218,8 +223,15 @@ def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) ->
         sys.stdout.write(written)
         return
     if args.json:
-        Path(args.json).write_text(written, encoding="utf-8")
+        _write(args.json, written)
     print("\n\n".join(text.strip("\n") for text in texts))
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as problem:  # a full disk does not say which
+        raise ValueError(f"{path}: {problem.strerror}") from None
 
 
 def _curl_counts(replay: Any) -> str:

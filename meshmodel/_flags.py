@@ -26,8 +26,9 @@ examples:
 class _Parser(argparse.ArgumentParser):
     """An argparse parser that complains in one line."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+    def __init__(self, **options: Any) -> None:
+options = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter} | options
+        super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} ({self.prog} -h shows the flags)")
@@ -120,7 +121,7 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _output_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-r", type=float, default=0.001, metavar="SECONDS", help="fortio's resolution (0.001; its web form: 0.0001)")
+    parser.add_argument("-r", type=_resolution, default=0.001, metavar="SECONDS", help="fortio's resolution (0.001; its web form: 0.0001)")
     _json_flag(parser)
 
 
@@ -132,6 +133,13 @@ def _segment(text: str) -> tuple[float, float, float]:
         return parse_duration(seconds, "TIME"), float(first), float(last)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {text!r}") from None
+
+
+def _resolution(text: str) -> float:
+    seconds = float(text)
+    if not 1e-9 <= seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"must be from 1e-9 to 1e9 seconds, got {text}")
+    return seconds
 
 
 def _writable(text: str) -> str:

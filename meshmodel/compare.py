@@ -464,9 +464,10 @@ def _estimates(content: Mapping[str, Mapping[str, float | None]]) -> dict[str, E
 def read_outcome(path: str | Path) -> StoredOutcome:
     """The outcome that `meshmodel load --json PATH` wrote. Raises CompareError naming the file."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            content = json.loads(file.read(fortio.LARGEST_FILE))
     except OSError as problem:
         raise CompareError(f"{path}: {problem.strerror or problem}") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise CompareError(f"{path}: not JSON: {problem}") from None
     return StoredOutcome(content, str(path))

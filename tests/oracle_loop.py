@@ -15,7 +15,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, RetryPolicy, Route, Scenario
+from meshmodel.scenario import (
+    Behaviour,
+    Caller,
+    ClosedLoop,
+    Cluster,
+    Constant,
+    Destination,
+    Endpoint,
+    OutlierDetection,
+    RetryPolicy,
+    Route,
+    Scenario,
+)
 
 RESETS = {"refused", "reset", "per-try-timeout"}
 STATUS = {"refused": 503, "reset": 503, "overflow": 503, "no-healthy": 503, "per-try-timeout": 504, "timeout": 504}
@@ -183,7 +195,7 @@ class Upstream:
         self.row[host] = self.gateway[host] = self.local[host] = 0
         if not (lenient if policy.one_host_always else strict):
             return
-        if self.multiplier[host] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time):
+        if self.multiplier[host] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time:
             self.multiplier[host] += 1
         self.out[host] = self.world.now
         self.note(host, True)
@@ -209,7 +221,7 @@ class Upstream:
 
     def changed(self, level: int) -> None:
         window = self.cluster.outlier_detection.update_merge_window
-        if self.world.now - self.told.get(level, -np.inf) > window:
+        if self.world.now - self.told.get(level, -np.inf) > window + 0.000999:  # Envoy compares whole milliseconds
             self.tell(level)
         elif level not in self.pending:
             timer = self.pending[level] = object()
@@ -470,3 +482,42 @@ class World:
             self.living -= not daemon
             action()
         return self.log
+
+
+# --- short ways to write a scenario, for the tests ------------------------------------------
+
+
+def plain(seconds: float = 0.0, **behaviour: object) -> Behaviour:
+    """A pod that takes `seconds`."""
+    return Behaviour(timing_50_percentile=seconds, **behaviour)
+
+
+def cluster(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", name: str = "p", localities: tuple[str, ...] = (), **more: object) -> Cluster:
+    """Pods p0, p1, ..., each a Deployment of its own."""
+    places = localities or ("",) * len(behaviours)
+    pods = tuple(
+        Endpoint(name=f"{name}{i}", deployment=f"{name}{i}", address=f"10.0.0.{i}:80", behaviour=b, locality=places[i]) for i, b in enumerate(behaviours)
+    )
+    return Cluster(name=f"cluster-{name}", endpoints=pods, load_balancing=load_balancing, **more)
+
+
+def route(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", callers: tuple[str, ...] = ("web",), name: str = "p", **more: object) -> Route:
+    """A route to one cluster; what is not a field of the cluster is one of the route."""
+    own = {key: more.pop(key) for key in ("timeout", "retries", "fault") if key in more}
+    destination = Destination(cluster=cluster(behaviours, load_balancing, name, **more))
+    return Route(host=name, callers=tuple(Caller(name=c) for c in callers), destinations=(destination,), **own)
+
+
+def scenario(*routes: Route, load: object = None, overhead: float = 0.003, **more: object) -> Scenario:
+    """The routes under a load (default: 4 connections, 10 s)."""
+    return Scenario(routes=routes, workload=load or ClosedLoop(connections=4, duration=10), overhead=Constant(overhead), **more)
+
+
+def retry(attempts: int, *words: str, codes: tuple[int, ...] = (), **more: object) -> RetryPolicy:
+    """A retry policy on `words` (default: 5xx)."""
+    return RetryPolicy(attempts=attempts, retry_on=frozenset(words or {"5xx"}), retriable_status_codes=frozenset(codes), **more)
+
+
+def detection(**more: object) -> OutlierDetection:
+    """Outlier detection that may eject everybody, ticking each 1.3 s unless told otherwise."""
+    return OutlierDetection(**({"max_ejection_percent": 100, "interval": 1.3, "base_ejection_time": 1.0} | more))

@@ -94,7 +94,7 @@ CASES: dict[str, Case] = {
         connection_pool=ConnectionPool(max_requests=5),
     ),
     EJECTIONS: _case(
-        (replace(_FAILING, error_code=500), _FAST, _FAST), "RANDOM", ClosedLoop(calls=1500), {"avg": 0.02, "code 500": 0.1},
+        (replace(_FAILING, error_code=500), _FAST, _FAST), "RANDOM", ClosedLoop(calls=1500), {"avg": 0.005, "code 500": 0.03},
         priorities=((0, 1, 1),), outlier_detection=_OUTLIER,
     ),
     EJECTED_RING: _case(

@@ -163,8 +163,11 @@ def least_request_occupancy(
     ------
     NoClosedForm : for more than `limit` states, or when no request ever takes time.
     """
-    if not any(s > 0 for s in service):
-        raise NoClosedForm("LEAST_REQUEST among endpoints that take no time")
+    # A billionth of the slowest time is no time: rates that far apart would only spoil the linear algebra.
+    outside, *times = (seconds if seconds > 1e-9 * max(service) else 0.0 for seconds in (outside, *service))
+    service = tuple(times)
+    if not any(service) or (outside == 0 and not all(service)):
+        raise NoClosedForm("LEAST_REQUEST among requests that take no time")
     chain = _Chain(service, phases or (1,) * len(service), outside, connections, limit)
     count, groups = len(chain.states), len(chain.groups)
     moves = chain.moves(chain.states)

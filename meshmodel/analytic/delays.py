@@ -57,8 +57,8 @@ class Delays:
         parts = [self._overhead_cells()] * (delay.overheads if self.constant is None else 0)
         parts += [np.diff(np.minimum(np.arange(np.ceil(w / self.step - 1e-9) + 1) * self.step / w, 1.0)) for w in delay.widths]
         offset = 0.5 * self.step * len(parts) + (0.0 if self.constant is None else delay.overheads * self.constant)
-        for part, cap in delay.cuts:
-            cells, first = self._cells(part)
+        for summand, cap in delay.cuts:
+            cells, first = self._cells(summand)
             inside = np.clip((cap - first) / self.step - np.arange(len(cells)) + 0.5, 0.0, 1.0)
             parts.append(cells * inside / (cells @ inside))
             offset += first

@@ -95,15 +95,15 @@ def failing_and_answered(
     """(failed, answered) requests of one client over a pod that always fails, alone in its priority, and others behind it.
 
     The client sends `requests` one after another, or until `until` seconds; they take `failing` and `answered`
-    seconds each.  A health change less than `window` seconds after the one before reaches the workers only when
-    that time is over, so a pod that comes back and fails at once keeps its traffic for a while.
-    Source: Envoy, outlier detection and `update_merge_window`; measured on Envoy 1.40.
+    seconds each.  A health change less than `window` seconds after the one before reaches the workers `window`
+    seconds later, so a pod that comes back and fails at once keeps its traffic for that long.
+    Source: Envoy, outlier detection and ClusterManagerImpl::scheduleUpdate (`update_merge_window`).
     """
     bad = good = 0
     now, changed, number = 0.0, -math.inf, 1
     while True:
         ejected = now + consecutive * failing
-        gone = max(ejected, changed + window)
+        gone = ejected + (window if ejected - changed <= window else 0.0)
         kept = max(consecutive, math.ceil((gone - now) / failing - 1e-9))
         sent = min(kept, requests - bad - good, np.ceil(max(until - now, 0) / failing))
         bad, now = int(bad + sent), now + sent * failing

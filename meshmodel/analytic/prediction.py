@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.stats import binom, norm
@@ -68,7 +68,8 @@ class Law:
     @cached_property
     def latency_moments(self) -> tuple[float, float, float]:
         """E[X], E[X^2], E[X^3] of the latency of a request, seconds."""
-        return tuple(self.mean(lambda way, k=k: self.raw_moment(way, k)) for k in (1, 2, 3))  # type: ignore[return-value]
+        first, second, third = (self.mean(partial(self.raw_moment, power=k)) for k in (1, 2, 3))
+        return first, second, third
 
     @cached_property
     def latency_variance(self) -> float:
@@ -129,23 +130,26 @@ class Prediction(Outcome):
 
     def code_shares(self) -> dict[int, Estimate]:
         codes = sorted({way.code for ways in self.law.ways for way in ways})
-        return {code: self._share(lambda way, code=code: way.code == code) for code in codes}
+        return {code: self._share(partial(_has, "code", code)) for code in codes}
 
     def endpoint_shares(self) -> dict[str, Estimate]:
-        shares = {name: self._share(lambda way, name=name: self._deployment.get(way.by) == name) for name in self.scenario.deployments}
-        by_proxy = self._share(lambda way: way.by == ENVOY)
+        def answered(way: Way, name: str) -> bool:
+            return self._deployment.get(way.by) == name
+
+        shares = {name: self._share(partial(answered, name=name)) for name in self.scenario.deployments}
+        by_proxy = self._share(partial(_has, "by", ENVOY))
         return shares | ({ENVOY: by_proxy} if by_proxy.mean > 0 else {})
 
     def pod_shares(self) -> dict[str, Estimate]:
         """Pod -> share of the requests that it answered."""
-        return {e.name: self._share(lambda way, name=e.name: way.by == name) for e in self.scenario.endpoints}
+        return {e.name: self._share(partial(_has, "by", e.name)) for e in self.scenario.endpoints}
 
     def attempt_shares(self) -> dict[str, Estimate]:
         def reached(way: Way, name: str | None) -> float:
             return sum(count for pod, count in way.attempts if name is None or self._deployment.get(pod) == name)
 
-        names = {"per_request": None} | {name: name for name in self.scenario.deployments}
-        return {label: self._share(lambda way, name=name: reached(way, name)) for label, name in names.items()}
+        names: dict[str, str | None] = {"per_request": None, **{name: name for name in self.scenario.deployments}}
+        return {label: self._share(partial(reached, name=name)) for label, name in names.items()}
 
     def _share(self, value: Callable[[Way], float]) -> Estimate:
         """Mean of a function of a request over a run: binomial when 0 or 1 and independent, else normal, in steps of 1/n."""
@@ -166,7 +170,7 @@ class Prediction(Outcome):
         wide = spread * np.sqrt(self.count.variance)
         figures = {
             "count": Estimate(self.count.mean, *(round(self.count.mean + s * wide) if wide else self.count.mean for s in (-1, 1))),
-            "avg": Estimate(mean, mean - spread * half, mean + spread * half),
+            "avg": Estimate(mean, float(mean - spread * half), float(mean + spread * half)),
         }
         return figures | {f"p{p:g}": estimate for p, estimate in zip(PERCENTILES, self._percentiles(PERCENTILES), strict=True)}
 
@@ -240,6 +244,10 @@ class Prediction(Outcome):
         return f"<Prediction: {self.count.mean:,.1f} requests of {self.law.latency_moments[0]:.4f} s, {len(self.assumptions)} assumptions>"
 
 
+def _has(name: str, wanted: object, way: Way) -> bool:
+    return getattr(way, name) == wanted
+
+
 def _rounded(expected: np.ndarray) -> np.ndarray:
     """Whole numbers with the same (rounded) sum: largest remainders first."""
     whole = np.floor(expected + 1e-9).astype(int)
@@ -267,3 +275,21 @@ def combined(weights: np.ndarray, laws: list[Law], covariance: np.ndarray) -> La
 def multinomial(shares: np.ndarray) -> np.ndarray:
     """Covariance of the shares of independent draws, times their number: diag(p) - p p'."""
     return np.diag(shares) - np.outer(shares, shares)
+
+
+def until_ejected(before: Law, after: Law, failing: tuple[Way, ...], name: str, share: float, consecutive: int, n: int) -> Law:
+    """n sequential requests: those that fail at `name` (k at most), the others before its ejection, and those after it."""
+    errors = float(sum(binom.sf(j, n, share) for j in range(consecutive)))
+    waiting = float(sum(binom.cdf(consecutive - 1, i, share) for i in range(n)))  # requests sent while it takes part
+    parts = [(errors, Law(np.ones(1), (failing,), np.zeros((1, 1)), before.delays))]
+    if share < 1:
+        others = tuple(tuple(w for w in ways if all(pod != name for pod, _ in w.attempts)) for ways in before.ways)
+        mass = np.array([sum(w.probability for w in ways) for ways in others])
+        keep = np.flatnonzero(mass)
+        kept = tuple(tuple(replace(w, probability=w.probability / mass[g]) for w in others[g]) for g in keep)
+        shares = before.shares[keep] * mass[keep] / (before.shares @ mass)
+        parts.append((waiting - errors, Law(shares, kept, multinomial(shares), before.delays)))
+    parts.append((n - waiting, after))
+    parts = [(count, law) for count, law in parts if count > 1e-12]
+    weights = np.array([count for count, _ in parts]) / n
+    return combined(weights, [law for _, law in parts], np.zeros((len(parts), len(parts))))

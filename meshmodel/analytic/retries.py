@@ -32,17 +32,17 @@ def expected_attempts(failing: float, retries: int) -> float:
     return float(sum(failing**k for k in range(retries + 1)))
 
 
-def reselected(shares: Sequence[float], used: Sequence[int], reselections: int = 5) -> np.ndarray:
+def reselected(shares: Sequence[float] | np.ndarray, used: Sequence[int], reselections: int = 5) -> np.ndarray:
     """Probability of each host for a retry when hosts `used` are re-drawn up to `reselections` times.
 
     Independent draws with `shares` (RANDOM; LEAST_REQUEST when nothing else is active).  With u the
     share of the used hosts: an unused e gets share_e (1 + u + ... + u^5), a used one share_e u^5.
     Source: Envoy, host_selection_retry_max_attempts; three hosts, one used: (1/3)^6 for the same again.
     """
-    shares = np.asarray(shares, float)
-    mask = np.isin(np.arange(len(shares)), list(used))
-    u = shares[mask].sum()
-    return np.where(mask, shares * u**reselections, shares * sum(u**k for k in range(reselections + 1)))
+    share = np.asarray(shares, float)
+    mask = np.isin(np.arange(len(share)), list(used))
+    u = share[mask].sum()
+    return np.where(mask, share * u**reselections, share * sum(u**k for k in range(reselections + 1)))
 
 
 def round_robin_next(position: int, hosts: int, used: Sequence[int], reselections: int = 5) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def _round_robin_figures(failing: tuple[float, ...], retries: int, previous_host
     hosts = len(failing)
     turn, figures = np.zeros((hosts, hosts)), np.zeros((hosts, 2))
     for start in range(hosts):
-        position, used, mass = start, [], 1.0
+        position, used, mass = start, list[int](), 1.0
         for _ in range(retries + 1):
             e, draws = round_robin_next(position, hosts, used if previous_hosts else [], reselections)
             position, used = (position + draws) % hosts, [*used, e]
@@ -103,7 +103,8 @@ def _round_robin_figures(failing: tuple[float, ...], retries: int, previous_host
             mass *= failing[e]
         turn[start, position] += mass
     begin = cesaro_limit(turn)
-    return RetryFigures(*(float(x) for x in begin @ figures), float(begin @ np.asarray(failing)))
+    success, attempts = (float(x) for x in begin @ figures)
+    return RetryFigures(success, attempts, float(begin @ np.asarray(failing)))
 
 
 def cesaro_limit(turn: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ Reference: Envoy, HTTP router filter (x-envoy-retry-on, per-try and global timeo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from meshmodel.analytic.hosts import ring_drift
 from meshmodel.analytic.retries import backoff_width, reselected, round_robin_next
 from meshmodel.fakeservice import HANG, REFUSED, RESET, distribution
 from meshmodel.replay import ENVOY
-from meshmodel.scenario import Endpoint, RetryPolicy
+from meshmodel.scenario import Endpoint, RetryPolicy, Route
 
 MOST_WAYS = 20_000
 
@@ -154,18 +154,18 @@ class Walk:
         room = limit - seconds
         if room < 0 or self.delays.largest(delay) <= room:
             return [(room >= 0, 1.0, delay)]
-        p = float(self.delays.cdf(delay, room))
+        p = float(self.delays.cdf(delay, np.asarray(room)))
         split = [(True, p, Delay(cuts=((delay, room),))), (False, 1 - p, delay)]
         return [part for part in split if part[1] > 1e-12]
 
-    def _deadline(self, after: _State, before: _State) -> Iterator[Way]:
+    def _deadline(self, after: _State, before: _State) -> Generator[Way, None, tuple[bool, _State]]:
         """Yield the 504 of the route's timer; return whether there is another branch, and its state."""
         going: tuple[bool, _State] = (False, after)
         for inside, p, delay in self._split(after.seconds, after.delay, self.timeout):
             if inside:
                 going = (True, replace(after, probability=after.probability * p, delay=delay))
             else:
-                fired = replace(before, probability=after.probability * p, seconds=self.timeout, delay=Delay())
+                fired = replace(before, probability=after.probability * p, seconds=self.timeout or 0.0, delay=Delay())
                 yield self._end(fired, 504, ENVOY, "timeout")
         return going
 
@@ -213,3 +213,43 @@ def _added(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...])
     for name, count in other:
         total[name] = total.get(name, 0) + count
     return tuple(sorted(total.items()))
+
+
+def with_overhead(way: Way) -> Way:
+    """The same way with the overhead that follows each call of the last route."""
+    return replace(way, delay=way.delay.plus_overhead(), failure="")
+
+
+def as_answered(way: Way) -> Way:
+    """A pod whose upstream call did not end with 200 answers 500 itself (fake-service)."""
+    return replace(way, code=200 if way.code == 200 else 500, failure="")
+
+
+def signature(ways: tuple[Way, ...]) -> frozenset:
+    """What a load generator can tell of the ways of a request: not which pod it was."""
+    return frozenset((w.seconds, w.code, w.delay, sum(n for _, n in w.attempts), round(w.probability, 12)) for w in ways)
+
+
+def sum_of_widths(policy: RetryPolicy) -> float:
+    """The longest that all back-offs of a request can take, seconds."""
+    return sum(min(policy.backoff_base_interval * 2**k, policy.max_interval) for k in range(policy.attempts))
+
+
+def is_faulty(route: Route) -> bool:
+    """Whether the route's fault filter ever does anything."""
+    return route.fault.abort_percent > 0 or (route.fault.delay_percent > 0 and route.fault.delay > 0)
+
+
+def with_fault(route: Route, ways: list[Way]) -> list[Way]:
+    """The fault filter before the router: a delay, then an abort, each with its own coin."""
+    fault = route.fault
+    late, off = fault.delay_percent / 100 * (fault.delay > 0), fault.abort_percent / 100
+    if not late and not off:
+        return ways
+    aborted = [Way(1.0, 0.0, fault.abort_code, ENVOY)]
+    parts = [(1 - off, ways), (off, aborted)]
+    out = []
+    for share, group in parts:
+        out += [replace(w, probability=w.probability * share * (1 - late)) for w in group]
+        out += [replace(w, probability=w.probability * share * late, seconds=w.seconds + fault.delay) for w in group]
+    return merged(out)

@@ -21,11 +21,24 @@ from meshmodel.analytic.breakers import loss_closed, loss_open
 from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import host_shares, ring_of, ring_starts, ring_starts_interleaved, seen_alike
 from meshmodel.analytic.locality import failing_and_answered, may_eject
-from meshmodel.analytic.prediction import Count, Law, Prediction, combined, multinomial
-from meshmodel.analytic.ways import Chooser, Walk, Way, is_retriable, merged, pod_ways
+from meshmodel.analytic.prediction import Count, Law, Prediction, combined, multinomial, until_ejected
+from meshmodel.analytic.ways import (
+    Chooser,
+    Walk,
+    Way,
+    as_answered,
+    is_faulty,
+    is_retriable,
+    merged,
+    pod_ways,
+    signature,
+    sum_of_widths,
+    with_fault,
+    with_overhead,
+)
 from meshmodel.fakeservice import error_period
 from meshmodel.replay import ENVOY
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, RetryPolicy, Route, Scenario
+from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
 
 SMALL_CHAIN = 1500
 """States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
@@ -75,7 +88,7 @@ class _Plan:
 
     def _through(self, route: Route, inner: Law) -> Law:
         """What a request comes to that goes through `route` to pods that call on and answer as `inner`."""
-        inner = replace(inner, ways=tuple(tuple(_as_answered(way) for way in ways) for ways in inner.ways))
+        inner = replace(inner, ways=tuple(tuple(as_answered(way) for way in ways) for ways in inner.ways))
         for destination in route.destinations:
             for pod in destination.cluster.endpoints:
                 if replace(pod.behaviour, injector="fake-service") != Behaviour():
@@ -84,11 +97,11 @@ class _Plan:
                 raise NoClosedForm(f"outlier detection of {route.host}, whose pods call on")
         codes = {way.code for ways in inner.ways for way in ways}
         retried = route.retries.attempts > 0 and any(is_retriable(route.retries, code, "") for code in codes)
-        limited = route.timeout is not None or route.retries.per_try_timeout is not None or _faulty(route)
+        limited = route.timeout is not None or route.retries.per_try_timeout is not None or is_faulty(route)
         self._check_pool(route, [d.cluster for d in route.destinations], retried, None)
         if not retried:
             return replace(inner, ways=tuple(self._outer_ways(route, list(ways)) for ways in inner.ways)) if limited else inner
-        if not inner.independent and len({_signature(ways) for ways in inner.ways}) > 1:
+        if not inner.independent and len({signature(ways) for ways in inner.ways}) > 1:
             raise NoClosedForm("retries at two hops over unequal endpoints, unless they are chosen at random")
         flat = merged([replace(w, probability=w.probability * p) for p, ways in zip(inner.shares, inner.ways, strict=True) for w in ways])
         one = np.ones(1)
@@ -96,7 +109,7 @@ class _Plan:
 
     def _outer_ways(self, route: Route, ways: list[Way]) -> tuple[Way, ...]:
         walk = Walk([ways], route.retries, route.timeout, Chooser(lambda attempt: np.ones(1)), self.delays)
-        return tuple(_with_fault(route, walk.from_host(0)[0]))
+        return tuple(with_fault(route, walk.from_host(0)[0]))
 
     def _route_law(self, route: Route) -> Law:
         """The last route: its destinations, mixed by weight; each answer is followed by an overhead."""
@@ -108,7 +121,7 @@ class _Plan:
                 raise NoClosedForm("LEAST_REQUEST among unequal endpoints in several destinations")
         laws = [self._cluster_law(route, d.cluster, float(w)) for d, w in zip(chosen, weights, strict=True)]
         law = combined(weights, laws, multinomial(weights))
-        return replace(law, ways=tuple(tuple(_and_overhead(w) for w in _with_fault(route, list(ways))) for ways in law.ways))
+        return replace(law, ways=tuple(tuple(with_overhead(w) for w in with_fault(route, list(ways))) for ways in law.ways))
 
     # --- one cluster --------------------------------------------------------------------
 
@@ -166,7 +179,7 @@ class _Plan:
         self.assumptions.add(approximations.INTERLEAVED)
         for _ in range(4):  # the rate of the others' draws depends on the result: a fixed point, reached in a few turns
             begin = ring_starts_interleaved([ends for _, ends in results])
-            law = Law(begin, tuple(tuple(_and_overhead(w) for w in ways) for ways, _ in results), multinomial(begin), self.delays)
+            law = Law(begin, tuple(tuple(with_overhead(w) for w in ways) for ways, _ in results), multinomial(begin), self.delays)
             drawn = begin @ [sum(len(draws) * p for draws, p in ends.items()) for _, ends in results]
             results = walked(self._request_rate(law) * drawn / rings)[1]
         return results, ring_starts_interleaved([ends for _, ends in results])
@@ -186,6 +199,7 @@ class _Plan:
             return loop.expected
         if loop.calls is not None or law is None:
             return float(loop.calls or np.inf)
+        assert loop.duration is not None
         mean = max(law.latency_moments[0] + float(self.scenario.overhead.mean()), 1e-9)
         return loop.threads * loop.duration / max(mean, loop.threads / loop.qps if loop.qps else 0.0)
 
@@ -209,8 +223,8 @@ class _Plan:
             raise NoClosedForm("LEAST_REQUEST with concurrent requests over several priorities or localities")
         service = [float(sum(w.probability * w.seconds for w in ways)) for ways in law.ways]
         mean = sum(service) / len(service) + float(self.scenario.overhead.mean())
-        paced = isinstance(loop, OpenLoop) or not closed_loop.is_saturated(loop.threads, loop.qps, mean)
-        if paced or len(route.callers) > 1 or not any(service) or len(route.destinations) > 1 or retried:
+        several = len(route.callers) > 1 or len(route.destinations) > 1
+        if isinstance(loop, OpenLoop) or several or retried or not any(service) or not closed_loop.is_saturated(loop.threads, loop.qps, mean):
             if not alike:
                 raise NoClosedForm("LEAST_REQUEST among unequal endpoints outside a saturated closed loop of one caller")
             return self._symmetric(law)
@@ -257,6 +271,7 @@ class _Plan:
     def _law_with_ejection(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> Law:
         """Sequential requests: until the bad host has failed k times, and after."""
         detection, loop = cluster.outlier_detection, self.scenario.workload
+        assert detection is not None and isinstance(loop, ClosedLoop)  # _ejectable saw to it
         before, retried = self._steady_law(route, cluster, outcomes, frozenset())
         after, _ = self._steady_law(route, cluster, outcomes, frozenset({bad}))
         longest = max(law.latency_moments[0] for law in (before, after)) + self.delays.largest(Delay(1))
@@ -270,29 +285,34 @@ class _Plan:
         share = float(before.shares @ touches)
         if share < 1 and cluster.load_balancing == "ROUND_ROBIN":
             raise NoClosedForm("ROUND_ROBIN over several endpoints until an ejection")
-        return _phases(before, after, self._failing_law(route, cluster, outcomes, bad), name, share, detection.consecutive_5xx, n)
+        return until_ejected(before, after, self._failing_law(route, cluster, outcomes, bad), name, share, detection.consecutive_5xx, n)
 
     def _law_of_ejections(self, before: Law, after: Law, detection: OutlierDetection, retried: float) -> Law:
         """A run in which the failing host, alone in its priority, comes back and goes again; mean over the timer's phase."""
         outside = float(self.scenario.overhead.mean())
         failing, answered = (law.latency_moments[0] + outside for law in (before, after))
-        if retried or len(before.shares) > 1 or min(failing, answered) <= 0 or self.scenario.workload.qps:
+        loop, phases = self.scenario.workload, (np.arange(20) + 0.5) / 20 * detection.interval
+        assert isinstance(loop, ClosedLoop)
+        if retried or len(before.shares) > 1 or min(failing, answered) <= 0 or loop.qps:
             raise NoClosedForm("ejections and returns of an endpoint that is not alone in its priority, or with retries or pacing")
         self.assumptions.add(approximations.EJECTIONS)
-        loop, phases = self.scenario.workload, (np.arange(20) + 0.5) / 20 * detection.interval
+        until = np.inf if loop.calls or loop.duration is None else loop.duration
         runs = np.array([
             failing_and_answered(
-                loop.calls or np.inf, np.inf if loop.calls else loop.duration, detection.consecutive_5xx, failing, answered,
+                loop.calls or np.inf, until, detection.consecutive_5xx, failing, answered,
                 detection.interval, detection.base_ejection_time, detection.max_ejection_time, detection.update_merge_window, phase,
             ) for phase in phases
-        ], float)  # fmt: skip
+        ]).astype(float)  # fmt: skip
         share = runs[:, 0] / runs.sum(axis=1)
-        spread = share.var() * runs.sum(axis=1).mean() * np.array([[1, -1], [-1, 1]])
+        total, scatter = runs.sum(axis=1).mean(), 0.0
+        if detection.update_merge_window > detection.consecutive_5xx * failing:  # how many failures fit into the window varies
+            scatter = share.mean() * (before.latency_variance + float(self.scenario.overhead.var())) / failing**2
+        spread = (share.var() * total + scatter) * np.array([[1, -1], [-1, 1]])
         return combined(np.array([share.mean(), 1 - share.mean()]), [before, after], spread)
 
     def _failing_law(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> tuple[Way, ...]:
         """The ways of a request whose first attempt fails at `bad`; where that ejects it, retries see it out."""
-        last = cluster.outlier_detection.consecutive_5xx == 1
+        last = cluster.outlier_detection is not None and cluster.outlier_detection.consecutive_5xx == 1
         out = frozenset({bad}) if last else frozenset()
         if last and cluster.load_balancing == "ROUND_ROBIN":
             self.assumptions.add(approximations.EJECTED_RING)
@@ -317,8 +337,8 @@ class _Plan:
 
     def _loss(self, route: Route, clusters: list[Cluster], retried: bool, law: Law | None, limit: int, weight: float) -> float:
         loop, policy = self.scenario.workload, clusters[0].load_balancing
-        simple = law is not None and not retried and len(route.callers) == 1
-        if not simple or (policy == "LEAST_REQUEST" and len({e.behaviour for e in clusters[0].endpoints}) > 1):
+        unequal = policy == "LEAST_REQUEST" and len({e.behaviour for e in clusters[0].endpoints}) > 1
+        if law is None or retried or len(route.callers) > 1 or unequal:
             raise NoClosedForm(f"max_requests of {route.host} with retries, several callers, callers further on, or LEAST_REQUEST")
         self.assumptions.add(approximations.LOSSES)
         service = law.latency_moments[0]
@@ -344,6 +364,7 @@ class _Plan:
             return Count(loop.expected, loop.expected if loop.arrivals == "poisson" else 0.0)
         if loop.calls is not None:
             return Count(float(loop.calls))
+        assert loop.duration is not None  # a closed loop has calls or a duration
         first, second, third = law.latency_moments
         pace, limit = (loop.threads / loop.qps if loop.qps else 0.0), loop.calls_per_thread[0]
         if first * 1.1 < pace:
@@ -366,68 +387,11 @@ class _Plan:
         return Count(mean, mean * law.latency_variance / first**2 + ends)
 
 
-def sum_of_widths(policy: RetryPolicy) -> float:
-    """The longest that all back-offs of a request can take, seconds."""
-    return sum(min(policy.backoff_base_interval * 2**k, policy.max_interval) for k in range(policy.attempts))
-
-
-def _and_overhead(way: Way) -> Way:
-    return replace(way, delay=way.delay.plus_overhead(), failure="")
-
-
-def _as_answered(way: Way) -> Way:
-    """A pod whose upstream call did not end with 200 answers 500 itself (fake-service)."""
-    return replace(way, code=200 if way.code == 200 else 500, failure="")
-
-
-def _signature(ways: tuple[Way, ...]) -> frozenset:
-    """What a load generator can tell of the ways of a request: not which pod it was."""
-    return frozenset((w.seconds, w.code, w.delay, sum(n for _, n in w.attempts), round(w.probability, 12)) for w in ways)
-
-
-def _faulty(route: Route) -> bool:
-    return route.fault.abort_percent > 0 or (route.fault.delay_percent > 0 and route.fault.delay > 0)
-
-
-def _with_fault(route: Route, ways: list[Way]) -> list[Way]:
-    """The fault filter before the router: a delay, then an abort, each with its own coin."""
-    fault = route.fault
-    late, off = fault.delay_percent / 100 * (fault.delay > 0), fault.abort_percent / 100
-    if not late and not off:
-        return ways
-    aborted = [Way(1.0, 0.0, fault.abort_code, ENVOY)]
-    parts = [(1 - off, ways), (off, aborted)]
-    out = []
-    for share, group in parts:
-        out += [replace(w, probability=w.probability * share * (1 - late)) for w in group]
-        out += [replace(w, probability=w.probability * share * late, seconds=w.seconds + fault.delay) for w in group]
-    return merged(out)
-
-
 def _with_burst(shares: np.ndarray, burst: np.ndarray, service: list[float], scenario: Scenario) -> np.ndarray:
     """Shares over the whole run: the first requests of all connections come at once and spread more evenly."""
     loop = scenario.workload
+    assert isinstance(loop, ClosedLoop)
     mean = float(shares @ np.asarray(service)) + float(scenario.overhead.mean())
-    total = loop.calls if loop.calls is not None else loop.threads * loop.duration / mean
+    total = float(loop.calls) if loop.calls is not None else loop.threads * (loop.duration or 0.0) / mean
     counts = shares * total + (burst if loop.calls is None else burst - shares * burst.sum())
     return np.clip(counts, 0, None) / np.clip(counts, 0, None).sum()
-
-
-def _phases(before: Law, after: Law, failing: tuple[Way, ...], name: str, share: float, consecutive: int, n: int) -> Law:
-    """n sequential requests: those that fail at `name` (k at most), the others before its ejection, and those after it."""
-    from scipy.stats import binom
-
-    errors = float(sum(binom.sf(j, n, share) for j in range(consecutive)))
-    waiting = float(sum(binom.cdf(consecutive - 1, i, share) for i in range(n)))  # requests sent while it takes part
-    parts = [(errors, Law(np.ones(1), (failing,), np.zeros((1, 1)), before.delays))]
-    if share < 1:
-        others = tuple(tuple(w for w in ways if all(pod != name for pod, _ in w.attempts)) for ways in before.ways)
-        mass = np.array([sum(w.probability for w in ways) for ways in others])
-        keep = np.flatnonzero(mass)
-        kept = tuple(tuple(replace(w, probability=w.probability / mass[g]) for w in others[g]) for g in keep)
-        shares = before.shares[keep] * mass[keep] / (before.shares @ mass)
-        parts.append((waiting - errors, Law(shares, kept, multinomial(shares), before.delays)))
-    parts.append((n - waiting, after))
-    parts = [(count, law) for count, law in parts if count > 1e-12]
-    weights = np.array([count for count, _ in parts]) / n
-    return combined(weights, [law for _, law in parts], np.zeros((len(parts), len(parts))))

@@ -653,6 +653,7 @@ class EventLoop:
             self.calendar.set(row[at], who, np.where(upstream.idle(who), NEVER, upstream.next_tick(who, now)))
             for endpoint in np.flatnonzero(back.any(axis=1)):
                 column = back[endpoint]
+                upstream.outlier.readmit(endpoint, who[column])
                 self._health_changed(hop, upstream, who[column], np.full(column.sum(), endpoint), now[column], gone=False)
 
     def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, again: np.ndarray, in_flight: np.ndarray,

@@ -229,7 +229,7 @@ class Upstream:
         for level in np.unique(self.level_of[endpoint]):
             mine = self.level_of[endpoint] == level
             where, now = replication[mine], t[mine]
-            at_once = now - self.updated[level, where] > window
+            at_once = np.floor(1000 * (now - self.updated[level, where]) + 1e-3) > 1000 * window  # Envoy compares whole milliseconds
             self.updated[level, where[at_once]] = now[at_once]
             self.flush_at[level, where[at_once]] = np.inf
             self.refresh(where[at_once], np.array([level]))

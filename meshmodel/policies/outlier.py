@@ -3,7 +3,7 @@
     k failures in a row        -> ejected at once, if the ejection percentage allows it
     a tick of the interval     -> an ejected endpoint returns when
                                   now - ejected at >= min(base * multiplier, max)
-    each ejection              -> multiplier + 1      (while base * multiplier < max)
+    each ejection              -> multiplier + 1      (while base * multiplier < max + base)
     each tick while not out    -> multiplier - 1      (not below 0)
 
 The percentage: the current rule ejects if (ejected + 1) / all <= max_ejection_percent; the
@@ -85,19 +85,21 @@ class OutlierState:
 
     def _eject(self, policy: OutlierDetection, cell: np.ndarray, t: np.ndarray) -> None:
         multiplier = self.multiplier.ravel()
-        grows = multiplier[cell] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time)
+        grows = multiplier[cell] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time
         multiplier[cell] += grows
         self.ejected.ravel()[cell] = True
         self.since.ravel()[cell] = t
 
     def tick(self, policy: OutlierDetection, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """The interval timer of some replications (n,) at `t`: who returns, booleans (endpoints, n)."""
+        """The interval timer of some replications (n,) at `t`: who is to return (`readmit`), booleans (endpoints, n)."""
         out = self.ejected[:, replication]
         multiplier = self.multiplier[:, replication]
         # Envoy's timers count whole milliseconds: a tick that falls on the very end of an ejection ends it.
         due = out & (t - self.since[:, replication] >= ejection_time(multiplier, policy) - 1e-6)
-        self.ejected[:, replication] = out & ~due
         self.multiplier[:, replication] = np.where(out, multiplier, np.maximum(multiplier - 1, 0))
-        endpoint, column = np.nonzero(due)
-        self._forget(endpoint * self.replications + replication[column])
         return due
+
+    def readmit(self, endpoint: int, replication: np.ndarray) -> None:
+        """The endpoint returns in some replications (n,).  Envoy tells the workers of one host after the other."""
+        self.ejected[endpoint, replication] = False
+        self._forget(endpoint * self.replications + replication)

