@@ -7,6 +7,7 @@ from meshmodel import catalogue
 from meshmodel.compare import compare
 from meshmodel.fortio import Histogram
 from meshmodel.mesh import Mesh
+from meshmodel.sweep import sweep
 
-__all__ = ["Histogram", "Mesh", "catalogue", "compare"]
+__all__ = ["Histogram", "Mesh", "catalogue", "compare", "sweep"]
 __version__ = "0.1.0"

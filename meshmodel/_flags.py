@@ -27,7 +27,8 @@ class _Parser(argparse.ArgumentParser):
     """An argparse parser that complains in one line."""
 
     def __init__(self, **options: Any) -> None:
-options = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter} | options
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options["allow_abbrev"] = False
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:

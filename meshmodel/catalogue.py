@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,6 +125,18 @@ def experiment(name: str) -> Experiment:
     return Experiment(
         name, entry["title"], tuple(entry["manifests"]), workload, _record(entry), (load or {}).get("resolution", 0.001), skip
     )  # fmt: skip
+
+
+def envoy_records(name: str) -> list[Histogram] | None:
+    """fortio's histogram of each repetition on our own real Envoy (data/envoy/NAME.json); None: there is no record.
+
+    `conformance.read` has all that was recorded: codes, endpoints, attempts, counters, ejections.
+    """
+    try:
+        runs = json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs]
 
 
 def _record(entry: Mapping[str, Any]) -> Histogram | tuple[tuple[int, float], ...] | Mapping[str, int] | None:

@@ -39,14 +39,14 @@ from typing import Any
 import numpy as np
 import yaml
 from scipy import stats
+from tabulate import tabulate
 
 from meshmodel import catalogue
 from meshmodel._data import data_path
 from meshmodel.fakeservice import parse_duration
-from meshmodel.fortio import Histogram
 from meshmodel.mesh import Mesh
-from meshmodel.replay import ENVOY, Replay
-from meshmodel.scenario import ClosedLoop, Constant, Distribution, OpenLoop, Scenario, Workload
+from meshmodel.replay import Replay
+from meshmodel.scenario import ClosedLoop, Distribution, OpenLoop, Scenario, Workload
 
 REPETITIONS = 5
 QUANTILES = np.linspace(0, 1, 41)
@@ -226,7 +226,8 @@ def record(names: Iterable[str] | None = None, repetitions: int = REPETITIONS, p
         for name, case in chosen.items():
             runs = [futures[name, i].result() for i in range(repetitions)]
             _store(case, runs, folder or data_path("envoy"))
-            print(f"{name}: overhead median {1000 * runs[0][1]['rig_overhead']['median']:.1f} ms", flush=True)
+            medians = [about["rig_overhead"]["median"] for _, about in runs]
+            print(f"{name}: rig overhead, median of each repetition, ms:", *(f"{1000 * m:.1f}" if m else "-" for m in medians), flush=True)
 
 
 def _seconds(case: Case) -> float:
@@ -241,7 +242,7 @@ def _measure(name: str, repetition: int) -> tuple[dict[str, Any], dict[str, Any]
     case = cases()[name]
     begun = time.monotonic()
     replay = measure(case.scenario(), seed=1000 * repetition + 1)
-    overhead = _overheads(replay)
+    overhead = overheads(replay)
     replay = case.as_recorded(replay)
     run = {
         "fortio": replay.histogram(0).to_json(),
@@ -259,7 +260,7 @@ def _measure(name: str, repetition: int) -> tuple[dict[str, Any], dict[str, Any]
     return run, replay.provenance | {"seconds": round(time.monotonic() - begun, 1)}
 
 
-def _overheads(replay: Replay) -> np.ndarray:
+def overheads(replay: Replay) -> np.ndarray:
     """`QUANTILES` of latency less service time, over the requests that met no error and no retry; empty: there is none."""
     service = np.array([endpoint.behaviour.timings[0] for endpoint in replay.scenario.endpoints])
     log = replay.log
@@ -282,3 +283,172 @@ def _store(case: Case, runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], fo
     rows = ",\n".join(json.dumps(run, separators=(",", ":")) for run, _ in runs)
     (folder / f"{case.name}.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     (folder / f"{case.name}.provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+FALSE_ALARM = 0.01
+"""Probability that a model which is right fails anywhere in the table."""
+
+REPLICATIONS = 400
+DOCUMENT = Path(__file__).parents[1] / "docs" / "conformance.md"
+DRAWS = 200_000
+TOLERANCE_SECONDS = 0.005
+TOLERANCE_COUNT = 0.01
+"""Of the counts of a closed loop, which follow the latencies."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: the model's mean and 95 % range of a repetition, Envoy's mean of its repetitions, and the p-value."""
+
+    case: Case
+    figure: str
+    model: float
+    lo: float
+    hi: float
+    envoy: float
+    p_value: float
+
+    def agrees(self, rows: int) -> bool:
+        """Whether model and Envoy agree at this row's part of `FALSE_ALARM`, the table having so many rows."""
+        return self.p_value >= FALSE_ALARM / rows
+
+    @property
+    def cause(self) -> str | None:
+        """The documented cause of a difference; None: there is none."""
+        return next((text for figure, text in self.case.causes.items() if self.figure.startswith(figure)), None)
+
+    def verdict(self, rows: int) -> str:
+        """As the table has it."""
+        return "agrees" if self.agrees(rows) else self.cause or "DIFFERS"
+
+
+def read(name: str) -> list[dict[str, Any]] | None:
+    """The stored repetitions of a case, as `record` wrote them; None: there is no record."""
+    try:
+        return json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def rig_overhead(case: Case) -> Distribution:
+    """What the rig spent outside the pods when the case was recorded (or the one that it names)."""
+    return overhead_distribution([run["overhead"] for run in read(case.overhead_of or case.name) or []])
+
+
+def overhead_distribution(quantiles: Iterable[Sequence[float]]) -> Distribution:
+    """`QUANTILES` of the overhead of some runs (seconds; runs without are left out) as one distribution, linear between them."""
+    mean = np.mean([run for run in quantiles if len(run)] or [np.zeros(len(QUANTILES))], axis=0)
+    edges = np.maximum.accumulate(np.maximum(mean, 0)) + 1e-9 * np.arange(len(mean))
+    return stats.rv_histogram((np.ones(len(edges) - 1), edges), density=False)
+
+
+def model(case: Case, replications: int = REPLICATIONS, seed: int = 1) -> Replay:
+    """The case in the Monte-Carlo engine, with the rig's overhead of its record."""
+    from meshmodel.engines.montecarlo import simulate
+
+    return case.as_recorded(simulate(case.scenario(rig_overhead(case)), replications, seed))
+
+
+def check(
+    case: Case, replay: Replay | None = None, recorded: Sequence[Mapping[str, float | None]] | None = None, slack: float = 1.0
+) -> list[Row]:
+    """Every figure of a case: `replay` (default: `model`) against the figures of each repetition (default: the record's).
+
+    `slack` multiplies the tolerances.
+    """
+    replay = replay or model(case)
+    recorded = recorded or [run["figures"] for run in read(case.name) or []]
+    modelled = figures(replay)
+    names = dict.fromkeys([*modelled, *(name for run in recorded for name in run)])
+    rows = []
+    for name in names:
+        values = modelled.get(name, np.zeros(replay.replications) if _is_share(name) else np.full(replay.replications, np.nan))
+        observed = np.array([run.get(name, 0.0 if _is_share(name) else None) for run in recorded], dtype=float)
+        values, observed = values[~np.isnan(values)], observed[~np.isnan(observed)]
+        if len(values) >= replay.replications / 10 and len(observed) and (values.any() or observed.any()):
+            lo, hi = np.quantile(values, [0.025, 0.975])
+            p = p_value(observed, values, slack * tolerance(name, replay))
+            rows.append(Row(case, name, float(values.mean()), float(lo), float(hi), float(observed.mean()), p))
+    return rows
+
+
+def _is_share(figure: str) -> bool:
+    """Where absence means zero."""
+    return figure.startswith(("code ", "answered by ", "attempts at ", "upstream_"))
+
+
+def tolerance(figure: str, replay: Replay) -> float:
+    """The rig's resolution: 5 ms; one request (or one attempt) of a repetition; 1 % of a closed loop's requests."""
+    requests = float(np.mean(replay.requests))
+    if figure.startswith("latency") or figure.endswith(" leaves") or " outage " in figure or " back " in figure:
+        return TOLERANCE_SECONDS
+    if figure == "requests":
+        return 1 + TOLERANCE_COUNT * requests if isinstance(replay.scenario.workload, ClosedLoop) else 1.0
+    return 1 / requests if figure.startswith(("code ", "answered by ", "attempts ")) else 1.0
+
+
+def p_value(observed: np.ndarray, values: np.ndarray, tolerance: float) -> float:
+    """p of the module's docstring, `observed` (n,) against `values` (R,)."""
+    off = abs(observed.mean() - values.mean()) - tolerance
+    if off <= 0:
+        return 1.0
+    groups = values[_drawn(len(values), len(observed))].mean(axis=0)
+    return float((1 + (np.abs(groups - values.mean()) >= off - 1e-12).sum()) / (DRAWS + 1))
+
+
+@lru_cache(maxsize=8)
+def _drawn(replications: int, n: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(replications, size=(n, DRAWS), dtype=np.int32)
+
+
+def table(names: Iterable[str] | None = None) -> list[Row]:
+    """The rows of every recorded case (or of those named)."""
+    return [row for name in (names or cases()) if read(name) for row in check(cases()[name])]
+
+
+def text(rows: Sequence[Row], fmt: str = "simple", total: int | None = None) -> str:
+    """The rows as a table; `total`: how many rows the whole table has (default: these)."""
+    cells = [
+        (row.figure, _number(row, row.model), f"{_number(row, row.lo)} to {_number(row, row.hi)}", _number(row, row.envoy),
+         row.verdict(total or len(rows)))
+        for row in rows
+    ]  # fmt: skip
+    headers = ("figure", "model", "95 % of replications", "Envoy", "verdict")
+    return tabulate(cells, headers, tablefmt=fmt, disable_numparse=True, colalign=("left", "right", "right", "right", "left"))
+
+
+def _number(row: Row, value: float) -> str:
+    share = row.figure.startswith(("code ", "answered by ", "attempts "))
+    count = row.figure.startswith(("requests", "ejections", "upstream_", "busiest", "outlier_detection"))
+    return f"{100 * value:.1f} %" if share and row.figure != "attempts per request" else f"{value:.1f}" if count else f"{value:.3f}"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """docs/conformance.md: the summary `policy x case`, then every row."""
+    recorded = list(dict.fromkeys(row.case.name for row in rows))
+    about = [json.loads(data_path("envoy", f"{name}.provenance.json").read_text(encoding="utf-8")) for name in recorded]
+    versions = ", ".join(sorted({each["envoy"] for each in about}))
+    overheads = [run["median"] for each in about for run in each["rig_overhead"] if run["median"] is not None]
+    differing = [row for row in rows if not row.agrees(len(rows))]
+    parts = [
+        "# Model and real Envoy\n",
+        "Made by `make conformance` from the records in `data/envoy` (which `make record` makes); a test keeps it up to date.\n",
+        f"Envoy {versions}, {min(each['repetitions'] for each in about)} or more repetitions of each case in real time; the model: "
+        f"{REPLICATIONS} replications from seed 1, with the rig's overhead as measured with each record "
+        f"(medians from {1000 * min(overheads):.1f} to {1000 * max(overheads):.1f} ms) and nothing fitted.\n",
+        f"{len(rows)} figures of {len(recorded)} cases; a model that is right fails anywhere in the table with a probability of "
+        f"{FALSE_ALARM:.0%} (`meshmodel/conformance.py` has the test and its tolerances). {len(differing)} rows differ.\n",
+    ]
+    for policy in dict.fromkeys(row.case.policy for row in rows):
+        parts.append(f"## {policy[0].upper()}{policy[1:]}\n")
+        for name in dict.fromkeys(row.case.name for row in rows if row.case.policy == policy):
+            mine = [row for row in rows if row.case.name == name]
+            parts.append(f"### {name}\n\n{mine[0].case.title[0].upper()}{mine[0].case.title[1:]}.\n\n{text(mine, 'github', len(rows))}\n")
+    return "\n".join(parts)
+
+
+def write() -> None:
+    """Write docs/conformance.md of the checkout."""
+    DOCUMENT.write_text(markdown(table()), encoding="utf-8")

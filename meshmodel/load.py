@@ -15,19 +15,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-import aiohttp
 import numpy as np
 
 from meshmodel.fakeservice_live import sleep_until
+from meshmodel.http_client import Answer, Client
 from meshmodel.scenario import ClosedLoop, OpenLoop, Workload
 
 CALL_TIMEOUT = 60.0
-"""Seconds after which a call without an answer is given up; its code is then NO_ANSWER."""
+"""Seconds after which a call without an answer is given up; its code is then NO_ANSWER's."""
 
-NO_ANSWER = -1
-"""fortio's code of a call that got no HTTP answer."""
+NO_ANSWER = Answer(-1, {}, b"")
+"""With fortio's code of a call that got no HTTP answer."""
 
 
 class Call(NamedTuple):
@@ -35,9 +36,7 @@ class Call(NamedTuple):
 
     start: float
     latency: float
-    code: int
-    body: bytes
-    headers: dict[str, str]
+    answer: Answer
 
 
 async def drive(
@@ -54,45 +53,30 @@ async def drive(
     `fresh_connections`: a connection for each call, as curl.  `calls`: the list to fill.
     """
     calls = [] if calls is None else calls
-    started = asyncio.get_running_loop().time()
-    limit = 0 if isinstance(workload, OpenLoop) else 1
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def call(client: Client) -> None:
+        begun = loop.time()
+        try:
+            answer = await client.get()
+        except OSError:
+            answer = NO_ANSWER
+        calls.append(Call(begun - started, loop.time() - begun, answer))
+
     threads = 1 if isinstance(workload, OpenLoop) else workload.threads
-    sessions = [_session(host, limit, fresh_connections) for _ in range(threads)]
-    callers = [_caller(session, urls[i % len(urls)], started, calls) for i, session in enumerate(sessions)]
+    clients = [Client(urls[i % len(urls)], host, not fresh_connections, CALL_TIMEOUT) for i in range(threads)]
+    callers = [partial(call, client) for client in clients]
     try:
         if isinstance(workload, OpenLoop):
             await _open_loop(arrivals(workload, seed), callers[0], started)
         else:
             shares = workload.calls_per_thread
-            await all_of(*(_closed_loop(workload, n, call, started) for n, call in zip(shares, callers, strict=True)))
+            await all_of(*(_closed_loop(workload, n, caller, started) for n, caller in zip(shares, callers, strict=True)))
     finally:
-        await asyncio.gather(*(session.close() for session in sessions))
+        for client in clients:
+            client.close()
     return calls
-
-
-def _session(host: str, limit: int, fresh: bool) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limit, force_close=fresh),
-        timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Host": host, "User-Agent": "meshmodel"},
-        auto_decompress=False,
-    )
-
-
-def _caller(session: aiohttp.ClientSession, url: str, started: float, calls: list[Call]) -> Callable:
-    loop = asyncio.get_running_loop()
-
-    async def call() -> None:
-        begun = loop.time()
-        try:
-            async with session.get(url) as answer:
-                body, code, headers = await answer.read(), answer.status, dict(answer.headers)
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            body, code, headers = b"", NO_ANSWER, {}
-        calls.append(Call(begun - started, loop.time() - begun, code, body, headers))
-
-    return call
 
 
 async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: float) -> None:

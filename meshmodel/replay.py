@@ -314,8 +314,13 @@ class Replay(Outcome):
         codes = {code: int(counts[which].sum()) for code, counts in self.codes.items() if counts[which].any()}
         return Histogram.from_counts(
             self.bucket_counts[:, which].sum(axis=1), float(lowest.min()), float(highest.max()), float(total.sum()),
-            float(squares.sum()), self.resolution, codes=codes, qps=float(np.nanmean(self.requests[which] / self.elapsed[which])),
+            float(squares.sum()), self.resolution, codes=codes, qps=self._rate(which),
         )  # fmt: skip
+
+    def _rate(self, which: slice) -> float | None:
+        """Requests per second of load, None where there was none."""
+        elapsed = self.elapsed[which].sum()
+        return float(self.requests[which].sum() / elapsed) if elapsed > 0 else None
 
     @cached_property
     def elapsed(self) -> np.ndarray:

@@ -295,7 +295,7 @@ class ClosedLoop:
 
     def __post_init__(self) -> None:
         _require(self.connections >= 1, "connections", "must be 1 or more", self.connections)
-        _require(0 <= self.qps < np.inf, "qps", "must be zero or more", self.qps)
+        _require(0 <= self.qps <= 1e9, "qps", "must be from 0 to 1e9", self.qps)
         _require(self.duration is None or 0 < self.duration < np.inf, "duration", "must be more than zero seconds", self.duration)
         _require(self.calls is None or self.calls >= 1, "calls", "must be 1 or more", self.calls)
         _require(self.calls is not None or self.duration is not None, "duration", "needs a duration or a number of calls", None)

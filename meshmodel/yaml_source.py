@@ -201,6 +201,8 @@ def _documents(source: _Source) -> Iterator[Field]:
         yield _from_plain(source, Place("dict"), "", [0], 0)
     elif isinstance(source, str) and ("\n" in source or ": " in source or source.lstrip().startswith("{")):
         yield from _parse(source, "YAML text")
+    elif isinstance(source, str) and not source.strip():
+        raise ManifestError("a manifest is a path, YAML text, a dict or a list of those, got an empty string")
     elif isinstance(source, (str, os.PathLike)):
         yield from _read(Path(source))
     elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom, norm
@@ -239,6 +240,12 @@ class Prediction(Outcome):
         return fortio.Histogram.from_counts(
             counts, float(lowest), float(highest), first * total, second * total, self.resolution, codes=codes
         )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """The layout of every outcome; what only replications have is null or empty."""
+        only_replications = {"replications": None, "seed": None, "series": None, "counters": {}}
+        rest = {"requests": self.count.mean, "assumptions": self.assumptions, "fortio": self.histogram().to_json()}
+        return super().to_json() | only_replications | rest
 
     def __repr__(self) -> str:
         return f"<Prediction: {self.count.mean:,.1f} requests of {self.law.latency_moments[0]:.4f} s, {len(self.assumptions)} assumptions>"

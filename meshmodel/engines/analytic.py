@@ -224,7 +224,8 @@ class _Plan:
         service = [float(sum(w.probability * w.seconds for w in ways)) for ways in law.ways]
         mean = sum(service) / len(service) + float(self.scenario.overhead.mean())
         several = len(route.callers) > 1 or len(route.destinations) > 1
-        if isinstance(loop, OpenLoop) or several or retried or not any(service) or not closed_loop.is_saturated(loop.threads, loop.qps, mean):
+        busy = isinstance(loop, ClosedLoop) and closed_loop.is_saturated(loop.threads, loop.qps, mean)
+        if isinstance(loop, OpenLoop) or not busy or several or retried or not any(service):
             if not alike:
                 raise NoClosedForm("LEAST_REQUEST among unequal endpoints outside a saturated closed loop of one caller")
             return self._symmetric(law)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from meshmodel.engines.envoy_process import Cancelled
+from meshmodel.fakeservice_live import precise_event_loop
 
 _T = TypeVar("_T")
 
@@ -20,7 +21,7 @@ def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None)
 
     It is cancelled, and waited for, when `cancel` is set and when we are interrupted.
     """
-    loop = asyncio.new_event_loop()
+    loop = precise_event_loop()
     task = loop.create_task(main)
     # Not Thread.join: interrupted, it takes the thread for ended (CPython 3.11, bpo-45274), and all would run on.
     finished = threading.Event()

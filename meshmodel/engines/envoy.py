@@ -10,11 +10,10 @@ closes its ports (`envoy_guard`).
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -27,6 +26,7 @@ from meshmodel.engines.background import Progress, in_own_thread
 from meshmodel.engines.envoy_config import bootstrap, print_config
 from meshmodel.engines.envoy_process import Cancelled, EnvoyError, envoy_binary, require_binary
 from meshmodel.engines.envoy_rig import COUNTERS, Rig
+from meshmodel.fakeservice_live import json_object
 from meshmodel.replay import Ejections, Replay, RequestLog
 from meshmodel.scenario import Behaviour, Change, ClosedLoop, Destination, Endpoint, Route, Scenario
 
@@ -163,32 +163,20 @@ def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, lis
     for call in calls:
         answer = _last_answer(call, len(scenario.routes) - 1)
         pod = index.get(answer.get("name", ""), -1)
-        attempts = int(_header(answer.get("headers", {}), "x-envoy-attempt-count") or 1)
-        for name, value in zip(RequestLog.FIELDS, (call.start, call.latency, call.code, pod, attempts), strict=True):
+        attempts = int(answer.get("headers", {}).get("X-Envoy-Attempt-Count", 1))
+        for name, value in zip(RequestLog.FIELDS, (call.start, call.latency, call.answer.code, pod, attempts), strict=True):
             rows[name].append(value)
-        if call.code == 200 and attempts == 1 and "duration" in answer:
+        if call.answer.code == 200 and attempts == 1 and "duration" in answer:
             overheads.append(call.latency - durationpy.from_str(answer["duration"]).total_seconds())
     return rows, overheads
 
 
 def _last_answer(call: load.Call, depth: int) -> dict[str, Any]:
     """The answer that the last route gave, with its headers: inside simple-web's; {} when it was not reached."""
-    answer = {**_json(call.body), "headers": call.headers}
+    answer = {**json_object(call.answer.body), "headers": call.answer.headers}
     for _ in range(depth):
         answer = next(iter(answer.get("upstream_calls", [])), {})
     return answer
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError:  # Envoy's own answers are plain text
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _header(headers: Mapping[str, str], name: str) -> str | None:
-    return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
 def _replay(scenario: Scenario, seed: int, runs: list[_Run]) -> Replay:

@@ -89,7 +89,7 @@ def _joined(scenario: Scenario, seed: int, sizes: list[int], results: list[tuple
 def _refuse_too_large(scenario: Scenario, replications: int) -> None:
     requests = expected_requests(scenario) * replications
     if requests > MOST_REQUESTS:
-        raise ValueError(f"replications: about {requests:,.0f} requests would not fit into memory; ask for fewer replications or a shorter load")
+        raise ValueError(f"replications: about {requests:.3g} requests would not fit into memory; ask for fewer replications or a shorter load")
 
 
 def expected_requests(scenario: Scenario) -> float:

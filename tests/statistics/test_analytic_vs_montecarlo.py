@@ -33,8 +33,9 @@ from meshmodel.scenario import (
     RetryPolicy,
     Scenario,
 )
-from tests.statistics.analytic_loop import Loop
-from tests.statistics.analytic_scenarios import DEFAULT_RETRY, FAST, OVERHEAD, SLOW, mesh
+
+from .analytic_loop import Loop
+from .analytic_scenarios import DEFAULT_RETRY, FAST, OVERHEAD, SLOW, mesh
 
 CURL = ClosedLoop(calls=10)
 CURL50 = ClosedLoop(calls=50)

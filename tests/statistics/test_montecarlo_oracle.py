@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -95,10 +95,11 @@ def differences(tested: Scenario, engine: int, oracle: int, seed: int = 1) -> di
     found = {}
     for name in names:
         a, b = (np.array([float(run.get(name, 0.0)) for run in runs]) for runs in (ours, theirs))
-        if np.ptp(a) < 1e-6 and np.ptp(b) < 1e-6:  # not random (times are kept to some nanoseconds)
+        if max(np.ptp(a), np.ptp(b)) < 1e-6:  # not random (times are kept to some nanoseconds)
             p = float(abs(a[0] - b[0]) < 1e-6)
         else:
-            p = float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+            spread = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+            p = float(2 * stats.t.sf(abs(a.mean() - b.mean()) / spread, min(len(a), len(b)) - 1))  # Welch, with the fewest degrees of freedom
         found[name] = (float(a.mean()), float(b.mean()), p)
     return found
 
@@ -226,17 +227,17 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )  # fmt: skip
     front = (web(timeout=draw(some([None, 0.4])), retries=draw(policies)),) if two else ()
     load = draw(some([closed(3, 3), closed(6, 2), ClosedLoop(calls=15), poisson(8, 3), poisson(25, 2)]))
-    return scenario(*front, last, load=load, workers=draw(some([1, 2])))
+    return scenario(*front, last, load=load, workers=draw(some([1, 2])), overhead=0.02)
 
 
-EXAMPLES = 25
+EXAMPLES = 20
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate])
 @given(scenarios())
 def test_engine_agrees_on_any_mixture(tested: Scenario) -> None:
     """False-alarm rate 1e-3: Bonferroni over the examples and their figures."""
-    found = differences(tested, engine=100, oracle=12)
+    found = differences(tested, engine=60, oracle=8)
     threshold = FALSE_ALARMS / EXAMPLES / len(found)
     assert {figure: values for figure, values in found.items() if values[-1] < threshold} == {}
 
@@ -252,5 +253,5 @@ def test_short_loop_agrees_with_the_event_loop(policy: str, own_worker: bool) ->
     event = EventLoop(tested, 600, np.random.default_rng(4)).run()[0]
     figures = [lambda log: (log.code == 200).sum(0), lambda log: np.nanmean(log.latency, axis=0), lambda log: np.nanmax(log.start, axis=0)]
     figures += [lambda log, e=e: (log.endpoint == e).sum(0) for e in (0, 1)]
-    pvalues = [stats.ks_2samp(figure(short), figure(event)).pvalue for figure in figures]
+    pvalues = [stats.ks_2samp(*(np.round(figure(log), 6) for log in (short, event))).pvalue for figure in figures]
     assert min(pvalues) > FALSE_ALARMS / 6 / len(figures), pvalues
