@@ -1,6 +1,8 @@
 # make lab    JupyterLab on the first chapter
 # make test   linter, unit, statistical, Envoy, browser and notebook tests
 # make lint   ruff alone; make types: mypy; make clean: removes the environment and caches
+# make record   plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
+# make conformance   docs/conformance.md, model against record
 # The environment .venv is made first, where it is missing or out of date: Python 3.11 or later is all that takes.
 # PYTHON=/path/to/python3.12 chooses the Python that makes it.
 
@@ -9,7 +11,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint types clean
+.PHONY: help lab test lint types record conformance clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -27,6 +29,12 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+record: $(STAMP)
+	$(BIN)/python -c 'from meshmodel.conformance import record; record("$(NAMES)".split())'
+
+conformance: $(STAMP)
+	$(BIN)/python -c 'from meshmodel.conformance import write; write()'
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis dist

@@ -146,30 +146,29 @@ def figures(replay: Replay) -> dict[str, np.ndarray]:
     requests = np.maximum(replay.requests, 1)
     found: dict[str, np.ndarray] = {"requests": replay.requests}
     found |= {f"code {code}": counts / requests for code, counts in replay.codes.items()}
-    found |= {f"answered by {pod}": counts / requests for pod, counts in replay.pods.items()}
+    found |= {f"answered by {name}": counts / requests for name, counts in replay.endpoints.items()}
+    found["attempts per request"] = replay.pod_attempts.sum(axis=0) / requests
+    found |= {f"attempts at {name}": counts / requests for name, counts in replay.attempts.items()}
     pods = np.array([replay.pods[name] for name in replay.pod_names])
     if len(pods) > 1:
         found["busiest less idlest pod"] = pods.max(axis=0) - pods.min(axis=0)
-    found["attempts per request"] = replay.pod_attempts.sum(axis=0) / requests
-    found |= {f"attempts at {pod}": counts / requests for pod, counts in zip(replay.pod_names, replay.pod_attempts, strict=True)}
-    found |= _latencies(replay, "latency", replay.log.code != -2)
+    everything = replay.log.code != -2
+    found["latency mean"] = np.sum(replay.log.latency, axis=0, where=everything) / requests
+    found |= _quantiles(replay, "latency", everything, (50, 90, 99))
     if len(replay.codes) > 1:
         for code in replay.codes:
-            found |= _latencies(replay, f"latency of {code}", replay.log.code == code)
+            found |= _quantiles(replay, f"latency of {code}", replay.log.code == code, (50, 90))
     return {name: np.asarray(values, dtype=float) for name, values in (found | _outages(replay) | _counters(replay)).items()}
 
 
-def _latencies(replay: Replay, name: str, which: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean and the empirical quantiles (the smallest value that so many do not exceed)."""
+def _quantiles(replay: Replay, name: str, which: np.ndarray, percents: Iterable[int]) -> dict[str, np.ndarray]:
+    """Empirical quantiles of the latencies: the smallest value that so many percent do not exceed."""
     count = which.sum(axis=0)
     ordered = np.sort(np.where(which, replay.log.latency, np.inf), axis=0)
-    total = np.sum(replay.log.latency, axis=0, where=which)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = {f"{name} mean": total / count}
-    for percent in (10, 50, 90, 99):
+    found = {}
+    for percent in percents:
         index = np.maximum(np.ceil(percent / 100 * count).astype(int) - 1, 0)
-        value = np.take_along_axis(ordered, index[None], 0)[0]
-        found[f"{name} p{percent}"] = np.where(count > 0, value, np.nan)
+        found[f"{name} p{percent}"] = np.where(count > 0, np.take_along_axis(ordered, index[None], 0)[0], np.nan)
     return found
 
 

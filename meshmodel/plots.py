@@ -377,7 +377,7 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
     table = replay.series(bin)
     groups = {"code ": "answers per second,\nby code", "endpoint ": "answers per second,\nby who answered"}
     ejected = bool(table["ejected"].any())
-    picture = _picture(width, 3.9 + 1.3 * ejected, left=0.13, right=0.76, bottom=0.13, hspace=0.18)
+    picture = _picture(width, 3.9 + 1.6 * ejected, left=0.13, right=0.76, top=0.96, bottom=0.12, hspace=0.18)
     all_axes = picture.subplots(2 + ejected, 1, sharex=True)
     every = max(1, len(table) // 12)
     said = []
@@ -387,7 +387,8 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
             style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
             axes.plot(table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=column.removeprefix(prefix), **style)
             said.append(f"{column} {table[column].sum():.0f}")
-        axes.set(ylabel=label, ylim=(0, None))
+        axes.set(ylim=(0, None))
+        axes.set_ylabel(label, fontsize=9)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
         _plain(axes)
     if ejected:

@@ -96,6 +96,11 @@ class Outcome(ABC):
         return self.table("html")
 
 
+def _nanoseconds(seconds: float) -> float:
+    """fortio's clock counts whole nanoseconds, and it prints all its digits."""
+    return round(float(seconds), 9)
+
+
 def _readable(name: str, value: float) -> str:
     return "-" if np.isnan(value) else f"{value:,.1f}" if name == "count" else f"{value:.4f}"
 
@@ -313,7 +318,7 @@ class Replay(Outcome):
         lowest, highest, total, squares = (moment[which] for moment in self._moments)
         codes = {code: int(counts[which].sum()) for code, counts in self.codes.items() if counts[which].any()}
         return Histogram.from_counts(
-            self.bucket_counts[:, which].sum(axis=1), float(lowest.min()), float(highest.max()), float(total.sum()),
+            self.bucket_counts[:, which].sum(axis=1), _nanoseconds(lowest.min()), _nanoseconds(highest.max()), float(total.sum()),
             float(squares.sum()), self.resolution, codes=codes, qps=self._rate(which),
         )  # fmt: skip
 

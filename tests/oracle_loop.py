@@ -508,9 +508,9 @@ def route(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", call
     return Route(host=name, callers=tuple(Caller(name=c) for c in callers), destinations=(destination,), **own)
 
 
-def scenario(*routes: Route, load: object = None, overhead: float = 0.003, **more: object) -> Scenario:
+def scenario(*routes: Route, load: object = None, overhead: object = 0.003, **more: object) -> Scenario:
     """The routes under a load (default: 4 connections, 10 s)."""
-    return Scenario(routes=routes, workload=load or ClosedLoop(connections=4, duration=10), overhead=Constant(overhead), **more)
+    return Scenario(routes=routes, workload=load or ClosedLoop(connections=4, duration=10), overhead=Constant(overhead) if isinstance(overhead, float) else overhead, **more)
 
 
 def retry(attempts: int, *words: str, codes: tuple[int, ...] = (), **more: object) -> RetryPolicy:

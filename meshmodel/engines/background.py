@@ -6,9 +6,11 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+
+from tqdm.auto import tqdm
 
 from meshmodel.engines.envoy_process import Cancelled
 from meshmodel.fakeservice_live import precise_event_loop
@@ -54,33 +56,16 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task, finished: threadin
         finished.set()
 
 
-class Progress:
-    """A bar, or calls of a function, for `repetitions` equally long parts."""
+@contextmanager
+def reporting(progress: bool | Callable[[float], None], parts: int) -> Iterator[Callable[[int, float], None]]:
+    """A function that takes the index of one of equally long `parts` and its share done, and moves a bar or calls `progress`."""
+    with tqdm(total=100, unit="%", desc="Envoy", file=sys.stderr, disable=progress is not True) as bar:
 
-    def __init__(self, progress: bool | Callable[[float], None], repetitions: int) -> None:
-        self.progress, self.repetitions = progress, repetitions
-        self.bar: Any = None
+        def report(part: int, share: float) -> None:
+            done = (part + share) / parts
+            bar.n = round(100 * done)
+            bar.refresh()
+            if callable(progress):
+                progress(done)
 
-    def __enter__(self) -> Progress:
-        if self.progress is True:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=100, unit="%", desc="Envoy", file=sys.stderr)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def part(self, index: int) -> Callable[[float], None]:
-        """A function that takes the share done of repetition `index`."""
-
-        def report(share: float) -> None:
-            total = (index + share) / self.repetitions
-            if self.bar is not None:
-                self.bar.n = round(100 * total)
-                self.bar.refresh()
-            elif callable(self.progress):
-                self.progress(total)
-
-        return report
+        yield report

@@ -16,23 +16,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import durationpy
 import numpy as np
 
 from meshmodel import load
-from meshmodel.engines.background import Progress, in_own_thread
+from meshmodel.engines.background import in_own_thread, reporting
 from meshmodel.engines.envoy_config import bootstrap, print_config
 from meshmodel.engines.envoy_process import Cancelled, EnvoyError, envoy_binary, require_binary
 from meshmodel.engines.envoy_rig import COUNTERS, Rig
-from meshmodel.fakeservice_live import json_object
+from meshmodel.fakeservice_live import json_object, sleep_until
 from meshmodel.replay import Ejections, Replay, RequestLog
-from meshmodel.scenario import Behaviour, Change, ClosedLoop, Destination, Endpoint, Route, Scenario
+from meshmodel.scenario import Behaviour, Change, ClosedLoop, Destination, Route, Scenario
 
 __all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]
-
-Driver = Literal["asyncio"]
 
 
 def measure(
@@ -41,7 +40,6 @@ def measure(
     seed: int = 1,
     progress: bool | Callable[[float], None] = False,
     cancel: threading.Event | None = None,
-    driver: Driver = "asyncio",
 ) -> Replay:
     """Play the scenario on a real Envoy, in real time, each repetition with new processes.
 
@@ -50,7 +48,6 @@ def measure(
     seed : of the pods' draws and of open-loop arrivals (Envoy draws its own numbers).
     progress : True: a bar; or a function that gets the share done, from 0 to 1.
     cancel : ends the measurement when it is set.
-    driver : what makes the load; so far only our own client: fortio does not say which pod answered a call.
 
     Raises
     ------
@@ -59,15 +56,13 @@ def measure(
     """
     if repetitions < 1:
         raise EnvoyError(f"repetitions: must be 1 or more, got {repetitions!r}")
-    if driver != "asyncio":
-        raise EnvoyError(f"driver: must be asyncio, got {driver!r}")
     require_binary()
     changes = [(change.at, _behaviour_changes(scenario, change)) for change in scenario.changes]
     seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(repetitions)]
 
     async def all_repetitions() -> list[_Run]:
-        with Progress(progress, repetitions) as done:
-            return [await _repetition(scenario, changes, s, done.part(i)) for i, s in enumerate(seeds)]
+        with reporting(progress, repetitions) as report:
+            return [await _repetition(scenario, changes, s, partial(report, i)) for i, s in enumerate(seeds)]
 
     return _replay(scenario, seed, in_own_thread(all_repetitions(), cancel))
 
@@ -126,10 +121,9 @@ async def _watch(workload: load.Workload, calls: list[load.Call], started: float
 
 
 async def _apply_changes(rig: Rig, changes: list[tuple[float, dict[str, Behaviour]]]) -> None:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started = asyncio.get_running_loop().time()
     for at, behaviours in changes:
-        await asyncio.sleep(max(0.0, started + at - loop.time()))
+        await sleep_until(started + at)
         for pod, behaviour in behaviours.items():
             await rig.services.set_behaviour(pod, behaviour)
 
@@ -142,14 +136,10 @@ def _behaviour_changes(scenario: Scenario, change: Change) -> dict[str, Behaviou
 
 
 def _without_behaviour(routes: Iterable[Route]) -> list[Route]:
-    def plain(endpoint: Endpoint) -> Endpoint:
-        return replace(endpoint, behaviour=Behaviour())
+    def plain(d: Destination) -> Destination:
+        return replace(d, cluster=replace(d.cluster, endpoints=tuple(replace(e, behaviour=Behaviour()) for e in d.cluster.endpoints)))
 
-    def destinations(route: Route) -> Iterable[Destination]:
-        for d in route.destinations:
-            yield replace(d, cluster=replace(d.cluster, endpoints=tuple(plain(e) for e in d.cluster.endpoints)))
-
-    return [replace(route, destinations=tuple(destinations(route))) for route in routes]
+    return [replace(route, destinations=tuple(plain(d) for d in route.destinations)) for route in routes]
 
 
 # --- what the answers say ----------------------------------------------------------------

@@ -28,7 +28,7 @@ START_SECONDS = 30.0
 """How long an Envoy may take until it is ready (it needs about half a second)."""
 
 _FLUSH_MSEC = 50
-_LOG_PREFIX = re.compile(r"^\[[^]]*\]\[\d+\]\[\w+\]\[\w+\] (\[[^]]*\] )?")
+_LOG_PREFIX = re.compile(r"^\[[^]]*\]\[\d+\]\[\w+\]\[\w+\] (?:\[[^]]*\] )?", re.MULTILINE)
 
 
 class EnvoyError(ValueError):
@@ -172,8 +172,7 @@ def _command(binary: Path, folder: Path, workers: int) -> list[str]:
 
 
 def _last_message(log: str) -> str:
-    """Envoy's reason for going: the last thing that it logged, in one line."""
-    lines = [_LOG_PREFIX.sub("", line).strip() for line in log.splitlines()]
-    starts = [i for i, line in enumerate(log.splitlines()) if _LOG_PREFIX.match(line)]
-    tail = lines[starts[-1] :] if starts else lines
-    return " ".join(line for line in tail if line) or "no message"
+    """Envoy's reason for going: the last thing that it logged, in one line, without the configuration that it repeats."""
+    message = " ".join(_LOG_PREFIX.split(log)[-1].split())
+    refused = re.search(r"Proto constraint validation failed \([^)]*\)+", message)
+    return refused[0] if refused else message or "no message"

@@ -46,7 +46,8 @@ def test_the_parts_of_a_record_agree_with_each_other() -> None:
 
 def test_every_figure_agrees_or_has_its_documented_cause(rows) -> None:
     unexplained = [row for row in rows if not row.agrees(len(rows)) and not row.cause]
-    assert not unexplained, "\n" + "\n".join(f"{r.case.name}: {r.figure}: model {r.model:.4g}, Envoy {r.envoy:.4g}, p {r.p_value:.1e}" for r in unexplained)
+    lines = [f"{r.case.name}: {r.figure}: model {r.model:.4g}, Envoy {r.envoy:.4g}, p {r.p_value:.1e}" for r in unexplained]
+    assert not lines, "\n" + "\n".join(lines)
 
 
 def test_every_documented_cause_is_needed(rows) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -74,64 +75,86 @@ def counter(replay, name: str) -> int:
     return int(replay.counters[name][0])
 
 
+def playing(*scenarios: Scenario) -> pytest.MarkDecorator:
+    """The test gets what each scenario gave, as `replay`, once for each; all tests' scenarios are measured side by side."""
+    return pytest.mark.parametrize("replay", scenarios, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def under_way(request):
+    ours = [item for item in request.session.items if item.path == request.path and "replay" in item.fixturenames]
+    with ThreadPoolExecutor(4) as pool:
+        yield {item.name: pool.submit(measure, item.callspec.params["replay"]) for item in ours}
+
+
+@pytest.fixture
+def replay(request, under_way):
+    return under_way[request.node.name].result()
+
+
 # --- what Envoy decides ------------------------------------------------------------------
 
 
-def test_round_robin_of_one_worker_is_exact() -> None:
-    replay = measure(direct(pods(0.01, 0.01, 0.01), calls=60))
+@playing(direct(pods(0.01, 0.01, 0.01), calls=60))
+def test_round_robin_of_one_worker_is_exact(replay) -> None:
     counts = [int(count[0]) for count in replay.pods.values()]
     assert sum(counts) == 60 and max(counts) - min(counts) <= 1
     assert replay.codes == {200: 60} and (replay.pod_attempts[:, 0] == counts).all()
 
 
-def test_random_is_uniform() -> None:
+@playing(direct(pods(0.0, 0.0, 0.0), calls=300, connections=2, workers=2, load_balancing="RANDOM"))
+def test_random_is_uniform(replay) -> None:
     """False alarm: 1 in 10,000."""
-    replay = measure(direct(pods(0.0, 0.0, 0.0), calls=300, connections=2, workers=2, load_balancing="RANDOM"))
     assert stats.chisquare([int(count[0]) for count in replay.pods.values()]).pvalue > 1e-4
 
 
-def test_least_request_spares_the_slow_pod_but_gives_it_a_ninth() -> None:
+@playing(direct(pods(0.005, 0.005, 0.1), calls=300, connections=6, load_balancing="LEAST_REQUEST"))
+def test_least_request_spares_the_slow_pod_but_gives_it_a_ninth(replay) -> None:
     """False alarm: less than 1 in 10,000 on each side."""
     n = 300
-    replay = measure(direct(pods(0.01, 0.01, 0.2), calls=n, connections=6, load_balancing="LEAST_REQUEST"))
     slow = int(replay.pods["b-2"][0])
     assert stats.binom.ppf(1e-4, n, 1 / 9) <= slow < stats.binom.ppf(1e-4, n, 1 / 3)
 
 
-def test_route_timeout_gives_504_at_its_time() -> None:
-    replay = measure(direct(pods(1.0), calls=6, route={"timeout": 0.2}))
+@playing(direct(pods(1.0), calls=6, route={"timeout": 0.2}))
+def test_route_timeout_gives_504_at_its_time(replay) -> None:
     assert replay.codes == {504: 6} and replay.endpoints == {"b-0": 0, "envoy": 6}
     assert counter(replay, "upstream_rq_timeout") == 6
     assert 0.19 < replay.min[0] and replay.percentile(50)[0] < 0.3  # Envoy's timers are some milliseconds early or late
 
 
-def test_retries_are_counted_and_hide_the_failing_pod() -> None:
-    replay = measure(direct(pods(0.01, 0.01, FAILING), calls=30, route={"retries": ISTIO_RETRIES}))
+@playing(direct(pods(0.01, 0.01, FAILING), calls=30, route={"retries": ISTIO_RETRIES}))
+def test_retries_are_counted_and_hide_the_failing_pod(replay) -> None:
     retries = counter(replay, "upstream_rq_retry")
     assert replay.codes == {200: 30} and replay.pods["b-2"][0] == 0
     assert retries == replay.attempts["b-2"][0] > 0
     assert replay.log.attempts.sum() == replay.pod_attempts.sum() == 30 + retries
 
 
-def test_simple_web_turns_503_into_500_and_passes_on_who_answered() -> None:
-    replay = measure(chain(direct(pods(0.01, FAILING), calls=20)))
+@playing(chain(direct(pods(0.01, FAILING), calls=20)))
+def test_simple_web_turns_503_into_500_and_passes_on_who_answered(replay) -> None:
     assert set(replay.codes) == {200, 500}
     table = replay.requests_table()
     assert (table.endpoint == np.where(table.code == 200, "b-0", "b-1")).all()
-    retried = measure(chain(direct(pods(0.01, FAILING), calls=20, route={"retries": ISTIO_RETRIES})))
-    assert retried.codes == {200: 20} and retried.log.attempts.max() == 2
 
 
-def test_requests_beyond_max_requests_overflow() -> None:
-    replay = measure(direct(pods(0.3), calls=6, connections=6, connection_pool=ConnectionPool(max_requests=2)))
+@playing(chain(direct(pods(0.01, FAILING), calls=20, route={"retries": ISTIO_RETRIES})))
+def test_simple_web_passes_on_how_many_attempts_there_were(replay) -> None:
+    assert replay.codes == {200: 20} and replay.log.attempts.max() == 2
+
+
+@playing(direct(pods(0.3), calls=6, connections=6, connection_pool=ConnectionPool(max_requests=2)))
+def test_requests_beyond_max_requests_overflow(replay) -> None:
     assert replay.codes == {200: 2, 503: 4} and replay.pods["envoy"] == 4
     assert counter(replay, "upstream_rq_active_overflow") == 4  # Envoy 1.40; upstream_rq_pending_overflow before
 
 
-def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back() -> None:
-    outlier = OutlierDetection(consecutive_5xx=3, interval=0.2, base_ejection_time=1.0, max_ejection_percent=100)
-    scenario = direct(pods(0.02, Behaviour(error_rate=1.0)), outlier_detection=outlier)
-    replay = measure(replace(scenario, workload=ClosedLoop(connections=2, duration=2.0)))
+ONE_SECOND_OUT = OutlierDetection(consecutive_5xx=3, interval=0.2, base_ejection_time=1.0, max_ejection_percent=100)
+FAILS_AT_ONCE = direct(pods(0.02, Behaviour(error_rate=1.0)), outlier_detection=ONE_SECOND_OUT)
+
+
+@playing(replace(FAILS_AT_ONCE, workload=ClosedLoop(connections=2, duration=2.0)))
+def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back(replay) -> None:
     (left, back), events = replay.ejections.time[:2], replay.ejections
     assert replay.pod_names[events.pod[0]] == "b-1" and events.ejected[0] and not events.ejected[1]
     assert left < 0.3 and 1.0 <= back - left < 1.4
@@ -140,35 +163,37 @@ def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back() -> None:
     assert counter(replay, "outlier_detection.ejections_enforced_total") == events.ejected.sum()
 
 
-def test_fault_abort_and_delay() -> None:
-    fault = Fault(abort_code=418, abort_percent=100.0, delay=0.2, delay_percent=100.0)
-    replay = measure(direct(pods(0.0), calls=4, connections=2, route={"fault": fault}))
+ALWAYS = Fault(abort_code=418, abort_percent=100.0, delay=0.2, delay_percent=100.0)
+
+
+@playing(direct(pods(0.0), calls=4, connections=2, route={"fault": ALWAYS}))
+def test_fault_abort_and_delay(replay) -> None:
     assert replay.codes == {418: 4} and replay.pods["envoy"] == 4 and replay.min[0] > 0.19
     assert replay.pod_attempts.sum() == 0
 
 
-@pytest.mark.parametrize("failure", ["refused", "reset"])
-def test_pods_without_an_answer_give_503(failure) -> None:
-    replay = measure(direct(pods(Behaviour(failure=failure)), calls=6))
+@playing(*(direct(pods(Behaviour(failure=failure)), calls=6) for failure in ("refused", "reset")))
+def test_pods_without_an_answer_give_503(replay) -> None:
     assert replay.codes == {503: 6} and replay.pods["envoy"] == 6 and replay.pod_attempts.sum() == 6
 
 
-def test_http2_shares_one_connection() -> None:
-    replay = measure(direct(pods(0.05), calls=12, connections=6, connection_pool=ConnectionPool(max_connections=1, http2=True)))
+@playing(direct(pods(0.05), calls=12, connections=6, connection_pool=ConnectionPool(max_connections=1, http2=True)))
+def test_http2_shares_one_connection(replay) -> None:
     assert replay.codes == {200: 12} and counter(replay, "upstream_cx_total") == 1
     assert replay.max[0] < 0.15  # none waited for another
 
 
-def test_behaviour_changes_at_its_time() -> None:
-    scenario = direct(pods(0.02))
-    broken = direct(pods(Behaviour(error_rate=1.0)))
-    scenario = replace(scenario, workload=ClosedLoop(duration=1.0), changes=(Change(at=0.5, routes=broken.routes),))
-    table = measure(scenario).requests_table()
+BREAKS = Change(at=0.5, routes=direct(pods(Behaviour(error_rate=1.0))).routes)
+
+
+@playing(replace(direct(pods(0.02)), workload=ClosedLoop(duration=1.0), changes=(BREAKS,)))
+def test_behaviour_changes_at_its_time(replay) -> None:
+    table = replay.requests_table()
     assert (table.code[table.start < 0.45] == 200).all() and (table.code[table.start > 0.55] == 500).all()
 
 
 def test_overhead_of_the_rig_is_reported() -> None:
-    replay = measure(direct(pods(0.05), calls=20, connections=1), repetitions=2)
+    replay = measure(direct(pods(0.02), calls=20, connections=1), repetitions=2)
     assert replay.replications == 2 and list(replay.requests) == [20, 20]
     overhead = replay.provenance["rig_overhead"]
     assert overhead["requests"] == 40 and 0 < overhead["median"] < 0.02
@@ -236,16 +261,16 @@ def test_cancel_and_progress() -> None:
 # --- nothing is left ---------------------------------------------------------------------
 
 FORK_SERVER = """
-import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-from test_envoy_engine import chain, direct, pods, measure, replace, ClosedLoop
+import os, pickle, signal, sys, time
+from meshmodel.engines.envoy import measure
+scenario = pickle.loads(bytes.fromhex(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            measure(replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0)))
+            measure(scenario)
         except BaseException as error:
             if line != "stay\\n":
                 raise
@@ -261,7 +286,8 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder, self.mark = folder, uuid.uuid4().hex
         environment = os.environ | {"MESHMODEL_TEST": self.mark, "TMPDIR": str(folder)}
-        command = [sys.executable, "-c", FORK_SERVER, str(Path(__file__).parent)]
+        scenario = replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0))
+        command = [sys.executable, "-c", FORK_SERVER, pickle.dumps(scenario).hex()]
         self.server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def start(self, then: bytes = b"exit") -> int:
@@ -302,7 +328,7 @@ def within(seconds: float, true) -> bool:
     return true()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=sys.platform == "linux")  # it starts, slowly, while the other tests run
 def commands(tmp_path_factory):
     if sys.platform != "linux":
         pytest.skip("looks into /proc")
@@ -335,10 +361,10 @@ def test_an_interrupted_notebook_kernel_lives_on_without_proxies(moment, command
 
 
 def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
-    for moment in np.linspace(0.0, 0.8, 8):
-        pid = commands.start()
-        time.sleep(moment)
+    """Eight, side by side, killed 0 to 0.8 s after their start."""
+    for pid in [commands.start() for _ in range(8)]:
         os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
     assert commands.nothing_left(), commands.running()
 
 
@@ -357,9 +383,9 @@ def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
 # --- the load ----------------------------------------------------------------------------
 
 
-def test_closed_loop_keeps_fortios_schedule() -> None:
+@playing(replace(direct(pods(0.01)), workload=ClosedLoop(connections=2, qps=4.0, duration=2.0)))
+def test_closed_loop_keeps_fortios_schedule(replay) -> None:
     """4 calls of each of 2 threads at 4 a second in all: before call i, (i + i/3) / 2 seconds."""
-    replay = measure(replace(direct(pods(0.01)), workload=ClosedLoop(connections=2, qps=4.0, duration=2.0)))
     starts = np.sort(replay.log.start[:, 0])
     assert starts == pytest.approx(np.repeat(np.arange(4) * 4 / 3 / 2, 2), abs=0.1)
 
@@ -373,9 +399,8 @@ def test_open_loop_arrivals_follow_the_rate() -> None:
     assert abs(times.size - 2400) < 4 * 2400**0.5
 
 
-def test_open_loop_does_not_wait_for_answers() -> None:
-    paced = OpenLoop(segments=((0.5, 20.0, 20.0),), arrivals="paced")
-    replay = measure(replace(direct(pods(0.6)), workload=paced))
+@playing(replace(direct(pods(0.6)), workload=OpenLoop(segments=((0.5, 20.0, 20.0),), arrivals="paced")))
+def test_open_loop_does_not_wait_for_answers(replay) -> None:
     assert replay.requests[0] == 10 and replay.log.start.max() < 0.6
 
 

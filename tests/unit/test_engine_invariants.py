@@ -1,0 +1,274 @@
+"""What holds for every scenario, by Hypothesis; and the corners where the event loop once failed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from meshmodel.engines import montecarlo
+from meshmodel.engines.events import EventLoop
+from meshmodel.engines.montecarlo import simulate
+from meshmodel.replay import RequestLog
+from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Fault, OpenLoop, RetryBudget, Scenario
+from tests.oracle_loop import detection, plain, retry, route, scenario
+
+REPLICATIONS = 4
+COIN = {"error_rate": 0.5, "injector": "nominal"}
+
+
+def some(*values: object) -> st.SearchStrategy:
+    return st.sampled_from(values)
+
+
+pods = some(
+    plain(0.1), plain(0.3, timing_90_percentile=1.0, timing_variance=30), plain(0.05, **COIN), plain(0.1, error_rate=0.34, error_code=503), plain(0.1, error_rate=1.0),
+    plain(failure="refused"), plain(failure="reset"), plain(failure="hang"), plain(0.2, concurrency=1), plain(0.1, concurrency=3, **COIN),
+)  # fmt: skip
+pools = some(
+    ConnectionPool(), ConnectionPool(), ConnectionPool(max_requests=2), ConnectionPool(max_connections=1), ConnectionPool(max_connections=3, max_pending_requests=1),
+    ConnectionPool(max_connections=2, http2=True), ConnectionPool(max_retries=1, max_requests_per_connection=2), ConnectionPool(max_connections=2, max_requests_per_connection=1),
+    ConnectionPool(retry_budget=RetryBudget(min_retry_concurrency=1)),
+)  # fmt: skip
+detectors = some(
+    None, detection(consecutive_5xx=1), detection(consecutive_5xx=2, interval=0.3, base_ejection_time=0.2, update_merge_window=0.3), detection(max_ejection_percent=34),
+    detection(split_external_local_origin_errors=True, consecutive_gateway_failure=2, consecutive_local_origin_failure=2, one_host_always=True),
+)  # fmt: skip
+words = some("5xx", "gateway-error", "reset", "connect-failure", "retriable-4xx", "envoy-ratelimited")
+
+
+@st.composite
+def policies(draw: st.DrawFn, hedges: bool = False) -> object:
+    return retry(
+        draw(some(0, 1, 3)), draw(words), per_try_timeout=draw(some(None, 0.12)), previous_hosts=draw(st.booleans()),
+        previous_priorities_update_frequency=draw(some(0, 2)), hedge_on_per_try_timeout=hedges and draw(st.booleans()),
+    )  # fmt: skip
+
+
+@st.composite
+def backends(draw: st.DrawFn, hedges: bool) -> object:
+    """A route to up to four pods."""
+    behaviours = draw(st.lists(pods, max_size=4))
+    return route(
+        behaviours, draw(some("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")), callers=("w0", "w1"), retries=draw(policies(hedges)), timeout=draw(some(None, 0.25, 0.7)),
+        connection_pool=draw(pools), outlier_detection=draw(detectors), panic_threshold=draw(some(0.0, 50.0)),
+        fault=draw(some(Fault(), Fault(delay=0.1, delay_percent=50, abort_code=418, abort_percent=20))),
+        priorities=draw(some((), (tuple(i % 2 for i in range(len(behaviours))), tuple((i + 1) % 2 for i in range(len(behaviours)))))),
+    )  # fmt: skip
+
+
+def passing(**more: object) -> object:
+    return route([plain(), plain(0.02)], callers=("gateway",), name="w", **more)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    two = draw(st.booleans())
+    hedges = not two
+    chain = lambda: (*((passing(timeout=draw(some(None, 0.4)), retries=draw(policies())),) if two else ()), draw(backends(hedges)))  # noqa: E731
+    load = draw(some(ClosedLoop(connections=3, duration=3), ClosedLoop(connections=12, duration=2, qps=40), ClosedLoop(calls=10), OpenLoop(segments=((2, 5, 40),))))
+    changes = tuple(Change(at=at, routes=chain()) for at in draw(some((), (), (0.8,), (0.5, 1.5))))
+    return scenario(*chain(), load=load, changes=changes, workers=draw(some(1, 2)), overhead=draw(some(Constant(0.02), stats.uniform(0.01, 0.02))))
+
+
+def check(tested: Scenario, log: RequestLog) -> None:
+    """The invariants of a log."""
+    real = log.code != -2
+    assert np.array_equal(real, np.isfinite(log.start)) and np.array_equal(real, np.isfinite(log.latency))
+    assert np.all(log.latency[real] >= 0) and np.all(log.start[real] >= 0)
+    assert set(np.unique(log.code[real])) <= {200, 500, 503, 504, 418}
+    most = np.prod([1 + max(r.retries.attempts for r in hops) for hops in zip(tested.routes, *(c.routes for c in tested.changes), strict=True)])
+    assert np.all(log.attempts[real] >= 0) and np.all(log.attempts[real] <= most)
+    assert np.all((log.endpoint[real] >= -1) & (log.endpoint[real] < 5))
+    if isinstance(tested.workload, ClosedLoop):
+        for i in range(log.start.shape[1]):
+            begin, end = log.start[real[:, i], i], (log.start + log.latency)[real[:, i], i]
+            steps = sorted([(t + 1e-6, 1) for t in begin] + [(t, -1) for t in end])
+            assert np.cumsum([step for _, step in steps]).max(initial=0) <= tested.workload.threads
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@given(scenarios())
+def test_any_scenario_ends_and_keeps_its_books(tested: Scenario) -> None:
+    """Nothing hangs or raises; every request is logged once; what was taken is given back when nobody hangs."""
+    loop = EventLoop(tested, REPLICATIONS, np.random.default_rng(1))
+    log, attempts, counters, _ = loop.run()
+    check(tested, log)
+    assert attempts.min(initial=0) >= 0 and all(c.min() >= 0 for c in counters.values())
+    assert np.all(np.where(log.code != -2, log.attempts, 0).sum(axis=0) <= attempts.sum(axis=0))
+    for upstream in (u for hop in loop.hops for u in hop.upstreams):
+        books = (upstream.active, upstream.in_flight, upstream.retrying, upstream.connections.busy, upstream.connections.open, upstream.connections.waiting)
+        assert all(book.min(initial=0) >= 0 for book in books)
+    if len(tested.routes) == 1 and isinstance(tested.workload, OpenLoop) and loop.finished.all():
+        for upstream in (u for hop in loop.hops for u in hop.upstreams):
+            assert not any(book.any() for book in (upstream.active, upstream.in_flight, upstream.retrying, upstream.connections.busy, upstream.connections.waiting))
+
+
+MIXED = scenario(
+    route([plain(0.3, **COIN), plain(0.1)], "LEAST_REQUEST", retries=retry(2), timeout=0.5, outlier_detection=detection(consecutive_5xx=2)), load=ClosedLoop(connections=3, duration=4)
+)
+
+
+def test_numbers_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any executor and any number of blocks: exact."""
+    monkeypatch.setattr(montecarlo, "BLOCK", 4)
+    here = simulate(MIXED, 11, seed=5)
+    with ThreadPoolExecutor(2) as executor:
+        there = simulate(MIXED, 11, seed=5, executor=executor)
+    for name in RequestLog.FIELDS:
+        assert np.array_equal(getattr(here.log, name), getattr(there.log, name), equal_nan=True)
+    assert np.array_equal(here.ejections.time, there.ejections.time) and np.array_equal(here.pod_attempts, there.pod_attempts)
+    assert not np.array_equal(here.mean, simulate(MIXED, 11, seed=6).mean)
+    assert here.ejections.replication.max() >= 4  # counted on over the blocks
+    first = simulate(MIXED, 4, seed=5)
+    assert np.array_equal(first.mean, here.mean[:4])
+
+
+@pytest.mark.parametrize("policy", ["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"])
+def test_a_mesh_scaled_to_zero_answers_503(policy: str) -> None:
+    runs = simulate(scenario(route([], policy), load=ClosedLoop(connections=2, duration=1)), 3)
+    assert set(runs.codes) == {503} and set(runs.pods) == {"envoy"}
+
+
+@pytest.mark.parametrize("load", [ClosedLoop(connections=4, duration=10), OpenLoop(segments=((1, 1, 1),))])
+def test_a_hanging_pod_without_a_timeout_ends_the_connections_not_the_program(load: object) -> None:
+    pods = [plain(0.1), plain(failure="hang"), plain(0.1, error_rate=1.0)]
+    runs = simulate(scenario(route(pods, outlier_detection=detection(consecutive_5xx=1)), load=load), 10)
+    assert runs.endpoints["p1"].sum() == 0 and runs.requests.max() < 200
+
+
+def test_health_changes_at_any_time_are_told() -> None:
+    """The calendar rounds times: a merge window or a tick that ends at 16.000000004 s must not be waited for for ever."""
+    policy = detection(consecutive_5xx=1, interval=1.0, base_ejection_time=1.0, update_merge_window=0.3)
+    pods = [plain(0.2), *[plain(error_rate=1.0, error_type="delay", error_delay=0.2)] * 2]
+    runs = simulate(scenario(route(pods, outlier_detection=policy), load=ClosedLoop(connections=2, duration=70)), 20)
+    assert runs.ejections.time.max() > 60
+
+
+def test_two_pods_that_return_on_one_tick_are_told_one_after_the_other() -> None:
+    """The first at once, the second when the merge window is over."""
+    policy = detection(consecutive_5xx=1, interval=10.0, base_ejection_time=5.0, update_merge_window=2.0)
+    pods = [plain(0.05), *[plain(error_rate=1.0, error_type="delay", error_delay=0.05)] * 2]
+    runs = simulate(scenario(route(pods, outlier_detection=policy), load=ClosedLoop(connections=4, duration=30)), 5)
+    for i in range(5):
+        mine = runs.ejections.replication == i
+        times, pod = runs.ejections.time[mine], runs.ejections.pod[mine]
+        back = times[~runs.ejections.ejected[mine]]
+        assert back[0] == back[1]
+        again = {p: t for t, p, gone in zip(times, pod, runs.ejections.ejected[mine], strict=True) if gone and back[0] < t < back[0] + 9}
+        assert min(again.values()) < back[0] + 0.5 and max(again.values()) > back[0] + 1.9
+
+
+def limits(before: ConnectionPool, after: ConnectionPool) -> np.ndarray:
+    """Latencies, some time after the change, of 6 callers at a pod that takes 0.5 s."""
+    tested = scenario(
+        route([plain(0.5)], connection_pool=before), load=ClosedLoop(connections=6, duration=20), workers=1, changes=(Change(at=5.2, routes=(route([plain(0.5)], connection_pool=after),)),)
+    )
+    log = simulate(tested, 2).log
+    return log.latency[log.start > 9]
+
+
+def test_connection_limits_may_change_under_load() -> None:
+    free, one = ConnectionPool(), ConnectionPool(max_connections=1)
+    assert np.allclose(limits(free, one), 6 * 0.5, atol=0.01)
+    assert np.allclose(limits(one, free), 0.503)
+    assert len(limits(one, free)) == 2 * 6 * 22
+
+
+def test_pods_may_come_and_go_under_load() -> None:
+    one, three = [plain(0.1)], [plain(0.1)] * 3
+    runs = simulate(scenario(route(one), load=ClosedLoop(connections=2, duration=9), changes=(Change(at=3, routes=(route(three),)), Change(at=6, routes=(route(one),)))), 3)
+    for begin, end, pods in ((0, 3, {0}), (3, 6, {0, 1, 2}), (6, 10, {0})):
+        assert set(runs.log.endpoint[(runs.log.start >= begin) & (runs.log.start < end)]) == pods
+
+
+def test_a_pod_that_gets_more_workers_has_them_free() -> None:
+    tested = scenario(
+        route([plain(1.0, concurrency=1)]), load=OpenLoop(segments=((4, 1, 1), (1, 3, 3)), arrivals="paced"),
+        changes=(Change(at=4, routes=(route([plain(1.0, concurrency=4)]),)),), overhead=0.0,
+    )  # fmt: skip
+    log = simulate(tested, 1).log
+    assert np.allclose(log.latency[log.start > 4], 1.0)
+
+
+def test_a_locality_that_was_out_gets_its_share_again() -> None:
+    """Exact but for the phase of the schedule: within two requests."""
+    good, bad = [plain(0.01), plain(0.01)], [plain(0.01), plain(0.01, error_rate=1.0)]
+    more = {"localities": ("a", "b"), "locality_weights": ({"a": 50, "b": 50},), "outlier_detection": detection(consecutive_5xx=1, base_ejection_time=5, max_ejection_percent=50)}
+    tested = scenario(route(bad, **more), load=ClosedLoop(duration=20), changes=(Change(at=0.5, routes=(route(good, **more),)),), workers=1)
+    log = simulate(tested, 5).log
+    late = log.start > 9
+    assert np.abs(((log.endpoint == 0) & late).sum(axis=0) - ((log.endpoint == 1) & late).sum(axis=0)).max() <= 2
+
+
+def test_many_endpoints_keep_their_own_counts() -> None:
+    """25 pods of which one is slow, in a large block: it gets about 1/25^2 at least and far less than 1/25 (exact bounds, chance below 1e-9)."""
+    tested = scenario(route([plain(5.0), *[plain(0.01)] * 24], "LEAST_REQUEST", timeout=4.0), load=ClosedLoop(connections=4, duration=2))
+    loop = EventLoop(tested, 2000, np.random.default_rng(1))
+    _, attempts, _, _ = loop.run()
+    assert 0 < attempts[0].sum() < attempts[1:].sum(axis=1).min()
+    assert not loop.hops[-1].upstreams[0].active[1:].any()
+
+
+def test_the_outer_proxys_timeout_is_told_from_its_per_try_timeout_at_any_time() -> None:
+    """A route timeout is not retried, after a minute either."""
+    tested = scenario(passing(timeout=0.3, retries=retry(3)), route([plain(0.5)], callers=("w0", "w1")), load=ClosedLoop(connections=2, duration=60))
+    runs = simulate(tested, 5)
+    assert set(runs.codes) == {504} and set(np.unique(runs.log.attempts[runs.log.code != -2])) == {1}
+    assert np.nanmax(runs.log.latency) < 0.301
+
+
+def test_a_retry_that_the_outer_proxy_gave_up_is_returned_once() -> None:
+    """max_retries holds after outer timeouts: never more retries under way than allowed."""
+    failing = plain(0.25, error_rate=1.0, error_type="delay", error_delay=0.25)
+    tested = scenario(passing(timeout=0.3), route([failing], callers=("w0", "w1"), retries=retry(1), connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=10))
+    loop = EventLoop(tested, 3, np.random.default_rng(1))
+    loop.run()
+    assert all(0 <= u.retrying.min() and u.retrying.max() <= 1 for u in loop.hops[-1].upstreams)
+
+
+def test_least_request_without_overhead_forgets_the_connections_last_request() -> None:
+    """One connection: no host is preferred; binomial test, false-alarm rate 1e-3."""
+    endpoint = simulate(scenario(route([plain(0.1)] * 3, "LEAST_REQUEST"), load=ClosedLoop(duration=20), overhead=0.0), 200).log.endpoint
+    same = (endpoint[1:] == endpoint[:-1])[endpoint[1:] >= 0]
+    assert stats.binomtest(int(same.sum()), len(same), 1 / 3).pvalue > 1e-3
+
+
+def test_each_proxy_has_its_own_balancer() -> None:
+    many = scenario(route([plain(0.1)] * 2, callers=("a", "b")))
+    assert montecarlo.loop_for(many) == "event"
+    assert montecarlo.loop_for(replace(many, routes=(route([plain(0.1)] * 2),))) == "short"
+
+
+def test_slow_answers_are_no_standstill() -> None:
+    runs = simulate(scenario(route([plain(100.0), plain(0.1)], "RANDOM", timeout=30.0), load=OpenLoop(segments=((40, 30, 30),))), 10)
+    assert runs.requests.min() > 1000
+
+
+def test_requests_that_take_no_time_are_refused() -> None:
+    with pytest.raises(ValueError, match="no time"):
+        simulate(scenario(route([plain()]), load=ClosedLoop(duration=1), overhead=0.0), 1)
+    with pytest.raises(ValueError, match="no time"):
+        simulate(scenario(route([]), load=ClosedLoop(duration=1), overhead=0.0), 1)
+
+
+def test_hedges_and_connection_limits() -> None:
+    """One connection, two callers, each attempt 0.5 s: whoever waits is served in the end; exact."""
+    policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    for limit in (1, 2, 3):
+        tested = scenario(route([plain(0.5)], retries=policy, connection_pool=ConnectionPool(max_connections=limit)), load=ClosedLoop(connections=2, duration=5), workers=1)
+        runs = simulate(tested, 3)
+        assert set(runs.codes) == {200} and runs.requests.min() >= 8
+
+
+def test_a_refused_hedge_leaves_the_first_attempt_running() -> None:
+    policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    tested = scenario(route([plain(0.5)] * 3, retries=policy, connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=5))
+    loop = EventLoop(tested, 3, np.random.default_rng(1))
+    log = loop.run()[0]
+    assert set(np.unique(log.code)) <= {200, -2} and not loop.hops[0].upstreams[0].active.any()
