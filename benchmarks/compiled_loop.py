@@ -31,6 +31,10 @@ SENT = 0
 PER_TRY_TIMEOUT, ROUTE_TIMEOUT, OVERFLOW, NO_HEALTHY = -1, -2, -3, -4
 MOST_TRIES = 8
 
+compiled = njit(cache=True, error_model="numpy")
+inlined = njit(cache=True, error_model="numpy", inline="always")
+"""For what every event calls: numba counts references to each array of `World` at a call."""
+
 FLOAT, WHOLE, FLAG = np.float64, np.int64, np.bool_
 
 
@@ -165,7 +169,7 @@ def run(scenario: Scenario, replications: int, seed: int) -> Runs:
     return Runs(log, first)
 
 
-@njit(cache=True)
+@compiled
 def _runs(w: World, simple: bool, rng: np.random.Generator, replications: int) -> tuple[np.ndarray, np.ndarray]:
     log = np.empty(4096, REQUEST)
     first = np.zeros(replications + 1, np.int64)
@@ -177,7 +181,7 @@ def _runs(w: World, simple: bool, rng: np.random.Generator, replications: int) -
 # --- shared by both loops -----------------------------------------------------------------
 
 
-@njit(cache=True)
+@compiled
 def _earliest(timer: np.ndarray) -> int:
     best = 0
     for i in range(1, len(timer)):
@@ -186,19 +190,19 @@ def _earliest(timer: np.ndarray) -> int:
     return best
 
 
-@njit(cache=True)
+@compiled
 def _twice(log: np.ndarray) -> np.ndarray:
     longer = np.empty(2 * len(log), REQUEST)
     longer[: len(log)] = log
     return longer
 
 
-@njit(cache=True)
+@inlined
 def _overhead(rules: np.ndarray, rng: np.random.Generator) -> float:
     return rules[0].location + rules[0].scale * np.exp(rules[0].sigma * rng.standard_normal())
 
 
-@njit(cache=True)
+@inlined
 def _next_start(rules: np.ndarray, done: float, calls: int) -> float:
     """When fortio's thread that has made `calls` calls sends its next (periodic.go, runOne)."""
     r = rules[0]
@@ -211,7 +215,7 @@ def _next_start(rules: np.ndarray, done: float, calls: int) -> float:
 # --- nothing but the load balancer --------------------------------------------------------
 
 
-@njit(cache=True)
+@compiled
 def _simple(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     """A request is settled when it is sent, so that one event a request is enough."""
     rules, hosts = w.rules, len(w.host)
@@ -247,7 +251,7 @@ def _simple(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tupl
 # --- every policy -------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@compiled
 def _policies(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     _reset(w, rng)
     flush_at = NEVER
@@ -279,7 +283,7 @@ def _policies(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tu
         w.timer[i] = _next_start(w.rules, done, c.calls)
 
 
-@njit(cache=True)
+@compiled
 def _reset(w: World, rng: np.random.Generator) -> None:
     w.timer[:] = 0.0
     for c in w.connection:
@@ -300,14 +304,14 @@ def _reset(w: World, rng: np.random.Generator) -> None:
         _refresh(w, k)
 
 
-@njit(cache=True)
+@inlined
 def _status(code: int) -> int:
     if code > 0:
         return code
     return 504 if code == PER_TRY_TIMEOUT or code == ROUTE_TIMEOUT else 503
 
 
-@njit(cache=True)
+@inlined
 def _event(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     """Handle the timer of connection `i`; `SENT`, or the code of the attempt that is over."""
     c = w.connection[i]
@@ -324,9 +328,10 @@ def _event(w: World, rng: np.random.Generator, i: int, t: float) -> int:
 # an attempt
 
 
-@njit(cache=True)
+@inlined
 def _pick(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     c, p, r = w.connection[i], w.proxy[0], w.rules[0]
+    c.endpoint = NOBODY
     endpoint = _choose(w, rng, i)
     for _ in range(r.redraws):
         again = False
@@ -358,7 +363,7 @@ def _pick(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     return SENT
 
 
-@njit(cache=True)
+@inlined
 def _choose(w: World, rng: np.random.Generator, i: int) -> int:
     """An endpoint by priority load and load balancing, NOBODY where none is healthy."""
     level = _choose_level(w, rng, i)
@@ -376,7 +381,7 @@ def _choose(w: World, rng: np.random.Generator, i: int) -> int:
     return second if w.host[second].active < w.host[first].active else first
 
 
-@njit(cache=True)
+@inlined
 def _choose_level(w: World, rng: np.random.Generator, i: int) -> int:
     levels = len(w.level)
     if levels == 1:
@@ -406,7 +411,7 @@ def _choose_level(w: World, rng: np.random.Generator, i: int) -> int:
     return levels - 1
 
 
-@njit(cache=True)
+@inlined
 def _dispatch(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     """The pod's answer, the per-try timeout or the route's, whichever comes first."""
     c = w.connection[i]
@@ -433,7 +438,7 @@ def _dispatch(w: World, rng: np.random.Generator, i: int, t: float) -> int:
 # the attempt is over
 
 
-@njit(cache=True)
+@inlined
 def _over(w: World, rng: np.random.Generator, i: int, t: float, code: int) -> bool:
     """Free what the attempt held, report it, retry it; is the request answered?"""
     c, p, r = w.connection[i], w.proxy[0], w.rules[0]
@@ -449,20 +454,17 @@ def _over(w: World, rng: np.random.Generator, i: int, t: float, code: int) -> bo
             _report(w, c.endpoint, t, _status(code))
     retriable = r.retry_5xx and (code >= 500 or code == PER_TRY_TIMEOUT)
     if not (retriable and c.tries <= r.attempts and p.retrying < r.max_retries):
-        if code <= 0:
-            c.endpoint = NOBODY
-        answered = c.endpoint
-        c.endpoint = answered
         return True
     p.retrying += 1
-    c.is_retry, c.endpoint = True, NOBODY
+    c.is_retry = True
     at = t + rng.random() * min(r.backoff * 2.0 ** (c.tries - 1), r.max_backoff)
+    c.endpoint = NOBODY
     c.kind, c.code = (PICK, SENT) if at < c.deadline else (ANSWER, ROUTE_TIMEOUT)
     w.timer[i] = min(at, c.deadline)
     return False
 
 
-@njit(cache=True)
+@inlined
 def _release(w: World, i: int, t: float, code: int) -> None:
     """Give the connection back: to who has waited longest for this pool, if anybody waits."""
     c, p = w.connection[i], w.proxy[0]
@@ -490,7 +492,7 @@ def _release(w: World, i: int, t: float, code: int) -> None:
 # outlier detection
 
 
-@njit(cache=True)
+@inlined
 def _report(w: World, endpoint: int, t: float, status: int) -> None:
     h, p, r = w.host[endpoint], w.proxy[0], w.rules[0]
     if status < 500:
@@ -511,7 +513,7 @@ def _report(w: World, endpoint: int, t: float, status: int) -> None:
         _changed(w, h.level, t)
 
 
-@njit(cache=True)
+@compiled
 def _tick(w: World, t: float) -> None:
     """Shrink the multipliers, let return whose time is over."""
     r = w.rules[0]
@@ -525,7 +527,7 @@ def _tick(w: World, t: float) -> None:
             _changed(w, h.level, t)
 
 
-@njit(cache=True)
+@compiled
 def _changed(w: World, level: int, t: float) -> None:
     """Tell the workers at once, or when the merge window of the level's last change is over."""
     v, window = w.level[level], w.rules[0].window
@@ -536,7 +538,7 @@ def _changed(w: World, level: int, t: float) -> None:
         v.flush_at = min(v.flush_at, t + window)
 
 
-@njit(cache=True)
+@inlined
 def _next_flush(w: World) -> float:
     earliest = NEVER
     for v in w.level:
@@ -544,7 +546,7 @@ def _next_flush(w: World) -> float:
     return earliest
 
 
-@njit(cache=True)
+@compiled
 def _flush(w: World, t: float) -> None:
     for k in range(len(w.level)):
         if w.level[k].flush_at <= t:
@@ -552,7 +554,7 @@ def _flush(w: World, t: float) -> None:
             _refresh(w, k)
 
 
-@njit(cache=True)
+@compiled
 def _refresh(w: World, level: int) -> None:
     """The healthy members of the level, and with them the priority load of all levels."""
     v = w.level[level]
@@ -569,7 +571,7 @@ def _refresh(w: World, level: int) -> None:
         v.load = v.left
 
 
-@njit(cache=True)
+@compiled
 def _shares(level: np.ndarray) -> None:
     """Turn `left`, the healths to share the load by, into integer percents of load."""
     total = 0

@@ -49,8 +49,9 @@ class Client:
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:
             reader, writer = self._idle.pop()
-            if not writer.is_closing():
+            if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
+            writer.close()
         return await asyncio.open_connection(*self._address)
 
     def close(self) -> None:

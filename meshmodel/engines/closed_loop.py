@@ -43,6 +43,8 @@ class ClosedLoopRun:
         self.overhead = scenario.overhead
         self.workers = scenario.workers
         self.own_worker = not scenario.new_connection_per_request
+        # A connection belongs to the worker that accepted it: the kernel picks one at random (SO_REUSEPORT).
+        self.worker = rng.integers(self.workers, size=self.workload.threads * replications) if self.own_worker else None
         self.sampler = Sampler([e.behaviour for e in self.cluster.endpoints])
         threads = self.workload.threads
         self.bits = max(1, (threads - 1).bit_length())
@@ -101,7 +103,7 @@ class ClosedLoopRun:
         slot = key & self.mask
         cell = slot * self.replications
         cell += self.column
-        chosen = self.pick.choose(k, start, slot % self.workers if self.own_worker else None)
+        chosen = self.pick.choose(k, start, self.worker.take(cell) if self.own_worker else None)
         endpoint[:] = chosen
         if self.sampler.constant:
             seconds = self.sampler.constant_seconds.take(chosen)

@@ -68,6 +68,11 @@ class Draws:
         return self.left[self.position - n : self.position]
 
 
+def _take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The elements `which` of each array; much cheaper than a boolean mask."""
+    return tuple(array.take(which) for array in arrays)
+
+
 class Hop:
     """One route: its upstreams (a cluster in a caller's proxy each), and its columns of the rows."""
 
@@ -130,7 +135,7 @@ class Hop:
 class EventLoop:
     """One block of `replications` runs of any scenario; `run()` returns log, attempts, counters and ejections."""
 
-    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator, expected: int = 256) -> None:
+    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator) -> None:
         self.scenario, self.replications = scenario, replications
         self.uniform = Draws(rng.random)
         self.overhead = Draws(lambda n: scenario.overhead.rvs(size=n, random_state=rng))
@@ -139,13 +144,16 @@ class EventLoop:
             raise NotModelled("changes: the chain of calls must stay the same length")
         self.hops = [Hop(i, [chain[i] for chain in chains], scenario.workers, replications, self.uniform) for i in range(len(chains[0]))]
         self.last = len(self.hops) - 1
+        detectors = [d.cluster.outlier_detection for chain in chains for route in chain for d in route.destinations]
+        self.splits_local_origin = any(each is not None and each.split_external_local_origin_errors for each in detectors)
         self.closed = isinstance(scenario.workload, ClosedLoop)
         threads = scenario.workload.threads if self.closed else 0
         self._special_rows()
         rows = self.specials + max(8, threads)
         self.calendar = Calendar(rows, replications)
         self._columns(self.calendar.rows)
-        self.log = LogWriter(replications, expected)
+        self._accept_connections()
+        self.log = LogWriter(replications)
         self.pod_attempts = np.zeros((len(self.hops[-1].pod_names), replications), dtype=np.int64)
         self.counters = {name: np.zeros(replications, dtype=np.int64) for name in COUNTERS}
         self.ejections: list[tuple] = []
@@ -165,6 +173,13 @@ class EventLoop:
                 self.row_of[id(upstream)] = len(self.owner)
                 self.owner += [(hop, upstream), (hop, upstream)]
         self.specials = len(self.owner)
+
+    def _accept_connections(self) -> None:
+        """A connection belongs to the worker that accepted it: the kernel picks one at random (SO_REUSEPORT)."""
+        self.fresh_connections = self.scenario.new_connection_per_request or not self.closed
+        if self.scenario.workers > 1 and not self.fresh_connections:
+            for hop in self.hops:
+                hop.worker[:] = self.uniform(len(hop.worker)) * self.scenario.workers
 
     def _columns(self, rows: int) -> None:
         """(Re)allocate the rows' columns, flat of rows * replications, keeping what they hold."""
@@ -262,7 +277,7 @@ class EventLoop:
         kind = self.kind.take(cell)
         for code in np.flatnonzero(np.bincount(kind, minlength=1)):
             which = np.flatnonzero(kind == code)
-            events = (r, row, cell, t) if len(which) == len(kind) else tuple(a.take(which) for a in (r, row, cell, t))
+            events = (r, row, cell, t) if len(which) == len(kind) else _take(which, r, row, cell, t)
             self._handle(code, *events)
         for hop, ready in self.ready.items():
             self._pick(self.hops[hop], *(np.concatenate(column) if len(ready) > 1 else column[0] for column in zip(*ready, strict=True)))
@@ -340,9 +355,8 @@ class EventLoop:
                 hop.limit[cell] = np.inf
         hop.tries[cell] = 0
         hop.endpoint[cell] = NOBODY
-        if self.scenario.workers > 1:
-            fresh = self.scenario.new_connection_per_request or not self.closed
-            hop.worker[cell] = self.uniform(n) * self.scenario.workers if fresh else row % self.scenario.workers
+        if self.scenario.workers > 1 and self.fresh_connections:
+            hop.worker[cell] = self.uniform(n) * self.scenario.workers
         if len(hop.upstreams) > 1:
             hop.upstream[cell] = self._destination(hop, cell, n)
         delay, aborted = self._fault(route, n)
@@ -392,12 +406,16 @@ class EventLoop:
 
     def _pod(self, hop: Hop, cell: np.ndarray) -> np.ndarray:
         """Index of the pod that each row's endpoint is, (n,)."""
+        return self._pod_of(hop, cell, hop.endpoint.take(cell))
+
+    def _pod_of(self, hop: Hop, cell: np.ndarray, endpoint: np.ndarray) -> np.ndarray:
+        """Index of the pod that is number `endpoint` (n,) of each row's upstream."""
         if len(hop.upstreams) == 1:
-            return hop.pods[0][hop.endpoint[cell]]
+            return hop.pods[0].take(endpoint)
         pods = np.zeros((len(hop.upstreams), max(len(p) for p in hop.pods)), dtype=np.int64)
         for index, own in enumerate(hop.pods):
             pods[index, : len(own)] = own
-        return pods[hop.upstream[cell], hop.endpoint[cell]]
+        return pods[hop.upstream[cell], endpoint]
 
     def _pick(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         outcome = np.zeros(len(r), dtype=np.int16)
@@ -407,9 +425,8 @@ class EventLoop:
         if not outcome.any():
             self._dispatch(hop, r, row, cell, t)
             return
-        go = outcome == GO
-        self._dispatch(hop, r[go], row[go], cell[go], t[go])
-        wait = outcome == WAIT
+        self._dispatch(hop, *_take(np.flatnonzero(outcome == GO), r, row, cell, t))
+        wait = np.flatnonzero(outcome == WAIT)
         self.code[cell[wait]] = ROUTE_TIMEOUT
         self._set(r[wait], row[wait], np.minimum(hop.deadline[cell[wait]], NEVER), ANSWER, hop.index)
         refused = outcome < 0
@@ -470,6 +487,8 @@ class EventLoop:
         asks = np.flatnonzero(outcome == GO)
         pool = upstream.connections.pool_cell(worker[asks], endpoint[asks], r[asks])
         answer = upstream.connections.admit(upstream.limits, pool, r[asks])
+        if not answer.any():
+            return  # a connection for everybody
         waits = asks[answer == WAIT]
         upstream.connections.join(pool[answer == WAIT], r[waits], row[waits], self.behind)
         hop.waiting[cell[waits]] = True
@@ -486,6 +505,8 @@ class EventLoop:
                 hop.waiting[cell[at]] = False
         pod = self._pod(hop, cell)
         seconds, code = self._serve(hop, pod, r, t)
+        if self.splits_local_origin:
+            self._connected(hop, r, cell, code)
         limit, timeout = self._limit(hop, cell, t)
         if hop.index < self.last:
             self._call_on(hop, r, row, cell, t, seconds, code, limit)
@@ -501,6 +522,14 @@ class EventLoop:
             finish = np.minimum(finish, limit)
         self.code[cell] = code
         self._set(r, row, np.minimum(finish, NEVER), ANSWER, hop.index)
+
+    def _connected(self, hop: Hop, r: np.ndarray, cell: np.ndarray, code: np.ndarray) -> None:
+        """Tell outlier detection of the connections that requests got, where it counts local-origin failures by themselves."""
+        for upstream, _, at in self._by_upstream(hop, cell):
+            policy = upstream.cluster.outlier_detection
+            if policy is not None and policy.split_external_local_origin_errors:
+                which = code[at] != REFUSED
+                upstream.outlier.connected(hop.endpoint[cell[at]][which], r[at][which])
 
     def _serve(self, hop: Hop, pod: np.ndarray, r: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Seconds until the pod's answer, its queue included, and the code, (n,)."""
@@ -559,10 +588,13 @@ class EventLoop:
         softly = (code == PER_TRY_TIMEOUT) & (hop.tries[cell] <= policy.attempts) if hedging else np.zeros(len(r), dtype=bool)
         self._settle(hop, r, row, cell, t, code, softly)
         if policy.attempts:
-            again = (hop.retriable[code - LOWEST] | softly) & (hop.tries[cell] <= policy.attempts)
+            again = hop.retriable.take(code - LOWEST)
+            if hedging:
+                again |= softly
+            again &= hop.tries.take(cell) <= policy.attempts
             if again.any():
                 again = self._retry(hop, r, row, cell, t, again, in_flight, softly)
-            r, row, cell, t, code = (a[~again] for a in (r, row, cell, t, code))
+                r, row, cell, t, code = _take(np.flatnonzero(~again), r, row, cell, t, code)
         if hedging:
             r, row, cell, t, code = self._wait_for_hedges(hop, r, row, cell, t, code)
             self._end_hedges(hop, r, cell, t)
@@ -577,25 +609,28 @@ class EventLoop:
 
     def _settle(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, softly: np.ndarray) -> None:
         """Free what the attempt held and report it to outlier detection."""
-        endpoint = hop.endpoint[cell]
-        was_retry = hop.is_retry[cell]
-        hop.is_retry[cell] = False
+        endpoint = hop.endpoint.take(cell)
+        by_proxy = bool((code < 0).any())  # else every row is a pod's answer to an attempt in flight
+        if hop.route.retries.attempts:
+            was_retry = hop.is_retry.take(cell)
+            hop.is_retry[cell] = False
         for upstream, _, at in self._by_upstream(hop, cell):
             rows, cells, who, ends, codes = row[at], cell[at], r[at], endpoint[at], code[at]
-            upstream.retrying[who] -= was_retry[at]
-            if upstream.counts_connections and hop.waiting[cells].any():
+            if hop.route.retries.attempts:
+                upstream.retrying[who] -= was_retry[at]
+            if by_proxy and upstream.counts_connections and hop.waiting[cells].any():
                 gone = hop.waiting[cells]
                 pool = upstream.connections.pool_cell(hop.worker[cells][gone], ends[gone], who[gone])
                 upstream.connections.leave(pool, who[gone], rows[gone], self.behind)
                 hop.waiting[cells[gone]] = False
                 ends = np.where(gone, NOBODY, ends)
-            sent = np.flatnonzero(ends >= 0)
-            self._release(hop, upstream, who, cells, t[at], codes, ends, sent[~softly[at][sent]])
+            sent = np.flatnonzero(ends >= 0) if by_proxy else slice(None)
+            self._release(hop, upstream, who, cells, t[at], codes, ends, sent[~softly[at][sent]] if by_proxy else sent)
             if upstream.cluster.outlier_detection is not None:
                 self._report(hop, upstream, who[sent], t[at][sent], codes[sent], ends[sent])
         self._who_answered(hop, cell, endpoint, code)
         hop.endpoint[cell] = NOBODY
-        if hop.index == self.last and (hop.route.timeout or hop.route.retries.per_try_timeout):
+        if by_proxy:
             self._count(hop, "upstream_rq_timeout", r[code == ROUTE_TIMEOUT])
             self._count(hop, "upstream_rq_per_try_timeout", r[(code == PER_TRY_TIMEOUT) & ~softly])
 
@@ -605,8 +640,8 @@ class EventLoop:
             proxy = code < 0
             self.server[cell[proxy]] = NOBODY
             return
-        hop.endpoint[cell] = np.maximum(endpoint, 0)
-        self.server[cell] = np.where((code >= 0) & (endpoint >= 0), self._pod(hop, cell) if hop.pod_names else NOBODY, NOBODY)
+        pod = self._pod_of(hop, cell, np.maximum(endpoint, 0)) if hop.pod_names else NOBODY
+        self.server[cell] = np.where((code >= 0) & (endpoint >= 0), pod, NOBODY)
 
     def _release(self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray,
                  which: np.ndarray) -> None:  # fmt: skip
@@ -614,15 +649,19 @@ class EventLoop:
         upstream.active.ravel()[ends * self.replications + who] -= 1
         upstream.in_flight[who] -= 1
         if upstream.counts_connections:
-            pool = upstream.connections.pool_cell(hop.worker[cell[which]], ends, who)
-            closes = code[which] < 0  # an attempt given up closes its HTTP/1.1 connection
-            waiting = upstream.connections.release(upstream.limits, pool, who, closes, self.behind)
-            granted = waiting >= 0
-            self._set(who[granted], waiting[granted], t[which][granted], GRANTED, hop.index)
+            # An attempt given up closes its HTTP/1.1 connection.
+            self._free_connection(hop, upstream, who, cell[which], t[which], ends, code[which] < 0)
+
+    def _free_connection(self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, endpoint: np.ndarray, closes: np.ndarray) -> None:
+        """Each row's connection goes to whoever waits first, if anybody does."""
+        pool = upstream.connections.pool_cell(hop.worker[cell], endpoint, r)
+        waiting = upstream.connections.release(upstream.limits, pool, r, closes, self.behind)
+        if (granted := waiting >= 0).any():
+            self._set(r[granted], waiting[granted], t[granted], GRANTED, hop.index)
 
     def _report(self, hop: Hop, upstream: Upstream, r: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> None:
         policy = upstream.cluster.outlier_detection
-        out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS[code - LOWEST], code < 0, code == REFUSED, t)
+        out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS.take(code - LOWEST), code < 0, t)
         if out.any():
             self._count(hop, "outlier_detection.ejections_enforced_total", r[out])
             row = np.full(out.sum(), self.row_of[id(upstream)])
@@ -667,18 +706,17 @@ class EventLoop:
                 self._count(hop, "upstream_rq_retry_overflow", r[at][again[at] & ~allowed])
                 again[at] &= allowed
             upstream.retrying[r[at]] += again[at]
-        who, rows, cells, now = r[again], row[again], cell[again], t[again]
+        goes = np.flatnonzero(again)
+        who, rows, cells, now = _take(goes, r, row, cell, t)
         self._count(hop, "upstream_rq_retry", who)
         hop.is_retry[cells] = True
-        if (soft := softly[again]).any():
+        if policy.hedge_on_per_try_timeout and (soft := softly[goes]).any():
             self._hedge(hop, who[soft], rows[soft], cells[soft])
-        at = now + retries.backoff(policy, hop.tries[cells].astype(float), self.uniform(len(who)))
-        deadline = hop.deadline[cells]
-        late = at >= deadline
-        self.code[cells] = ROUTE_TIMEOUT
-        for kind, which in ((ANSWER, late), (PICK, ~late)):
-            if which.any():
-                self._set(who[which], rows[which], np.minimum(at, deadline)[which], kind, hop.index)
+        at = now + retries.backoff(policy, hop.tries.take(cells).astype(float), self.uniform(len(who)))
+        self._set(who, rows, at, PICK, hop.index)
+        if hop.route.timeout and (late := at >= (deadline := hop.deadline.take(cells))).any():
+            self.code[cells[late]] = ROUTE_TIMEOUT
+            self._set(who[late], rows[late], deadline[late], ANSWER, hop.index)
         if (refused := softly & wished & ~again).any():
             self._run_on(hop, r[refused], row[refused], cell[refused])
         return again | refused
@@ -708,16 +746,18 @@ class EventLoop:
 
     def _complete(self, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, status: np.ndarray) -> None:
         """The load generator has its answer: log it, and let it send the next."""
-        start = self.start[cell]
+        start = self.start.take(cell)
         self.log.write(r, start, t - start, status, self.server[cell], self.attempts[cell])
         if not self.closed:
             self._give_row(r, row)
             self._leave(r)
             return
-        self.calls[cell] += 1
-        following = pacing(self.scenario.workload, t, self.calls[cell], self.limits[row])
+        calls = self.calls.take(cell) + 1
+        self.calls[cell] = calls
+        following = pacing(self.scenario.workload, t, calls, self.limits.take(row))
         self._set(r, row, following, ENTER)
-        self._leave(r[following >= NEVER])
+        if (stops := following >= NEVER).any():
+            self._leave(r[stops])
 
     def _leave(self, r: np.ndarray) -> None:
         self.outstanding[r] -= 1
@@ -830,9 +870,12 @@ class EventLoop:
         for upstream, _, at in self._by_upstream(hop, cell):
             cells, who = cell[at], r[at]
             upstream.retrying[who] -= hop.is_retry[cells]
-            if (waits := hop.waiting[cells]).any():
+            granted = hop.waiting[cells] & (self.kind[cells] == hop.index * KINDS + GRANTED)  # at this very moment
+            if (waits := hop.waiting[cells] & ~granted).any():
                 pool = upstream.connections.pool_cell(hop.worker[cells][waits], hop.endpoint[cells][waits], who[waits])
                 upstream.connections.leave(pool, who[waits], (cells // self.replications)[waits], self.behind)
+            if granted.any():
+                self._free_connection(hop, upstream, who[granted], cells[granted], t[at][granted], hop.endpoint[cells][granted], np.zeros(granted.sum(), dtype=bool))
             self._release(hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), hop.endpoint[cells], np.flatnonzero(running[at]))
         hop.is_retry[cell], hop.waiting[cell] = False, False
 

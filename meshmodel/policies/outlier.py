@@ -10,8 +10,9 @@ The percentage: the current rule ejects if (ejected + 1) / all <= max_ejection_p
 older one (`one_host_always`) if none is out or ejected / all < max_ejection_percent.
 A failure is a 5xx; a gateway failure is 502, 503 or 504.  What the proxy itself sees fail
 (no connection, reset, timeout) counts as 503 or 504.  With `split_external_local_origin_errors`
-it does not: failures to connect then have a counter of their own, which every connection made
-sets back, so resets and timeouts never eject anybody.
+it does not: it then has a counter of its own, which goes back to zero when a request gets its
+connection and up when one meets a refusal, a reset or a timeout (router.cc: `onPoolReady`, then
+`onUpstreamReset`).  Requests one after the other thus never reach 2; several at once do.
 
 Source: Envoy, "Outlier detection" and outlier_detection_impl.cc; ejection times and
 percentages measured on Envoy 1.40 (`tests/envoy`).
@@ -48,21 +49,24 @@ class OutlierState:
 
     def report(
         self, policy: OutlierDetection, size: int, endpoint: np.ndarray, replication: np.ndarray, status: np.ndarray, local: np.ndarray,
-        unconnected: np.ndarray, t: np.ndarray,
+        t: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
         """Count answers with `status` (n,) at time `t`; returns who was ejected, (n,).
 
-        `local`: the proxy itself saw the failure; `unconnected`: it got no connection.
+        `local`: the proxy itself saw the failure.
         """
         cell = endpoint * self.replications + replication
-        external = ~local if policy.split_external_local_origin_errors else np.ones_like(local)
-        failed = status >= 500
-        reached = self._count(self.row_5xx, cell, external & failed, external & ~failed, policy.consecutive_5xx)
-        if policy.consecutive_gateway_failure:
-            gateway = (status >= 502) & (status <= 504)
-            reached |= self._count(self.row_gateway, cell, external & gateway, external & ~gateway, policy.consecutive_gateway_failure)
+        seen = cell
         if policy.split_external_local_origin_errors:
-            reached |= self._count(self.row_local, cell, unconnected, ~unconnected, policy.consecutive_local_origin_failure)
+            seen, status = cell[~local], status[~local]
+        reached = np.zeros(len(cell), dtype=bool)
+        who = ~local if policy.split_external_local_origin_errors else slice(None)
+        reached[who] = self._count(self.row_5xx, seen, status >= 500, policy.consecutive_5xx)
+        if policy.consecutive_gateway_failure:
+            reached[who] |= self._count(self.row_gateway, seen, (status >= 502) & (status <= 504), policy.consecutive_gateway_failure)
+        if policy.split_external_local_origin_errors:
+            failed = local[local]
+            reached[local] = self._count(self.row_local, cell[local], failed, policy.consecutive_local_origin_failure)
         if not reached.any():
             return reached
         reached &= ~self.ejected.ravel()[cell]
@@ -71,13 +75,17 @@ class OutlierState:
         self._eject(policy, cell[goes], t[goes])
         return goes
 
+    def connected(self, endpoint: np.ndarray, replication: np.ndarray) -> None:
+        """Requests (n,) have got a connection each: no row of local-origin failures is longer than what they still meet."""
+        self.row_local.ravel()[endpoint * self.replications + replication] = 0
+
     @staticmethod
-    def _count(row: np.ndarray, cell: np.ndarray, up: np.ndarray, reset: np.ndarray, threshold: int) -> np.ndarray:
-        """Lengthen or end the row of failures; whose row has just reached the threshold (0: never)?"""
+    def _count(row: np.ndarray, cell: np.ndarray, failed: np.ndarray, threshold: int) -> np.ndarray:
+        """Lengthen or end the row of failures of each cell (n,); whose row has just reached the threshold (0: never)?"""
         flat = row.ravel()
-        length = np.where(up, flat[cell] + 1, np.where(reset, 0, flat[cell]))
+        length = (flat.take(cell) + 1) * failed
         flat[cell] = length
-        return up & (length == threshold)
+        return failed & (length == threshold)
 
     def _forget(self, cell: np.ndarray) -> None:
         for row in (self.row_5xx, self.row_gateway, self.row_local):
