@@ -31,9 +31,8 @@ SENT = 0
 PER_TRY_TIMEOUT, ROUTE_TIMEOUT, OVERFLOW, NO_HEALTHY = -1, -2, -3, -4
 MOST_TRIES = 8
 
-compiled = njit(cache=True, error_model="numpy")
-inlined = njit(cache=True, error_model="numpy", inline="always")
-"""For what every event calls: numba counts references to each array of `World` at a call."""
+compiled = njit(cache=True, error_model="numpy", _nrt=False)
+"""Without numba's reference counting: it would count each array of `World` at every call."""
 
 FLOAT, WHOLE, FLAG = np.float64, np.int64, np.bool_
 
@@ -58,7 +57,7 @@ HOST = _record(
 )  # fmt: skip
 LEVEL = _record(size=WHOLE, healthy=WHOLE, health=WHOLE, load=WHOLE, left=WHOLE, updated=FLOAT, flush_at=FLOAT)
 POOL = _record(open=WHOLE, busy=WHOLE)
-PROXY = _record(in_flight=WHOLE, retrying=WHOLE, opened=WHOLE, waiting=WHOLE, tickets=WHOLE, ejected=WHOLE, tick=FLOAT)
+PROXY = _record(in_flight=WHOLE, retrying=WHOLE, opened=WHOLE, waiting=WHOLE, tickets=WHOLE, ejected=WHOLE, tick=FLOAT, flush_at=FLOAT)
 
 
 class World(NamedTuple):
@@ -74,6 +73,8 @@ class World(NamedTuple):
     pool: np.ndarray  # (workers, hosts)
     index: np.ndarray  # (workers, levels) of ROUND_ROBIN
     proxy: np.ndarray  # (1,)
+    until: np.ndarray  # (connections,) of the simple loop: when each one's last request leaves its endpoint
+    at: np.ndarray  # (connections,) ... and which endpoint that is
 
 
 # --- from a Scenario ----------------------------------------------------------------------
@@ -95,6 +96,8 @@ def world(scenario: Scenario) -> World:
         pool=np.zeros((scenario.workers, len(levels)), POOL),
         index=np.zeros((scenario.workers, 1 + max(levels)), WHOLE),
         proxy=np.zeros(1, PROXY),
+        until=np.zeros(load.threads),
+        at=np.zeros(load.threads, WHOLE),
     )
 
 
@@ -169,12 +172,21 @@ def run(scenario: Scenario, replications: int, seed: int) -> Runs:
     return Runs(log, first)
 
 
-@compiled
+@njit(cache=True)
 def _runs(w: World, simple: bool, rng: np.random.Generator, replications: int) -> tuple[np.ndarray, np.ndarray]:
     log = np.empty(4096, REQUEST)
     first = np.zeros(replications + 1, np.int64)
     for i in range(replications):
-        log, first[i + 1] = _simple(w, rng, log, first[i]) if simple else _policies(w, rng, log, first[i])
+        _reset(w, rng)
+        n = first[i]
+        while True:
+            n = _simple(w, rng, log, n) if simple else _policies(w, rng, log, n)
+            if n < len(log):
+                break
+            longer = np.empty(2 * len(log), REQUEST)  # the loop stopped because the log is full
+            longer[:n] = log
+            log = longer
+        first[i + 1] = n
     return log[: first[-1]], first
 
 
@@ -191,18 +203,11 @@ def _earliest(timer: np.ndarray) -> int:
 
 
 @compiled
-def _twice(log: np.ndarray) -> np.ndarray:
-    longer = np.empty(2 * len(log), REQUEST)
-    longer[: len(log)] = log
-    return longer
-
-
-@inlined
 def _overhead(rules: np.ndarray, rng: np.random.Generator) -> float:
     return rules[0].location + rules[0].scale * np.exp(rules[0].sigma * rng.standard_normal())
 
 
-@inlined
+@compiled
 def _next_start(rules: np.ndarray, done: float, calls: int) -> float:
     """When fortio's thread that has made `calls` calls sends its next (periodic.go, runOne)."""
     r = rules[0]
@@ -216,102 +221,94 @@ def _next_start(rules: np.ndarray, done: float, calls: int) -> float:
 
 
 @compiled
-def _simple(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tuple[np.ndarray, int]:
-    """A request is settled when it is sent, so that one event a request is enough."""
+def _simple(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> int:
+    """A request is settled when it is sent, so that one event a request is enough; returns the new length of the log."""
     rules, hosts = w.rules, len(w.host)
-    until, at, calls = np.zeros(len(w.timer)), np.zeros(len(w.timer), np.int64), np.zeros(len(w.timer), np.int64)
-    w.timer[:] = 0.0
-    for worker in range(len(w.index)):
-        w.index[worker, 0] = int(rng.random() * hosts)
-    while True:
+    while n < len(log):
         i = _earliest(w.timer)
         t = w.timer[i]
         if t >= NEVER:
-            return log, n
+            return n
         endpoint = int(rng.random() * hosts)
         if rules[0].balancing == ROUND_ROBIN:
             worker = int(rng.random() * len(w.index))
             endpoint = w.index[worker, 0] = (w.index[worker, 0] + 1) % hosts
         elif rules[0].balancing == LEAST_REQUEST:
             second, surplus = int(rng.random() * hosts), 0
-            for k in range(len(until)):
-                if until[k] > t:
-                    surplus += (at[k] == endpoint) - (at[k] == second)
+            for k in range(len(w.until)):
+                if w.until[k] > t:
+                    surplus += (w.at[k] == endpoint) - (w.at[k] == second)
             endpoint = second if surplus > 0 else endpoint
-        until[i], at[i] = t + w.host[endpoint].p50, endpoint
-        done = until[i] + _overhead(rules, rng)
-        if n == len(log):
-            log = _twice(log)
+        w.until[i], w.at[i] = t + w.host[endpoint].p50, endpoint
+        done = w.until[i] + _overhead(rules, rng)
         log[n].start, log[n].latency, log[n].code, log[n].endpoint, log[n].attempts = t, done - t, 200, endpoint, 1
         n += 1
-        calls[i] += 1
-        w.timer[i] = _next_start(rules, done, calls[i])
+        w.connection[i].calls += 1
+        w.timer[i] = _next_start(rules, done, w.connection[i].calls)
+    return n
 
 
 # --- every policy -------------------------------------------------------------------------
 
 
 @compiled
-def _policies(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> tuple[np.ndarray, int]:
-    _reset(w, rng)
-    flush_at = NEVER
-    while True:
+def _policies(w: World, rng: np.random.Generator, log: np.ndarray, n: int) -> int:
+    """Event after event until the run is over or the log full; returns the new length of the log."""
+    while n < len(log):
         i = _earliest(w.timer)
         t = w.timer[i]
         if t >= NEVER:
-            return log, n
-        if min(w.proxy[0].tick, flush_at) <= t:
-            if w.proxy[0].tick <= flush_at:
+            return n
+        if min(w.proxy[0].tick, w.proxy[0].flush_at) <= t:
+            if w.proxy[0].tick <= w.proxy[0].flush_at:
                 _tick(w, w.proxy[0].tick)
             else:
-                _flush(w, flush_at)
-            flush_at = _next_flush(w)
+                _flush(w, w.proxy[0].flush_at)
             continue
         code = _event(w, rng, i, t)
-        flush_at = _next_flush(w) if w.rules[0].consecutive_5xx else NEVER
         if code == SENT or not _over(w, rng, i, t, code):
             continue
         c = w.connection[i]
         done = t + _overhead(w.rules, rng)
-        if n == len(log):
-            log = _twice(log)
         log[n].start, log[n].latency, log[n].code = c.start, done - c.start, _status(code)
         log[n].endpoint, log[n].attempts = c.endpoint if code > 0 else NOBODY, c.attempts
         n += 1
         c.calls += 1
         c.kind = ENTER
         w.timer[i] = _next_start(w.rules, done, c.calls)
+    return n
 
 
 @compiled
 def _reset(w: World, rng: np.random.Generator) -> None:
-    w.timer[:] = 0.0
-    for c in w.connection:
+    for k in range(len(w.timer)):
+        w.timer[k], w.until[k] = 0.0, 0.0
+        c = w.connection[k]
         c.kind, c.endpoint, c.calls, c.is_retry, c.waiting = ENTER, NOBODY, 0, False, False
-    for h in w.host:
+    for k in range(len(w.host)):
+        h = w.host[k]
         h.active, h.requests, h.failures, h.multiplier, h.ejected, h.since = 0, 0, 0, 0, False, 0.0
-    for pools in w.pool:
-        for p in pools:
-            p.open, p.busy = 0, 0
-    for index in w.index:
-        for k in range(len(index)):
-            index[k] = int(rng.random() * len(w.host))
+    for worker in range(len(w.pool)):
+        for k in range(len(w.host)):
+            w.pool[worker, k].open, w.pool[worker, k].busy = 0, 0
+        for k in range(len(w.level)):
+            w.index[worker, k] = int(rng.random() * len(w.host))
     p = w.proxy[0]
-    p.in_flight, p.retrying, p.opened, p.waiting, p.tickets, p.ejected = 0, 0, 0, 0, 0, 0
+    p.in_flight, p.retrying, p.opened, p.waiting, p.tickets, p.ejected, p.flush_at = 0, 0, 0, 0, 0, 0, NEVER
     p.tick = w.rules[0].interval * rng.random() if w.rules[0].consecutive_5xx else NEVER
     for k in range(len(w.level)):
         w.level[k].updated, w.level[k].flush_at = -NEVER, NEVER
         _refresh(w, k)
 
 
-@inlined
+@compiled
 def _status(code: int) -> int:
     if code > 0:
         return code
     return 504 if code == PER_TRY_TIMEOUT or code == ROUTE_TIMEOUT else 503
 
 
-@inlined
+@compiled
 def _event(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     """Handle the timer of connection `i`; `SENT`, or the code of the attempt that is over."""
     c = w.connection[i]
@@ -328,7 +325,7 @@ def _event(w: World, rng: np.random.Generator, i: int, t: float) -> int:
 # an attempt
 
 
-@inlined
+@compiled
 def _pick(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     c, p, r = w.connection[i], w.proxy[0], w.rules[0]
     c.endpoint = NOBODY
@@ -363,7 +360,7 @@ def _pick(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     return SENT
 
 
-@inlined
+@compiled
 def _choose(w: World, rng: np.random.Generator, i: int) -> int:
     """An endpoint by priority load and load balancing, NOBODY where none is healthy."""
     level = _choose_level(w, rng, i)
@@ -381,7 +378,7 @@ def _choose(w: World, rng: np.random.Generator, i: int) -> int:
     return second if w.host[second].active < w.host[first].active else first
 
 
-@inlined
+@compiled
 def _choose_level(w: World, rng: np.random.Generator, i: int) -> int:
     levels = len(w.level)
     if levels == 1:
@@ -411,7 +408,7 @@ def _choose_level(w: World, rng: np.random.Generator, i: int) -> int:
     return levels - 1
 
 
-@inlined
+@compiled
 def _dispatch(w: World, rng: np.random.Generator, i: int, t: float) -> int:
     """The pod's answer, the per-try timeout or the route's, whichever comes first."""
     c = w.connection[i]
@@ -438,7 +435,7 @@ def _dispatch(w: World, rng: np.random.Generator, i: int, t: float) -> int:
 # the attempt is over
 
 
-@inlined
+@compiled
 def _over(w: World, rng: np.random.Generator, i: int, t: float, code: int) -> bool:
     """Free what the attempt held, report it, retry it; is the request answered?"""
     c, p, r = w.connection[i], w.proxy[0], w.rules[0]
@@ -464,7 +461,7 @@ def _over(w: World, rng: np.random.Generator, i: int, t: float, code: int) -> bo
     return False
 
 
-@inlined
+@compiled
 def _release(w: World, i: int, t: float, code: int) -> None:
     """Give the connection back: to who has waited longest for this pool, if anybody waits."""
     c, p = w.connection[i], w.proxy[0]
@@ -492,7 +489,7 @@ def _release(w: World, i: int, t: float, code: int) -> None:
 # outlier detection
 
 
-@inlined
+@compiled
 def _report(w: World, endpoint: int, t: float, status: int) -> None:
     h, p, r = w.host[endpoint], w.proxy[0], w.rules[0]
     if status < 500:
@@ -518,7 +515,8 @@ def _tick(w: World, t: float) -> None:
     """Shrink the multipliers, let return whose time is over."""
     r = w.rules[0]
     w.proxy[0].tick += r.interval
-    for h in w.host:
+    for k in range(len(w.host)):
+        h = w.host[k]
         if not h.ejected:
             h.multiplier = max(h.multiplier - 1, 0)
         elif t - h.since >= min(r.base_ejection * h.multiplier, r.max_ejection) - 1e-6:
@@ -536,14 +534,14 @@ def _changed(w: World, level: int, t: float) -> None:
         _refresh(w, level)
     else:
         v.flush_at = min(v.flush_at, t + window)
+    _next_flush(w)
 
 
-@inlined
-def _next_flush(w: World) -> float:
-    earliest = NEVER
-    for v in w.level:
-        earliest = min(earliest, v.flush_at)
-    return earliest
+@compiled
+def _next_flush(w: World) -> None:
+    w.proxy[0].flush_at = NEVER
+    for k in range(len(w.level)):
+        w.proxy[0].flush_at = min(w.proxy[0].flush_at, w.level[k].flush_at)
 
 
 @compiled
@@ -552,6 +550,7 @@ def _flush(w: World, t: float) -> None:
         if w.level[k].flush_at <= t:
             w.level[k].updated, w.level[k].flush_at = t, NEVER
             _refresh(w, k)
+    _next_flush(w)
 
 
 @compiled
@@ -564,19 +563,19 @@ def _refresh(w: World, level: int) -> None:
             w.member[level, v.healthy] = e
             v.healthy += 1
     v.health = min(100, 140 * v.healthy // max(v.size, 1))
-    for v in w.level:
-        v.left = v.health
+    for k in range(len(w.level)):
+        w.level[k].left = w.level[k].health
     _shares(w.level)
-    for v in w.level:
-        v.load = v.left
+    for k in range(len(w.level)):
+        w.level[k].load = w.level[k].left
 
 
 @compiled
 def _shares(level: np.ndarray) -> None:
     """Turn `left`, the healths to share the load by, into integer percents of load."""
     total = 0
-    for v in level:
-        total += v.left
+    for k in range(len(level)):
+        total += level[k].left
     total = min(100, total)
     rest, first = 100 if total else 0, -1
     for k in range(len(level)):

@@ -117,7 +117,9 @@ def _replay(args: argparse.Namespace) -> None:
     mesh = experiment.mesh(**_mesh_options(args))
     mesh.scenario(experiment.workload)  # so that the warnings know of the load
     replay = experiment.replay(**_simulation(args), **_mesh_options(args))
-    held = [experiment.compare(replay) or "the tutorial recorded nothing for it", *_envoy_records(args.name, replay)]
+    against = experiment.compare(replay)
+    told = [against, experiment.explain(against)] if against else ["the tutorial recorded nothing for it"]
+    held = [*told, *_envoy_records(args.name, replay)]
     counts = [] if experiment.workload.duration else [_curl_counts(replay)]
     _report(
         mesh, replay, args, *counts, *map(str, held), title=f"{args.name}: {experiment.title}\napplied: {', '.join(experiment.manifests)}\n"

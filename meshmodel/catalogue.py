@@ -14,7 +14,7 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,8 @@ class Experiment:
 
     `record` is what came back: fortio's `Histogram`; a tuple of (code, seconds) calls; the
     counts of the bodies; or None, where the tutorial shows none.  The first `skip` calls of a
-    loop came before the record began.  `resolution` is fortio's, in seconds.
+    loop came before the record began.  `resolution` is fortio's, in seconds.  `causes` says
+    of figures that lie outside the model's interval why they do.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Experiment:
     record: Histogram | tuple[tuple[int, float], ...] | Mapping[str, int] | None
     resolution: float = 0.001
     skip: int = 0
+    causes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def mesh(self, **options: Any) -> Mesh:
         """A mesh with the experiment's manifests applied; `options` as for `Mesh`."""
@@ -77,6 +79,13 @@ class Experiment:
         from meshmodel.engines.envoy import measure
 
         return self._as_recorded(measure(self.scenario(), repetitions=repetitions, seed=seed, **options))
+
+    def explain(self, comparison: Comparison) -> str:
+        """A line for each known cause of what `comparison` finds outside, and one for what has none."""
+        outside = set(comparison.outside)
+        lines = [f"known cause: {cause} ({', '.join(f for f in figures if f in outside)})" for cause, figures in self.causes.items() if outside & set(figures)]
+        unexplained = outside.difference(*self.causes.values())
+        return "\n".join([*lines, *([f"no known cause: {', '.join(sorted(unexplained))}"] if unexplained else [])])
 
     def _as_recorded(self, replay: Replay) -> Replay:
         return replay.after(self.skip).with_resolution(self.resolution)
@@ -122,9 +131,9 @@ def experiment(name: str) -> Experiment:
         workload = ClosedLoop(connections=load["connections"], qps=load["qps"], duration=parse_duration(load["duration"], "duration"))
     else:
         workload = ClosedLoop(calls=entry["curl"] + skip)
-    return Experiment(
-        name, entry["title"], tuple(entry["manifests"]), workload, _record(entry), (load or {}).get("resolution", 0.001), skip
-    )  # fmt: skip
+    resolution = (load or {}).get("resolution", 0.001)
+    causes = {cause: tuple(figures) for cause, figures in entry.get("causes", {}).items()}
+    return Experiment(name, entry["title"], tuple(entry["manifests"]), workload, _record(entry), resolution, skip, causes)
 
 
 def envoy_records(name: str) -> list[Histogram] | None:

@@ -87,7 +87,7 @@ def _limits(owner: str, route: Route, cluster: Cluster, scenario: Scenario) -> I
         if limit == UNLIMITED:
             continue
         field = f"spec.trafficPolicy.connectionPool.{name}"
-        extra = ", and each of its workers may open one more" if name == "tcp.maxConnections" and scenario.workers > 1 else ""
+        extra = ", and each of its workers may open one more to each pod" if name == "tcp.maxConnections" and scenario.workers > 1 else ""
         reason = f"the limit of {limit} holds in each calling proxy ({len(route.callers)} here), not for the Service as a whole{extra}"
         yield MeshWarning(owner, field, reason, f"{ENVOY_DOCS}/intro/arch_overview/upstream/circuit_breaking")
         if in_flight is not None and limit >= in_flight:

@@ -1,7 +1,7 @@
 """Circuit breakers as loss systems: what share of the requests is answered 503 (`UO`) at once.
 
 `max_requests` (http2MaxRequests) has no waiting room: Erlang's loss system under an open
-loop, Engset's under a closed one; both hold for any service distribution.
+loop, Engset's under a closed one; both hold for any service distribution (but see `loss_closed`).
 `max_connections` with `max_pending_requests` has one: M/M/c/K with c connections and
 K = c + pending places (exponential service; one proxy, one worker).
 References: Envoy, "Circuit breaking"; L. Kleinrock vol. 1 (1975), ch. 3; F. P. Kelly (1979).
@@ -22,8 +22,9 @@ def loss_open(max_requests: int, rate: float, service: float) -> float:
 def loss_closed(max_requests: int, connections: int, service: float, think: float) -> float:
     """Share of a closed loop's requests refused by `max_requests`; `think` is the seconds between answer and next request.
 
-    Engset: exact for any service and think distributions with means in seconds.  Think 0 and more connections
-    than the limit gives 1: those refused call again without end.
+    Engset: exact for any service and think distributions with means in seconds if one of them is spread out.  With both
+    constant the callers march in step, and the share depends on their start for ever (0.15 s and 0.05 s, 10 connections,
+    limit 8: 0.45 instead of 0.24).  Think 0 and more connections than the limit gives 1: those refused call again without end.
     """
     if connections <= max_requests:
         return 0.0

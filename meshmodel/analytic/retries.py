@@ -177,9 +177,17 @@ class Equilibria:
 
 
 def storm_load(fresh: float, total: float, failure: Callable[[float], float], retries: int, budget: float | None = None) -> float:
-    """The rate that pods would be offered next: fresh x (1 + f + ... + f^r), retries capped at `budget` x fresh."""
-    extra = expected_attempts(failure(total), retries) - 1
-    return fresh * (1 + (extra if budget is None else min(extra, budget)))
+    """The rate that pods would be offered next: fresh x (1 + f + ... + f^r), at most fresh / (1 - budget)."""
+    return fresh * (1 + min(expected_attempts(failure(total), retries) - 1, _most_retries(retries, budget)))
+
+
+def _most_retries(retries: int, budget: float | None) -> float:
+    """Retries per fresh request when every attempt fails: r, or b / (1 - b) when a budget b allows fewer.
+
+    Envoy's budget is a part of all requests in flight, retries included: retries <= b L.  With attempts that last
+    equally long L - fresh <= b L, so L <= fresh / (1 - b); back-offs count against it too, so Envoy stays a little below.
+    """
+    return retries if budget is None or budget >= 1 else min(retries, budget / (1 - budget))
 
 
 def storm_equilibria(
@@ -189,7 +197,7 @@ def storm_equilibria(
 
     `failure(L)` is the probability that an attempt fails when pods are offered L requests per second, such as
     `lambda L: response_tail(L, servers, service, timeout)`: pods finish abandoned work, so no load is shed.
-    A budget of b (20 % = 0.2) bounds the storm to (1 + b) x fresh: where that is below capacity the bad one is gone.
+    A budget of b (20 % = 0.2) bounds the storm to fresh / (1 - b): where that is below capacity the bad one is gone.
     """
     from scipy.optimize import brentq
 
@@ -208,7 +216,7 @@ def storm_equilibria(
 def storm_saddle_node(failure: Callable[[float], float], retries: int, capacity: float, budget: float | None = None) -> float:
     """The fresh rate at which the good equilibrium below `capacity` meets the tipping point and vanishes.
 
-    The largest fresh rate with a solution L < capacity: max over L of L / (1 + min(f + ... + f^r, budget)).
+    The largest fresh rate with a solution L < capacity: max over L of L / storm_load(1, L).
     """
     total = np.linspace(0, capacity, 20001)[1:-1]
     load = np.array([storm_load(1.0, x, failure, retries, budget) for x in total])
@@ -216,5 +224,5 @@ def storm_saddle_node(failure: Callable[[float], float], retries: int, capacity:
 
 
 def storm_onset(retries: int, capacity: float, budget: float | None = None) -> float:
-    """The fresh rate from which the bad equilibrium (every attempt fails) exists: capacity / (1 + min(r, budget))."""
-    return capacity / (1 + (retries if budget is None else min(retries, budget)))
+    """The fresh rate from which the bad equilibrium (every attempt fails) exists: capacity / min(1 + r, 1 / (1 - budget))."""
+    return capacity / (1 + _most_retries(retries, budget))

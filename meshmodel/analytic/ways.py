@@ -129,7 +129,7 @@ class Walk:
 
     def _attempt(self, state: _State, host: int, number: int) -> Iterator[Way]:
         for outcome in self.outcomes[host]:
-            for way in self._per_try(outcome):
+            for way in self.per_try(outcome):
                 probability = state.probability * way.probability
                 used = (*state.used, host)
                 after = replace(
@@ -140,7 +140,7 @@ class Walk:
                 if inside:
                     yield from self._answered(after, way, number)
 
-    def _per_try(self, way: Way) -> Iterator[Way]:
+    def per_try(self, way: Way) -> Iterator[Way]:
         """Split an outcome at the per-try timeout."""
         limit = self.policy.per_try_timeout
         late = replace(way, seconds=limit or 0.0, delay=Delay(), code=504, by=ENVOY, failure="per-try-timeout")

@@ -38,7 +38,7 @@ from meshmodel.analytic.ways import (
 )
 from meshmodel.fakeservice import error_period
 from meshmodel.replay import ENVOY
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
+from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, RetryPolicy, Route, Scenario
 
 SMALL_CHAIN = 1500
 """States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
@@ -143,7 +143,7 @@ class _Plan:
                 raise NoClosedForm(f"{e.name} with a queue (concurrency {b.concurrency})")
             if b.concurrency is not None and self.scenario.routes[-1].timeout is not None:
                 raise NoClosedForm(f"{e.name} with finite concurrency and a timeout")
-            if b.failure == "none" and b.injector == "fake-service" and 1 < error_period(b.error_rate) <= 1e9:
+            if _counts_errors(b):
                 self.assumptions.add(approximations.COUNTER)
 
     def _steady_law(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], ejected: frozenset[int]) -> tuple[Law, float]:
@@ -162,7 +162,10 @@ class _Plan:
 
         walk, results = walked(0.0)
         picked = shares[list(hosts)]
+        self._check_counted(route, cluster, outcomes, hosts)
         if ring and walk.retried:
+            if not self.sequential:
+                _check_interleaved(walk, hosts)
             results, picked = self._ring_law(route, walked, results)
         law = Law(picked, tuple(tuple(ways) for ways, _ in results), multinomial(picked), self.delays, True)
         if cluster.load_balancing == "ROUND_ROBIN":
@@ -170,6 +173,14 @@ class _Plan:
         elif cluster.load_balancing == "LEAST_REQUEST" and not self.sequential and len(hosts) > 1:
             law = self._least_request(route, cluster, law, hosts, walk.retried)
         return law, walk.retried
+
+    def _check_counted(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], hosts: tuple[int, ...]) -> None:
+        """Refuse retries that would meet the counter of fake-service's errors again, or in a fixed order."""
+        policy = route.retries
+        counted = any(_counts_errors(cluster.endpoints[e].behaviour) and _retried_share(policy, outcomes[e]) for e in hosts)
+        apart = policy.previous_hosts and policy.attempts < len(hosts) and cluster.load_balancing != "ROUND_ROBIN"
+        if counted and policy.attempts and not apart:
+            raise NoClosedForm("retries of counted errors (ERROR_RATE) that are not drawn apart")
 
     def _ring_law(self, route: Route, walked: Callable[[float], tuple[Walk, list]], results: list) -> tuple[list, np.ndarray]:
         """Ways and shares of the first hosts when retries draw from ROUND_ROBIN's ring too."""
@@ -350,6 +361,8 @@ class _Plan:
         think = float(self.scenario.overhead.mean())
         if weight < 1 or think <= 0 or not closed_loop.is_saturated(loop.threads, loop.qps, think):
             raise NoClosedForm("max_requests in a closed loop that is paced, split, or without overhead")
+        if self.delays.constant is not None:
+            raise NoClosedForm("max_requests in a closed loop of constant overhead, whose callers march in step")
         return loss_closed(limit, loop.threads, service, think)
 
     def _with_losses(self, law: Law, refused: float) -> Law:
@@ -386,6 +399,23 @@ class _Plan:
             return Count(mean, closed_loop.count_variance(loop.duration, first, variance, skew, loop.threads))
         ends = loop.threads * closed_loop.excess_variance(first, second, third) / first**2
         return Count(mean, mean * law.latency_variance / first**2 + ends)
+
+
+def _counts_errors(behaviour: Behaviour) -> bool:
+    """Whether fake-service's counter decides which requests fail: some, not all."""
+    return behaviour.failure == "none" and behaviour.injector == "fake-service" and 1 < error_period(behaviour.error_rate) <= 1e9
+
+
+def _retried_share(policy: RetryPolicy, ways: list[Way]) -> float:
+    return sum(way.probability for way in ways if is_retriable(policy, way.code, way.failure))
+
+
+def _check_interleaved(walk: Walk, hosts: tuple[int, ...]) -> None:
+    """Refuse a ring whose draws are too regular for a Poisson process: a host that always fails, but late, or two of them."""
+    tried = [[way for outcome in walk.outcomes[e] for way in walk.per_try(outcome)] for e in hosts]
+    failing = [ways for ways in tried if _retried_share(walk.policy, ways) > 1 - 1e-9]
+    if len(failing) > 1 or any(way.seconds > walk.policy.backoff_base_interval for ways in failing for way in ways):
+        raise NoClosedForm("ROUND_ROBIN with concurrent retries of a pod that always fails late, or of several")
 
 
 def _with_burst(shares: np.ndarray, burst: np.ndarray, service: list[float], scenario: Scenario) -> np.ndarray:

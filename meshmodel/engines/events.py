@@ -95,6 +95,7 @@ class Hop:
             upstream.counts_connections = any(breakers.limits_connections(cluster.connection_pool) for cluster in clusters)
         self.pods = [np.array([self.pod_names.index(e.name) for e in u.endpoints], dtype=np.int64) for u in self.upstreams]
         self.behaviours = {e.name: e.behaviour for route in routes for e in route.endpoints}
+        self.abort_code = 0
         self.pod_count = np.zeros((len(self.pod_names), replications), dtype=np.int64)
         self.most_tries = 1 + max(route.retries.attempts for route in routes)
         self.tried: np.ndarray | None = None
@@ -102,6 +103,7 @@ class Hop:
     def configure(self, route: Route) -> None:
         """Take over the policies and pods of `route` (at the start, or at a change)."""
         self.route = route
+        self.abort_code = route.fault.abort_code or self.abort_code  # some of before a change may still be delayed
         endpoints = {e.name: e for e in route.endpoints}
         self.behaviours = self.behaviours | {name: e.behaviour for name, e in endpoints.items()}
         self.sampler = Sampler([self.behaviours[name] for name in self.pod_names])
@@ -242,7 +244,8 @@ class EventLoop:
                     upstream.first_tick = now + (policy.interval if policy else 0.0) * phase * np.ones(self.replications)
                     self.calendar.set(np.full(self.replications, self.row_of[id(upstream)]), everyone, np.full(self.replications, NEVER))
         inner = self.hops[1:]
-        self.has_outer = any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
+        # Once true always true: calls that an outer proxy gave up outlive a change of its timeout.
+        self.has_outer = getattr(self, "has_outer", False) or any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
         if self.has_outer and len(inner) > 1:
             raise NotModelled("timeouts of a proxy that is more than one call away from the last")
         if self.has_outer and self.hops[-1].route.retries.hedge_on_per_try_timeout:
@@ -728,7 +731,7 @@ class EventLoop:
             return
         status = STATUS[code - LOWEST]
         if (aborted := code == ABORTED).any():
-            status = np.where(aborted, hop.route.fault.abort_code, status)
+            status = np.where(aborted, hop.abort_code, status)
         if hop.index == self.last:
             t = t + self.overhead(len(r))
         if hop.index == 0:

@@ -278,7 +278,8 @@ def test_a_retry_storm_has_a_good_and_a_bad_equilibrium_until_the_good_one_vanis
     assert retries.storm_equilibria(30, failure, 2).stable == (True,)
     budget = retries.storm_equilibria(80, failure, 2, budget=0.2)
     assert budget.stable == (True,) and budget.rates[0] < 81
-    assert retries.storm_onset(2, 100, budget=0.2) == pytest.approx(100 / 1.2)
+    assert retries.storm_onset(2, 100, budget=0.2) == pytest.approx(100 * (1 - 0.2))
+    assert retries.storm_onset(2, 100, budget=0.9) == retries.storm_onset(2, 100) == pytest.approx(100 / 3)
 
 
 def test_the_response_tail_of_mm1_is_exponential():
