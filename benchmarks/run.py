@@ -96,7 +96,7 @@ def race(replications: int, rounds: int, quick: bool) -> str:
         for name, who, call in entries:
             results[name, who].append(timed(lambda call=call, name=name, seed=seed: call(built[name], seed)))
     rows = [_row(name, who, timings, results[name, (COMPILED, replications)]) for (name, who), timings in results.items()]
-    headers = ("scenario", "contestant", "replications", "requests", "M req/s CPU", "M req/s wall", "ratio to compiled", "rounds: lowest", "highest")
+    headers = ("scenario", "contestant", "replications", "requests", "M/s CPU", "M/s wall", "ratio to compiled", "lowest", "highest")
     return tabulate(rows, headers, tablefmt="github", floatfmt=("", "", "", "", ".3f", ".3f", ".3f", ".3f", ".3f"), intfmt=",")
 
 
@@ -152,7 +152,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def report(replications: int, rounds: int, quick: bool) -> str:
@@ -161,7 +162,8 @@ def report(replications: int, rounds: int, quick: bool) -> str:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     parts = [
         "# Results of benchmarks/run.py",
-        f"{date.today()}; {processor()}, {os.cpu_count()} cores, load {load:.1f} at the start; Python {platform.python_version()}, {packages}. "
+        f"{date.today()}; {processor()}, {os.cpu_count()} cores, load {load:.1f} at the start; "
+        f"Python {platform.python_version()}, {packages}. "
         f"{rounds} rounds{', --quick' if quick else ''}. README.md says how to read this.",
         "## Requests per second",
         race(replications, rounds, quick),

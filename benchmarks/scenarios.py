@@ -47,7 +47,7 @@ spec:
   hosts: [simple-backend]
   http:
   - route: [{{destination: {{host: simple-backend}}}}]
-    timeout: 2s
+    timeout: {timeout}
     retries: {{attempts: 2, retryOn: 5xx, perTryTimeout: 500ms, retryRemoteLocalities: true}}
 """
 
@@ -83,10 +83,11 @@ def scenario(name: str, connections: int = 10, duration: float = 60.0) -> Scenar
     if name in SIMPLE:
         mesh.apply(MANIFESTS / "slow-backend-1.yaml", MANIFESTS / SIMPLE[name])
     elif name == ALL:
-        mesh.apply(POLICIES.format(connections=10 * connections, pending=10 * connections, requests=10 * connections, retries=5 * connections // 10))
+        far = 10 * connections
+        mesh.apply(POLICIES.format(connections=far, pending=far, requests=far, retries=connections // 2, timeout="2s"))
         _set_environment(mesh, "simple-backend-1", ERROR_RATE="0.2", ERROR_CODE="503", ERROR_TYPE="http_error")
     elif name == BITING:
-        mesh.apply(POLICIES.format(connections=5, pending=2, requests=8, retries=1))
+        mesh.apply(POLICIES.format(connections=5, pending=2, requests=8, retries=1, timeout="800ms"))
         _set_environment(mesh, "simple-backend-1", ERROR_RATE="1", ERROR_CODE="503", ERROR_TYPE="http_error")
         _set_environment(mesh, "simple-backend-2", TIMING_90_PERCENTILE="700ms", TIMING_99_PERCENTILE="3s")
     else:

@@ -58,7 +58,7 @@ class Law:
         """V(f) of the module's docstring; `square` gives E[f^2 | way] when f is random given the way."""
         first = self.per_stratum(value)
         second = self.per_stratum(square or (lambda way: value(way) ** 2))
-        return float(max(self.shares @ (second - first**2), 0.0) + first @ self.between @ first)
+        return float(max(self.shares @ (second - first**2), 0.0) + max(first @ self.between @ first, 0.0))
 
     def raw_moment(self, way: Way, power: int) -> float:
         """E[latency^power] of one way, power 1, 2 or 3; seconds."""

@@ -614,12 +614,13 @@ class EventLoop:
         """Free what the attempt held and report it to outlier detection."""
         endpoint = hop.endpoint.take(cell)
         by_proxy = bool((code < 0).any())  # else every row is a pod's answer to an attempt in flight
-        if hop.route.retries.attempts:
+        retries_ever = hop.most_tries > 1  # a change may have taken the policy away from those under way
+        if retries_ever:
             was_retry = hop.is_retry.take(cell)
             hop.is_retry[cell] = False
         for upstream, _, at in self._by_upstream(hop, cell):
             rows, cells, who, ends, codes = row[at], cell[at], r[at], endpoint[at], code[at]
-            if hop.route.retries.attempts:
+            if retries_ever:
                 upstream.retrying[who] -= was_retry[at]
             if by_proxy and upstream.counts_connections and hop.waiting[cells].any():
                 gone = hop.waiting[cells]

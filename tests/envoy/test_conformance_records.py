@@ -7,7 +7,6 @@ for the stored one, as the seeds are fixed.
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -58,20 +57,14 @@ def test_every_documented_cause_is_needed(rows) -> None:
 
 
 def test_the_document_is_up_to_date(rows) -> None:
-    """The same rows, verdicts and records; the model's numbers within what another stream of random numbers changes."""
-    stored, now = (_numbers(text) for text in (conformance.DOCUMENT.read_text(encoding="utf-8"), conformance.markdown(rows)))
-    assert [words for words, _ in stored] == [words for words, _ in now], "make conformance"
-    spread = {(row.case.name, row.figure): row.hi - row.lo for row in rows}
-    assert len(spread) == len(rows) and len(stored) == len(now)
+    """The same rows, records and verdicts; the model's numbers may differ, as random streams do between versions of NumPy."""
+    stored, now = (_without_the_model(text) for text in (conformance.DOCUMENT.read_text(encoding="utf-8"), conformance.markdown(rows)))
+    assert stored == now, "make conformance"
 
 
-def _numbers(text: str) -> list[tuple[str, list[str]]]:
-    """Each line without the model's own numbers, which hang on NumPy's version, and those numbers."""
-    lines = []
-    for line in text.splitlines():
-        cells = line.split("|")
-        lines.append(("|".join([*cells[:2], *cells[4:]]), cells[2:4]) if len(cells) == 7 else (re.sub(r"\b\d+ rows differ", "", line), []))
-    return lines
+def _without_the_model(text: str) -> list[str]:
+    lines = [line.split("|") for line in text.splitlines()]
+    return ["|".join([*cells[:2], *cells[4:]]) if len(cells) == 7 else "|".join(cells) for cells in lines]
 
 
 # --- can it fail? ---------------------------------------------------------------------------------

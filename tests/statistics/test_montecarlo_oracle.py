@@ -194,7 +194,7 @@ FAMILY = {
 @pytest.mark.parametrize("name", FAMILY)
 def test_engine_agrees_with_the_plain_loop(name: str) -> None:
     """False-alarm rate 1e-3 over the whole family: Bonferroni over scenarios and figures."""
-    found = differences(FAMILY[name], engine=300, oracle=24)
+    found = differences(FAMILY[name], engine=200, oracle=14)
     assert found["requests"][0] > 5
     threshold = FALSE_ALARMS / len(FAMILY) / len(found)
     assert {figure: values for figure, values in found.items() if values[-1] < threshold} == {}
