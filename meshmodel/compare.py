@@ -28,7 +28,7 @@ values from Monte Carlo procedures, Am. J. Hum. Genet. 71 (2002) 439-441.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ class Row:
     def relative_error(self) -> float:
         """(predicted - recorded) / recorded; NaN where nothing was recorded."""
         return (self.predicted - self.recorded) / self.recorded if self.recorded else np.nan
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """The p-value and whether the record is inside, as text."""
+        return _p_text(self.p_value), {True: "yes", False: "NO", None: "-"}[self.inside]
 
     def to_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in ("recorded", "predicted", "lo", "hi", "p_value", "relative_error")}
@@ -111,10 +116,9 @@ class Comparison:
     def table(self, fmt: str = "simple") -> str:
         """The rows as text, or in any other format of tabulate (`html`, `github`)."""
         cells = [
-            (row.figure, *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)), _percent(row.relative_error),
-             "-" if row.p_value is None else f"{row.p_value:.3f}", {True: "yes", False: "NO", None: "-"}[row.inside])
+            (row.figure, *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)), _percent(row.relative_error), *row.verdict)
             for row in self.rows
-        ]  # fmt: skip
+        ]
         headers = ("figure", self.name, self.outcome.engine, "2.5 %", "97.5 %", "error", "p", "inside")
         return tabulate(cells, headers=headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 7))
 
@@ -158,7 +162,7 @@ class Comparisons(dict[str, Comparison]):
         """The six figures: for each record its value, the model's mean (binned like the record) and the p-value."""
         headers = ["figure", *(title for name, c in self.items() for title in (name, c.outcome.engine, "p", "inside"))]
         rows = [[figure, *(cell for c in self.values() for cell in _brief(c, figure))] for figure in FIGURES]
-        joint = ["joint", *(cell for c in self.values() for cell in ("", "", "-" if c.p_value is None else f"{c.p_value:.3f}", ""))]
+        joint = ["joint", *(cell for c in self.values() for cell in ("", "", _p_text(c.p_value), ""))]
         return tabulate([*rows, joint], headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
     def __str__(self) -> str:
@@ -175,8 +179,11 @@ class Comparisons(dict[str, Comparison]):
 
 def _brief(comparison: Comparison, figure: str) -> tuple[str, str, str, str]:
     row = comparison[figure]
-    p = "-" if row.p_value is None else f"{row.p_value:.3f}"
-    return _readable(figure, row.recorded), _readable(figure, row.predicted), p, {True: "yes", False: "NO", None: "-"}[row.inside]
+    return _readable(figure, row.recorded), _readable(figure, row.predicted), *row.verdict
+
+
+def _p_text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _readable(figure: str, value: float) -> str:
@@ -232,15 +239,14 @@ def _against(outcome: Outcome, record: Histogram, name: str) -> Comparison:
     if not record.count:
         raise CompareError(f"{name}: no requests in the record, nothing to compare")
     resolution = record.table_resolution()
-    outcome = binned(outcome, resolution)
-    if not isinstance(outcome, Replay):
+    outcome, joint = binned(outcome, resolution), None
+    if isinstance(outcome, Replay):
+        rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
+        joint = _joint(outcome, record, resolution)
+    else:
         known = outcome.figures()
-        estimated = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
-        estimated += _expected_share_rows(outcome, record, resolution)
-        return Comparison(name, outcome, record, tuple(estimated), None, resolution)
-    rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
-    rows += _share_rows(outcome, record, resolution)
-    return Comparison(name, outcome, record, tuple(rows), _joint(outcome, record, resolution), resolution)
+        rows = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
+    return Comparison(name, outcome, record, (*rows, *_share_rows(outcome, record, resolution)), joint, resolution)
 
 
 def binned(outcome: Outcome, resolution: float) -> Outcome:
@@ -283,24 +289,16 @@ def share_cells(record: Histogram, resolution: float) -> list[tuple[str, slice]]
     return cells
 
 
-def _share_rows(replay: Replay, record: Histogram, resolution: float) -> list[Row]:
+def _share_rows(outcome: Outcome, record: Histogram, resolution: float) -> Iterator[Row]:
+    """The share of each bucket; a closed form's come without an interval, and stored figures have none."""
     counted = record.table_counts(resolution)
-    with np.errstate(invalid="ignore"):
-        return [
-            _row(f"share {label} s", counted[cell].sum() / record.count, replay.bucket_counts[cell].sum(axis=0) / replay.requests)
-            for label, cell in share_cells(record, resolution)
-        ]
-
-
-def _expected_share_rows(outcome: Outcome, record: Histogram, resolution: float) -> list[Row]:
-    """A closed form's expected shares, which come without an interval; none of stored figures."""
-    if not hasattr(outcome, "bucket_shares"):
-        return []
-    counted, expected = record.table_counts(resolution), outcome.bucket_shares()
-    return [
-        Row(f"share {label} s", float(counted[cell].sum() / record.count), float(expected[cell].sum()), np.nan, np.nan)
-        for label, cell in share_cells(record, resolution)
-    ]
+    for label, cell in share_cells(record, resolution):
+        figure, recorded = f"share {label} s", float(counted[cell].sum() / record.count)
+        if isinstance(outcome, Replay):
+            with np.errstate(invalid="ignore"):
+                yield _row(figure, recorded, outcome.bucket_counts[cell].sum(axis=0) / outcome.requests)
+        elif hasattr(outcome, "bucket_shares"):
+            yield Row(figure, recorded, float(outcome.bucket_shares()[cell].sum()), np.nan, np.nan)
 
 
 def _joint(replay: Replay, record: Histogram, resolution: float) -> float:

@@ -195,7 +195,10 @@ class Upstream:
         self.row[host] = self.gateway[host] = self.local[host] = 0
         if not (lenient if policy.one_host_always else strict):
             return
-        if self.multiplier[host] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time:
+        if (
+            self.multiplier[host] * policy.base_ejection_time
+            < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time
+        ):
             self.multiplier[host] += 1
         self.out[host] = self.world.now
         self.note(host, True)
@@ -331,7 +334,9 @@ class Call:
             return bool(wide or (outcome == "refused" and words & {"connect-failure", "reset-before-request"}))
         if "5xx" in words and outcome >= 500 or "gateway-error" in words and outcome in (502, 503, 504):
             return True
-        return "retriable-status-codes" in words and outcome in policy.retriable_status_codes or ("retriable-4xx" in words and outcome == 409)
+        return (
+            "retriable-status-codes" in words and outcome in policy.retriable_status_codes or ("retriable-4xx" in words and outcome == 409)
+        )
 
     def retry_allowed(self, flying: int) -> bool:
         pool = self.upstream.cluster.connection_pool
@@ -492,16 +497,21 @@ def plain(seconds: float = 0.0, **behaviour: object) -> Behaviour:
     return Behaviour(timing_50_percentile=seconds, **behaviour)
 
 
-def cluster(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", name: str = "p", localities: tuple[str, ...] = (), **more: object) -> Cluster:
+def cluster(
+    behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", name: str = "p", localities: tuple[str, ...] = (), **more: object
+) -> Cluster:
     """Pods p0, p1, ..., each a Deployment of its own."""
     places = localities or ("",) * len(behaviours)
     pods = tuple(
-        Endpoint(name=f"{name}{i}", deployment=f"{name}{i}", address=f"10.0.0.{i}:80", behaviour=b, locality=places[i]) for i, b in enumerate(behaviours)
+        Endpoint(name=f"{name}{i}", deployment=f"{name}{i}", address=f"10.0.0.{i}:80", behaviour=b, locality=places[i])
+        for i, b in enumerate(behaviours)
     )
     return Cluster(name=f"cluster-{name}", endpoints=pods, load_balancing=load_balancing, **more)
 
 
-def route(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", callers: tuple[str, ...] = ("web",), name: str = "p", **more: object) -> Route:
+def route(
+    behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", callers: tuple[str, ...] = ("web",), name: str = "p", **more: object
+) -> Route:
     """A route to one cluster; what is not a field of the cluster is one of the route."""
     own = {key: more.pop(key) for key in ("timeout", "retries", "fault") if key in more}
     destination = Destination(cluster=cluster(behaviours, load_balancing, name, **more))
@@ -510,7 +520,12 @@ def route(behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", call
 
 def scenario(*routes: Route, load: object = None, overhead: object = 0.003, **more: object) -> Scenario:
     """The routes under a load (default: 4 connections, 10 s)."""
-    return Scenario(routes=routes, workload=load or ClosedLoop(connections=4, duration=10), overhead=Constant(overhead) if isinstance(overhead, float) else overhead, **more)
+    return Scenario(
+        routes=routes,
+        workload=load or ClosedLoop(connections=4, duration=10),
+        overhead=Constant(overhead) if isinstance(overhead, float) else overhead,
+        **more,
+    )
 
 
 def retry(attempts: int, *words: str, codes: tuple[int, ...] = (), **more: object) -> RetryPolicy:

@@ -38,7 +38,7 @@ from meshmodel.analytic.ways import (
 )
 from meshmodel.fakeservice import error_period
 from meshmodel.replay import ENVOY
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, RetryPolicy, Route, Scenario
+from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
 
 SMALL_CHAIN = 1500
 """States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
@@ -177,7 +177,9 @@ class _Plan:
     def _check_counted(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], hosts: tuple[int, ...]) -> None:
         """Refuse retries that would meet the counter of fake-service's errors again, or in a fixed order."""
         policy = route.retries
-        counted = any(_counts_errors(cluster.endpoints[e].behaviour) and _retried_share(policy, outcomes[e]) for e in hosts)
+        counted = any(
+            _counts_errors(cluster.endpoints[e].behaviour) and any(is_retriable(policy, w.code, w.failure) for w in outcomes[e]) for e in hosts
+        )
         apart = policy.previous_hosts and policy.attempts < len(hosts) and cluster.load_balancing != "ROUND_ROBIN"
         if counted and policy.attempts and not apart:
             raise NoClosedForm("retries of counted errors (ERROR_RATE) that are not drawn apart")
@@ -406,16 +408,13 @@ def _counts_errors(behaviour: Behaviour) -> bool:
     return behaviour.failure == "none" and behaviour.injector == "fake-service" and 1 < error_period(behaviour.error_rate) <= 1e9
 
 
-def _retried_share(policy: RetryPolicy, ways: list[Way]) -> float:
-    return sum(way.probability for way in ways if is_retriable(policy, way.code, way.failure))
-
-
 def _check_interleaved(walk: Walk, hosts: tuple[int, ...]) -> None:
-    """Refuse a ring whose draws are too regular for a Poisson process: a host that always fails, but late, or two of them."""
-    tried = [[way for outcome in walk.outcomes[e] for way in walk.per_try(outcome)] for e in hosts]
-    failing = [ways for ways in tried if _retried_share(walk.policy, ways) > 1 - 1e-9]
-    if len(failing) > 1 or any(way.seconds > walk.policy.backoff_base_interval for ways in failing for way in ways):
-        raise NoClosedForm("ROUND_ROBIN with concurrent retries of a pod that always fails late, or of several")
+    """Refuse a ring whose draws are too regular for a Poisson process: tries that fail late, or two hosts that always fail."""
+    policy = walk.policy
+    failed = [[w for way in walk.outcomes[e] for w in walk.per_try(way) if is_retriable(policy, w.code, w.failure)] for e in hosts]
+    late = any(way.seconds > policy.backoff_base_interval for ways in failed for way in ways)
+    if late or sum(sum(way.probability for way in ways) > 1 - 1e-9 for ways in failed) > 1:
+        raise NoClosedForm("ROUND_ROBIN with concurrent retries of tries that fail late, or of several pods that always fail")
 
 
 def _with_burst(shares: np.ndarray, burst: np.ndarray, service: list[float], scenario: Scenario) -> np.ndarray:

@@ -144,6 +144,8 @@ class EventLoop:
         chains = [scenario.routes, *(change.routes for change in scenario.changes)]
         if len({len(chain) for chain in chains}) > 1:
             raise NotModelled("changes: the chain of calls must stay the same length")
+        if any(len({route.retries.hedge_on_per_try_timeout for route in hop}) > 1 for hop in zip(*chains, strict=True)):
+            raise NotModelled("changes: hedging cannot be switched on or off under load")
         self.hops = [Hop(i, [chain[i] for chain in chains], scenario.workers, replications, self.uniform) for i in range(len(chains[0]))]
         self.last = len(self.hops) - 1
         detectors = [d.cluster.outlier_detection for chain in chains for route in chain for d in route.destinations]

@@ -8,16 +8,16 @@ about 250 comparisons are made.  Approximations must agree within their document
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from meshmodel import fortio
-from meshmodel.analytic import NoClosedForm, approximations, balancing
+from meshmodel.analytic import NoClosedForm, approximations
 from meshmodel.engines.analytic import predict
 from meshmodel.engines.montecarlo import simulate
 from meshmodel.replay import Replay
@@ -26,6 +26,7 @@ from meshmodel.scenario import (
     Change,
     ClosedLoop,
     ConnectionPool,
+    Constant,
     Destination,
     Fault,
     OpenLoop,
@@ -35,7 +36,7 @@ from meshmodel.scenario import (
 )
 
 from .analytic_loop import Loop
-from .analytic_scenarios import DEFAULT_RETRY, FAST, OVERHEAD, SLOW, mesh
+from .analytic_scenarios import DEFAULT_RETRY, FAST, FORTIO, OVERHEAD, SLOW, mesh
 
 CURL = ClosedLoop(calls=10)
 CURL50 = ClosedLoop(calls=50)
@@ -97,13 +98,22 @@ def disagreements(scenario: Scenario, replay: Replay, slack: float) -> list[str]
     return found
 
 
+def is_short(scenario: Scenario) -> bool:
+    return getattr(scenario.workload, "calls", None) is not None
+
+
+@cache
+def runs(name: str) -> Replay:
+    """The runs of a scenario that the tests share."""
+    scenario = (TUTORIAL | FURTHER)[name]
+    return simulate(scenario, 1000 if is_short(scenario) else 150, seed=11)
+
+
 @pytest.mark.parametrize("name", [*TUTORIAL, *FURTHER])
 def test_the_formulas_agree_with_the_simulation(name):
-    scenario = (TUTORIAL | FURTHER)[name]
+    scenario, replay = (TUTORIAL | FURTHER)[name], runs(name)
     # percentiles of ten or fifty requests jump between atoms, which the quadrature of 399 scenes resolves to a few per cent
-    few = getattr(scenario.workload, "calls", None) is not None
-    replay = simulate(scenario, 3000 if few else 400, seed=11)
-    slack = 0.01 if name in APPROXIMATE else 0.002
+    few, slack = is_short(scenario), 0.01 if name in APPROXIMATE else 0.002
     found = disagreements(scenario, replay, slack)
     if few:
         found = [line for line in found if not line.startswith("p")] + disagreements(scenario, replay, 0.05)
@@ -112,30 +122,16 @@ def test_the_formulas_agree_with_the_simulation(name):
 
 @pytest.mark.parametrize("name", [*TUTORIAL, *FURTHER])
 def test_the_intervals_hold_the_share_of_runs_that_they_promise(name):
-    """Between 88 % and 100 % of the runs lie in the 95 % interval of count and average (discrete figures: more than 95 %)."""
-    scenario = (TUTORIAL | FURTHER)[name]
-    replay, figures = simulate(scenario, 400, seed=12), predict(scenario).figures()
+    """More than 88 % of 150 or more runs lie in the 95 % interval of count and average: 3.9 standard errors below 95 %."""
+    replay, figures = runs(name), predict((TUTORIAL | FURTHER)[name]).figures()
     for figure in ("count", "avg"):
         inside = (replay.values(figure) >= figures[figure].lo - 1e-9) & (replay.values(figure) <= figures[figure].hi + 1e-9)
         assert inside.mean() > 0.88, figure
 
 
-@pytest.mark.parametrize("name", TUTORIAL)
-def test_a_prediction_takes_less_than_50_milliseconds(name):
-    """Seconds of this thread's processor time: what else runs on the machine does not count."""
-
-    def seconds() -> float:
-        balancing.least_request_occupancy.cache_clear()
-        start = time.thread_time()
-        predict(TUTORIAL[name]).rows()
-        return time.thread_time() - start
-
-    assert min(seconds() for _ in range(4)) < 0.05
-
-
 def test_every_approximation_keeps_its_documented_error():
     """Each measured error is within its bound + 4.5 standard errors of the simulation."""
-    table = approximations.approximation_table(predict, simulate, replications=30)
+    table = approximations.approximation_table(predict, simulate, replications=8)
     allowed = table["bound"] + 4.5 * table["noise"] / table["montecarlo"]
     assert table[table["error"] > allowed].empty, table.to_string()
     assert set(table["name"]) == set(approximations.ERRORS)
@@ -168,7 +164,7 @@ policies = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
     st.lists(behaviours, min_size=1, max_size=4), st.sampled_from(["RANDOM", "LEAST_REQUEST", "ROUND_ROBIN"]), policies,
     st.sampled_from([None, 0.25]), st.sampled_from([1, 4]),
@@ -181,19 +177,19 @@ def test_random_scenarios_agree(pods, load_balancing, retries, timeout, connecti
         approximate = bool(set(predict(scenario).assumptions) - {approximations.RENEWAL})
     except NoClosedForm:
         return
-    found = disagreements(scenario, simulate(scenario, 800, seed=13), 0.05 if approximate else 0.003)
+    found = disagreements(scenario, simulate(scenario, 400, seed=13), 0.05 if approximate else 0.003)
     assert not [line for line in found if not line.startswith("p")]
 
 
 def test_formula_loop_and_vectorised_agree():
     """The three ways that a notebook shows: 20 runs of the plain loop, the engine, the formula; 4.5 standard errors."""
-    scenario, rng = mesh(load_balancing="LEAST_REQUEST", workers=1), np.random.default_rng(17)
-    runs = [Loop(scenario, rng).run() for _ in range(20)]
-    replay, figures = simulate(scenario, 400, seed=17), predict(scenario).figures()
+    scenario, rng = mesh(load_balancing="LEAST_REQUEST", workload=replace(FORTIO, duration=30), workers=1), np.random.default_rng(17)
+    plain = [Loop(scenario, rng).run() for _ in range(20)]
+    replay, figures = simulate(scenario, 200, seed=17), predict(scenario).figures()
     loops = {
-        "count": np.array([len(seconds) for seconds, *_ in runs]),
-        "avg": np.array([seconds.mean() for seconds, *_ in runs]),
-        "p75": np.array([fortio.Histogram.from_samples(seconds).percentile(75) for seconds, *_ in runs]),
+        "count": np.array([len(seconds) for seconds, *_ in plain]),
+        "avg": np.array([seconds.mean() for seconds, *_ in plain]),
+        "p75": np.array([fortio.Histogram.from_samples(seconds).percentile(75) for seconds, *_ in plain]),
     }
     for figure, values in loops.items():
         for other in (figures[figure].mean, replay.values(figure).mean()):
@@ -202,7 +198,7 @@ def test_formula_loop_and_vectorised_agree():
 
 def test_the_expected_histogram_is_that_of_the_simulation():
     scenario = TUTORIAL["round robin"]
-    expected, replay = predict(scenario, resolution=1e-4), simulate(scenario, 200, seed=3).with_resolution(1e-4)
+    expected, replay = predict(scenario, resolution=1e-4), runs("round robin").with_resolution(1e-4)
     shares = replay.bucket_counts.sum(axis=1) / replay.requests.sum()
     assert expected.bucket_shares() == pytest.approx(shares, abs=4.5 * np.sqrt(0.25 / replay.requests.sum()))
     assert expected.histogram().count == pytest.approx(replay.requests.mean(), abs=1)
@@ -240,6 +236,10 @@ REFUSED = {
     "hangs": mesh([replace(FAST, failure="hang"), FAST], workload=CURL),
     "only just": mesh([FAST] * 3, "RANDOM", ClosedLoop(connections=10, qps=10 / 0.162, duration=60)),
     "two hops": mesh([NOMINAL, FAST, FAST], workload=CURL50, retries=replace(ALL_5XX, attempts=0), outer=ALL_5XX),
+    "callers march in step": mesh([FAST], "RANDOM", overhead=Constant(0.05), connection_pool=ConnectionPool(max_requests=8)),
+    "fail late": mesh([replace(FAILING, error_rate=1, error_type="delay", error_delay=0.1), FAST], retries=ALL_5XX),
+    "several pods that always": mesh([FAILING, FAILING, FAST], retries=ALL_5XX),
+    "counted errors": mesh([replace(FAILING, error_rate=0.2)], "RANDOM", CURL50, retries=ALL_5XX),
 }
 
 

@@ -49,7 +49,9 @@ def test_back_off_is_uniform_below_its_bound() -> None:
     """
     bounds = np.cumsum([0.025, 0.05, 0.1, 0.2, 0.25, 0.25])
     for retries, bound in enumerate(bounds, start=1):
-        runs = simulate(scenario(route([plain(error_rate=1.0)], retries=retry(retries)), load=ClosedLoop(calls=5), overhead=0.0), 200, seed=retries)
+        runs = simulate(
+            scenario(route([plain(error_rate=1.0)], retries=retry(retries)), load=ClosedLoop(calls=5), overhead=0.0), 200, seed=retries
+        )
         waits = runs.log.latency.ravel()
         assert waits.max() < bound
         assert stats.ttest_1samp(waits, bound / 2).pvalue > FALSE_ALARMS / 7
@@ -66,8 +68,10 @@ def test_previous_hosts_draws_six_times() -> None:
 
 
 def test_round_robin_retry_never_repeats_the_host() -> None:
-    """Exact, no false alarms: one worker, one connection."""
-    runs = simulate(scenario(route([plain(error_rate=1.0), plain(0.001), plain(0.001)], retries=retry(1)), load=ClosedLoop(calls=100), workers=1), 20)
+    """Exact, no false alarms."""
+    runs = simulate(
+        scenario(route([plain(error_rate=1.0), plain(0.001), plain(0.001)], retries=retry(1)), load=ClosedLoop(calls=100), workers=1), 20
+    )
     assert set(runs.codes) == {200}
 
 
@@ -78,16 +82,23 @@ def test_priority_load_table(hosts: int, out: int, first_level: float) -> None:
     levels = (0,) * hosts + (1,) * 2
     policy = OutlierDetection(consecutive_5xx=1, base_ejection_time=1000, max_ejection_percent=100, update_merge_window=0.0)
     runs = simulate(scenario(route(pods, "RANDOM", priorities=(levels,), outlier_detection=policy), load=ClosedLoop(calls=600)), 60, seed=5)
-    gone = np.array([runs.ejections.time[runs.ejections.replication == i].max() if (runs.ejections.replication == i).sum() == out else np.inf for i in range(60)])
+    gone = np.array(
+        [
+            runs.ejections.time[runs.ejections.replication == i].max() if (runs.ejections.replication == i).sum() == out else np.inf
+            for i in range(60)
+        ]
+    )
     assert np.isfinite(gone).mean() > 0.9
     late = runs.log.start > gone
     binomial((late & (runs.log.endpoint < hosts)).sum(), late.sum(), first_level)
 
 
 def test_ejection_schedule_of_a_pod_that_always_fails() -> None:
-    """Exact: returns come on ticks, the k-th at the first tick at least k base times after its ejection; nothing is random but the phase."""
+    """Exact: the k-th return comes at the first tick at least k base times after its ejection."""
     policy = detection(consecutive_5xx=1, interval=1.0, base_ejection_time=2.5, update_merge_window=0.0)
-    runs = simulate(scenario(route([plain(error_rate=1.0), plain(0.02)], outlier_detection=policy), load=ClosedLoop(duration=60)), 20, seed=3)
+    runs = simulate(
+        scenario(route([plain(error_rate=1.0), plain(0.02)], outlier_detection=policy), load=ClosedLoop(duration=60)), 20, seed=3
+    )
     for i in range(20):
         mine = runs.ejections.replication == i
         times, gone = runs.ejections.time[mine], runs.ejections.ejected[mine]
@@ -100,7 +111,10 @@ def test_ejection_schedule_of_a_pod_that_always_fails() -> None:
         assert np.all(wait > longest - 1e-5) and np.all(wait < longest + 1 + 1e-5)
 
 
-@pytest.mark.parametrize(("percent", "always", "expected"), [(10, False, 0), (33, False, 0), (34, False, 1), (67, False, 2), (100, False, 3), (10, True, 1), (34, True, 2)])
+@pytest.mark.parametrize(
+    ("percent", "always", "expected"),
+    [(10, False, 0), (33, False, 0), (34, False, 1), (67, False, 2), (100, False, 3), (10, True, 1), (34, True, 2)],
+)
 def test_max_ejection_percent(percent: int, always: bool, expected: int) -> None:
     """How many of three failing pods go; exact.  All gone: 503 at once."""
     policy = detection(consecutive_5xx=1, base_ejection_time=1000, max_ejection_percent=percent, one_host_always=always)
@@ -115,7 +129,11 @@ def test_erlang_loss(pods: list) -> None:
     servers, rate = 4, 6.0
     load = rate * (0.5 if pods[0].timing_90_percentile is None else 0.9 * 0.1 + 0.1 * 4.1)
     runs = simulate(
-        scenario(route(pods, connection_pool=ConnectionPool(max_requests=servers)), load=OpenLoop(segments=((120, rate, rate),)), overhead=0.0), 120, seed=7
+        scenario(
+            route(pods, connection_pool=ConnectionPool(max_requests=servers)), load=OpenLoop(segments=((120, rate, rate),)), overhead=0.0
+        ),
+        120,
+        seed=7,
     )
     settled = runs.log.start > 20
     blocked = (settled & (runs.log.code == 503)).sum(axis=0) / settled.sum(axis=0)
@@ -126,7 +144,9 @@ def test_erlang_loss(pods: list) -> None:
 def test_pollaczek_khinchine() -> None:
     """M/D/1 in the pod (concurrency 1): mean wait rho s / 2 (1 - rho); t-test over runs, 1e-3."""
     rate, seconds = 6.0, 0.1
-    runs = simulate(scenario(route([plain(seconds, concurrency=1)]), load=OpenLoop(segments=((150, rate, rate),)), overhead=0.0), 150, seed=9)
+    runs = simulate(
+        scenario(route([plain(seconds, concurrency=1)]), load=OpenLoop(segments=((150, rate, rate),)), overhead=0.0), 150, seed=9
+    )
     settled = np.where((runs.log.start > 20), runs.log.latency, np.nan)
     rho = rate * seconds
     within(np.nanmean(settled, axis=0) - seconds, rho * seconds / 2 / (1 - rho))
@@ -136,13 +156,17 @@ def test_a_queue_with_a_fixed_number_of_workers_is_the_same_as_one_with_connecti
     """M/D/c in the pod and in the connection pool agree; two-sample t-test over runs, 1e-3."""
     load = OpenLoop(segments=((60, 12, 12),))
     pod = simulate(scenario(route([plain(0.2, concurrency=3)]), load=load, overhead=0.0), 150, seed=1)
-    pool = simulate(scenario(route([plain(0.2)], connection_pool=ConnectionPool(max_connections=3)), load=load, overhead=0.0, workers=1), 150, seed=2)
+    pool = simulate(
+        scenario(route([plain(0.2)], connection_pool=ConnectionPool(max_connections=3)), load=load, overhead=0.0, workers=1), 150, seed=2
+    )
     assert stats.ttest_ind(pod.mean, pool.mean).pvalue > FALSE_ALARMS
 
 
 def test_least_request_floor() -> None:
     """A pod that never answers in time still gets 1/9 of all requests; t-test over runs, 1e-3."""
-    runs = simulate(scenario(route([plain(1000.0), CALM, CALM], "LEAST_REQUEST", timeout=100.0), load=OpenLoop(segments=((40, 30, 30),))), 100, seed=4)
+    runs = simulate(
+        scenario(route([plain(1000.0), CALM, CALM], "LEAST_REQUEST", timeout=100.0), load=OpenLoop(segments=((40, 30, 30),))), 100, seed=4
+    )
     settled = (runs.log.start > 10) & (runs.log.start < 40)
     # The slow pod's answers (504 by the proxy) are the floor.
     within((settled & (runs.log.code == 504)).sum(axis=0) / settled.sum(axis=0), 1 / 9)
@@ -192,7 +216,9 @@ def test_paced_arrivals_are_evenly_spaced() -> None:
 
 
 def test_distribute_shares() -> None:
-    """Locality weights 30/70 with all healthy: the schedule is exact to a request per worker and locality; a locality that was out gets its share again."""
+    """Locality weights 30/70 with all healthy: the schedule is exact to a request for each locality."""
     weights = ({"a": 30, "b": 70},)
-    runs = simulate(scenario(route([CALM, CALM], "RANDOM", localities=("a", "b"), locality_weights=weights), load=ClosedLoop(calls=200), workers=1), 20)
+    runs = simulate(
+        scenario(route([CALM, CALM], "RANDOM", localities=("a", "b"), locality_weights=weights), load=ClosedLoop(calls=200), workers=1), 20
+    )
     assert np.abs(runs.pods["p0"] - 60).max() <= 2

@@ -99,7 +99,9 @@ def differences(tested: Scenario, engine: int, oracle: int, seed: int = 1) -> di
             p = float(abs(a[0] - b[0]) < 1e-6)
         else:
             spread = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-            p = float(2 * stats.t.sf(abs(a.mean() - b.mean()) / spread, min(len(a), len(b)) - 1))  # Welch, with the fewest degrees of freedom
+            p = float(
+                2 * stats.t.sf(abs(a.mean() - b.mean()) / spread, min(len(a), len(b)) - 1)
+            )  # Welch, with the fewest degrees of freedom
         found[name] = (float(a.mean()), float(b.mean()), p)
     return found
 
@@ -125,70 +127,140 @@ FAMILY = {
     "several proxies": scenario(route(SLOW, "LEAST_REQUEST", callers=("a", "b", "c")), load=closed(6)),
     "curl": scenario(route([plain(0.1, **COIN), plain(0.2)], "RANDOM", retries=retry(2)), load=ClosedLoop(calls=30)),
     "random, noisy": scenario(route([plain(0.3, **COIN), plain(0.15, timing_variance=40, timing_90_percentile=0.4)], "RANDOM")),
-    "every second fails": scenario(route([plain(0.2, error_rate=0.5, error_code=503), plain(0.15)], "LEAST_REQUEST", retries=retry(2, "gateway-error"))),
+    "every second fails": scenario(
+        route([plain(0.2, error_rate=0.5, error_code=503), plain(0.15)], "LEAST_REQUEST", retries=retry(2, "gateway-error"))
+    ),
     "both timeouts": scenario(route([plain(1.0, **COIN), plain(0.15)], "RANDOM", timeout=0.5, retries=retry(3, per_try_timeout=0.2))),
-    "refused": scenario(route([plain(failure="refused"), plain(0.15)], "RANDOM", retries=retry(1, "connect-failure", previous_hosts=False))),
-    "a pod ejected": scenario(route([plain(0.05, error_rate=1.0), plain(0.15), plain(0.1)], outlier_detection=detection()), load=closed(4, 8)),
+    "refused": scenario(
+        route([plain(failure="refused"), plain(0.15)], "RANDOM", retries=retry(1, "connect-failure", previous_hosts=False))
+    ),
+    "a pod ejected": scenario(
+        route([plain(0.05, error_rate=1.0), plain(0.15), plain(0.1)], outlier_detection=detection()), load=closed(4, 8)
+    ),
     "flapping": scenario(
-        route([plain(0.05, **COIN), plain(0.15, **COIN), plain(0.1)], "RANDOM", outlier_detection=detection(consecutive_5xx=2, max_ejection_percent=67)),
+        route(
+            [plain(0.05, **COIN), plain(0.15, **COIN), plain(0.1)],
+            "RANDOM",
+            outlier_detection=detection(consecutive_5xx=2, max_ejection_percent=67),
+        ),
         load=closed(4, 12),
     ),
     "two detectors": scenario(
-        route([plain(0.05, **COIN, error_code=503), plain(0.1, **COIN)], outlier_detection=detection(consecutive_gateway_failure=2, one_host_always=True, max_ejection_percent=10)),
+        route(
+            [plain(0.05, **COIN, error_code=503), plain(0.1, **COIN)],
+            outlier_detection=detection(consecutive_gateway_failure=2, one_host_always=True, max_ejection_percent=10),
+        ),
         load=closed(4, 8),
     ),
-    "resets": scenario(route([plain(0.15), plain(failure="reset")], "RANDOM", retries=retry(2, "reset"), outlier_detection=detection(consecutive_5xx=3))),
+    "resets": scenario(
+        route([plain(0.15), plain(failure="reset")], "RANDOM", retries=retry(2, "reset"), outlier_detection=detection(consecutive_5xx=3))
+    ),
     "local origin": scenario(
-        route([plain(0.15), plain(failure="refused")], "RANDOM", outlier_detection=detection(split_external_local_origin_errors=True, consecutive_local_origin_failure=3))
+        route(
+            [plain(0.15), plain(failure="refused")],
+            "RANDOM",
+            outlier_detection=detection(split_external_local_origin_errors=True, consecutive_local_origin_failure=3),
+        )
     ),
     "priorities": scenario(
-        route([plain(0.05, **COIN), plain(0.15), plain(0.1), plain(0.1)], "RANDOM", priorities=((0, 0, 1, 1),), outlier_detection=detection(consecutive_5xx=2)),
+        route(
+            [plain(0.05, **COIN), plain(0.15), plain(0.1), plain(0.1)],
+            "RANDOM",
+            priorities=((0, 0, 1, 1),),
+            outlier_detection=detection(consecutive_5xx=2),
+        ),
         load=closed(4, 8),
     ),
     "retry remote localities": scenario(
-        route([plain(0.05, **COIN), plain(0.05, **COIN), plain(0.1)], priorities=((0, 0, 1),), outlier_detection=detection(consecutive_5xx=50),
-              retries=retry(4, previous_priorities_update_frequency=2)),
+        route(
+            [plain(0.05, **COIN), plain(0.05, **COIN), plain(0.1)],
+            priorities=((0, 0, 1),),
+            outlier_detection=detection(consecutive_5xx=50),
+            retries=retry(4, previous_priorities_update_frequency=2),
+        ),
     ),
-    "max_requests": scenario(route([plain(0.3), plain(0.2)], "RANDOM", connection_pool=ConnectionPool(max_requests=3)), load=poisson(15), workers=1),
-    "max_connections": scenario(route([plain(0.3), plain(0.2)], "RANDOM", connection_pool=ConnectionPool(max_connections=3, max_pending_requests=4)), load=poisson(25)),
+    "max_requests": scenario(
+        route([plain(0.3), plain(0.2)], "RANDOM", connection_pool=ConnectionPool(max_requests=3)), load=poisson(15), workers=1
+    ),
+    "max_connections": scenario(
+        route([plain(0.3), plain(0.2)], "RANDOM", connection_pool=ConnectionPool(max_connections=3, max_pending_requests=4)),
+        load=poisson(25),
+    ),
     "waiting for a connection": scenario(
-        route([plain(0.3), plain(0.2)], "LEAST_REQUEST", timeout=0.5, retries=retry(1, per_try_timeout=0.25), connection_pool=ConnectionPool(max_connections=2)), load=closed(8)
+        route(
+            [plain(0.3), plain(0.2)],
+            "LEAST_REQUEST",
+            timeout=0.5,
+            retries=retry(1, per_try_timeout=0.25),
+            connection_pool=ConnectionPool(max_connections=2),
+        ),
+        load=closed(8),
     ),
-    "max_retries": scenario(route([DELAYED, DELAYED], "RANDOM", retries=retry(2), connection_pool=ConnectionPool(max_retries=2)), load=poisson(25)),
+    "max_retries": scenario(
+        route([DELAYED, DELAYED], "RANDOM", retries=retry(2), connection_pool=ConnectionPool(max_retries=2)), load=poisson(25)
+    ),
     "retry budget": scenario(
-        route([DELAYED, DELAYED], "RANDOM", retries=retry(2), connection_pool=ConnectionPool(retry_budget=RetryBudget(budget_percent=20, min_retry_concurrency=1))), load=poisson(40)
+        route(
+            [DELAYED, DELAYED],
+            "RANDOM",
+            retries=retry(2),
+            connection_pool=ConnectionPool(retry_budget=RetryBudget(budget_percent=20, min_retry_concurrency=1)),
+        ),
+        load=poisson(40),
     ),
-    "retries at two hops": scenario(web(retries=retry(2)), route([plain(0.1, **COIN), plain(0.1)], "RANDOM", retries=retry(1), callers=("w0",))),
+    "retries at two hops": scenario(
+        web(retries=retry(2)), route([plain(0.1, **COIN), plain(0.1)], "RANDOM", retries=retry(1), callers=("w0",))
+    ),
     "two web pods": scenario(
-        route([plain(0.01), plain(0.02, **COIN)], callers=("gateway",), name="w", retries=retry(1)), route([plain(0.5), plain(0.1)], "LEAST_REQUEST", callers=("w0", "w1"))
+        route([plain(0.01), plain(0.02, **COIN)], callers=("gateway",), name="w", retries=retry(1)),
+        route([plain(0.5), plain(0.1)], "LEAST_REQUEST", callers=("w0", "w1")),
     ),
     "the outer proxy gives up": scenario(
-        web(timeout=0.35, retries=retry(2)), route([plain(0.5, **COIN), plain(0.1)], "RANDOM", callers=("w0",), timeout=0.45, retries=retry(1))
+        web(timeout=0.35, retries=retry(2)),
+        route([plain(0.5, **COIN), plain(0.1)], "RANDOM", callers=("w0",), timeout=0.45, retries=retry(1)),
     ),
     "the outer proxy gives up on who waits": scenario(
         web(retries=retry(1, per_try_timeout=0.35)),
-        route([plain(0.5), plain(0.1)], "RANDOM", callers=("w0",), connection_pool=ConnectionPool(max_connections=2, max_retries=1), retries=retry(1, per_try_timeout=0.3)),
+        route(
+            [plain(0.5), plain(0.1)],
+            "RANDOM",
+            callers=("w0",),
+            connection_pool=ConnectionPool(max_connections=2, max_retries=1),
+            retries=retry(1, per_try_timeout=0.3),
+        ),
         load=closed(6),
     ),
     "queue in the pod": scenario(
-        route([plain(0.3, concurrency=1), plain(0.2, concurrency=2)], "LEAST_REQUEST", timeout=1.0, retries=retry(1, per_try_timeout=0.5)), load=poisson(12)
+        route([plain(0.3, concurrency=1), plain(0.2, concurrency=2)], "LEAST_REQUEST", timeout=1.0, retries=retry(1, per_try_timeout=0.5)),
+        load=poisson(12),
     ),
-    "faults": scenario(route([plain(0.3), plain(0.2)], "RANDOM", timeout=0.25, fault=Fault(delay=0.3, delay_percent=50, abort_code=418, abort_percent=30))),
+    "faults": scenario(
+        route([plain(0.3), plain(0.2)], "RANDOM", timeout=0.25, fault=Fault(delay=0.3, delay_percent=50, abort_code=418, abort_percent=30))
+    ),
     "hanging": scenario(route([plain(0.3), plain(failure="hang")], "RANDOM", timeout=0.5)),
     "paced": scenario(route([plain(0.15), plain(0.2)], "RANDOM"), load=closed(3, 5, qps=7)),
     "weights": scenario(
-        Route(host="x", callers=(Caller(name="web"),), destinations=(
-            Destination(cluster=cluster([plain(0.1)], name="a"), weight=30), Destination(cluster=cluster([plain(0.2)] * 2, name="b"), weight=70)))
+        Route(
+            host="x",
+            callers=(Caller(name="web"),),
+            destinations=(
+                Destination(cluster=cluster([plain(0.1)], name="a"), weight=30),
+                Destination(cluster=cluster([plain(0.2)] * 2, name="b"), weight=70),
+            ),
+        )
     ),
     "ramp": scenario(route([plain(0.15), plain(0.2)], "LEAST_REQUEST"), load=OpenLoop(segments=((2, 0, 20), (1, 20, 20), (2, 5, 0)))),
     "changes": scenario(
         route([plain(0.1), plain(0.1)]),
-        changes=(Change(at=2, routes=(route([plain(0.5, **COIN), plain(0.1), plain(0.2)], "LEAST_REQUEST", timeout=0.4, retries=retry(1)),)),),
+        changes=(
+            Change(at=2, routes=(route([plain(0.5, **COIN), plain(0.1), plain(0.2)], "LEAST_REQUEST", timeout=0.4, retries=retry(1)),)),
+        ),
     ),
     "a change takes a pod away": scenario(
-        route([plain(0.1), plain(0.2, **COIN)], outlier_detection=detection()), changes=(Change(at=2, routes=(route([plain(0.1)], retries=retry(1)),)),)
+        route([plain(0.1), plain(0.2, **COIN)], outlier_detection=detection()),
+        changes=(Change(at=2, routes=(route([plain(0.1)], retries=retry(1)),)),),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -207,11 +279,32 @@ def some(values: list) -> st.SearchStrategy:
 pods = st.builds(
     lambda seconds, failing: replace(failing, timing_50_percentile=seconds),
     some([0.05, 0.1, 0.3]),
-    some([Behaviour(), Behaviour(), Behaviour(**COIN), Behaviour(error_rate=0.34, error_code=503), Behaviour(failure="refused"), Behaviour(concurrency=1)]),
+    some(
+        [
+            Behaviour(),
+            Behaviour(),
+            Behaviour(**COIN),
+            Behaviour(error_rate=0.34, error_code=503),
+            Behaviour(failure="refused"),
+            Behaviour(concurrency=1),
+        ]
+    ),
 )
-pools = some([ConnectionPool(), ConnectionPool(), ConnectionPool(max_requests=3), ConnectionPool(max_connections=2, max_pending_requests=3), ConnectionPool(max_retries=1)])
+pools = some(
+    [
+        ConnectionPool(),
+        ConnectionPool(),
+        ConnectionPool(max_requests=3),
+        ConnectionPool(max_connections=2, max_pending_requests=3),
+        ConnectionPool(max_retries=1),
+    ]
+)
 policies = st.builds(
-    retry, some([0, 1, 3]), some(["5xx", "gateway-error", "connect-failure"]), per_try_timeout=some([None, None, 0.12]), previous_hosts=st.booleans()
+    retry,
+    some([0, 1, 3]),
+    some(["5xx", "gateway-error", "connect-failure"]),
+    per_try_timeout=some([None, None, 0.12]),
+    previous_hosts=st.booleans(),
 )
 
 
@@ -233,7 +326,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 EXAMPLES = 20
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate])
+@settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+)
 @given(scenarios())
 def test_engine_agrees_on_any_mixture(tested: Scenario) -> None:
     """False-alarm rate 1e-3: Bonferroni over the examples and their figures."""
@@ -247,7 +342,9 @@ def test_engine_agrees_on_any_mixture(tested: Scenario) -> None:
 def test_short_loop_agrees_with_the_event_loop(policy: str, own_worker: bool) -> None:
     """Kolmogorov-Smirnov on five figures of 6 cases, over runs; false-alarm rate 1e-3 in all."""
     behaviours = [plain(0.3, **COIN), plain(0.1, timing_90_percentile=0.2, timing_variance=20), plain(0.1, error_rate=0.34)]
-    tested = scenario(route(behaviours, policy), load=closed(5, 6, qps=9 if own_worker else 0), new_connection_per_request=not own_worker, overhead=0.002)
+    tested = scenario(
+        route(behaviours, policy), load=closed(5, 6, qps=9 if own_worker else 0), new_connection_per_request=not own_worker, overhead=0.002
+    )
     assert montecarlo.loop_for(montecarlo.collapse(tested)) == "short"
     short = montecarlo.simulate(tested, 600, seed=3).log
     event = EventLoop(tested, 600, np.random.default_rng(4)).run()[0]

@@ -27,27 +27,50 @@ def some(*values: object) -> st.SearchStrategy:
 
 
 pods = some(
-    plain(0.1), plain(0.3, timing_90_percentile=1.0, timing_variance=30), plain(0.05, **COIN), plain(0.1, error_rate=0.34, error_code=503), plain(0.1, error_rate=1.0),
-    plain(failure="refused"), plain(failure="reset"), plain(failure="hang"), plain(0.2, concurrency=1), plain(0.1, concurrency=3, **COIN),
-)  # fmt: skip
+    plain(0.1),
+    plain(0.3, timing_90_percentile=1.0, timing_variance=30),
+    plain(0.05, **COIN),
+    plain(0.1, error_rate=0.34, error_code=503),
+    plain(0.1, error_rate=1.0),
+    plain(failure="refused"),
+    plain(failure="reset"),
+    plain(failure="hang"),
+    plain(0.2, concurrency=1),
+    plain(0.1, concurrency=3, **COIN),
+)
 pools = some(
-    ConnectionPool(), ConnectionPool(), ConnectionPool(max_requests=2), ConnectionPool(max_connections=1), ConnectionPool(max_connections=3, max_pending_requests=1),
-    ConnectionPool(max_connections=2, http2=True), ConnectionPool(max_retries=1, max_requests_per_connection=2), ConnectionPool(max_connections=2, max_requests_per_connection=1),
+    ConnectionPool(),
+    ConnectionPool(),
+    ConnectionPool(max_requests=2),
+    ConnectionPool(max_connections=1),
+    ConnectionPool(max_connections=3, max_pending_requests=1),
+    ConnectionPool(max_connections=2, http2=True),
+    ConnectionPool(max_retries=1, max_requests_per_connection=2),
+    ConnectionPool(max_connections=2, max_requests_per_connection=1),
     ConnectionPool(retry_budget=RetryBudget(min_retry_concurrency=1)),
-)  # fmt: skip
+)
 detectors = some(
-    None, detection(consecutive_5xx=1), detection(consecutive_5xx=2, interval=0.3, base_ejection_time=0.2, update_merge_window=0.3), detection(max_ejection_percent=34),
-    detection(split_external_local_origin_errors=True, consecutive_gateway_failure=2, consecutive_local_origin_failure=2, one_host_always=True),
-)  # fmt: skip
+    None,
+    detection(consecutive_5xx=1),
+    detection(consecutive_5xx=2, interval=0.3, base_ejection_time=0.2, update_merge_window=0.3),
+    detection(max_ejection_percent=34),
+    detection(
+        split_external_local_origin_errors=True, consecutive_gateway_failure=2, consecutive_local_origin_failure=2, one_host_always=True
+    ),
+)
 words = some("5xx", "gateway-error", "reset", "connect-failure", "retriable-4xx", "envoy-ratelimited")
 
 
 @st.composite
 def policies(draw: st.DrawFn, hedges: bool = False) -> object:
     return retry(
-        draw(some(0, 1, 3)), draw(words), per_try_timeout=draw(some(None, 0.12)), previous_hosts=draw(st.booleans()),
-        previous_priorities_update_frequency=draw(some(0, 2)), hedge_on_per_try_timeout=hedges and draw(st.booleans()),
-    )  # fmt: skip
+        draw(some(0, 1, 3)),
+        draw(words),
+        per_try_timeout=draw(some(None, 0.12)),
+        previous_hosts=draw(st.booleans()),
+        previous_priorities_update_frequency=draw(some(0, 2)),
+        hedge_on_per_try_timeout=hedges,
+    )
 
 
 @st.composite
@@ -55,11 +78,17 @@ def backends(draw: st.DrawFn, hedges: bool) -> object:
     """A route to up to four pods."""
     behaviours = draw(st.lists(pods, max_size=4))
     return route(
-        behaviours, draw(some("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")), callers=("w0", "w1"), retries=draw(policies(hedges)), timeout=draw(some(None, 0.25, 0.7)),
-        connection_pool=draw(pools), outlier_detection=draw(detectors), panic_threshold=draw(some(0.0, 50.0)),
+        behaviours,
+        draw(some("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")),
+        callers=("w0", "w1"),
+        retries=draw(policies(hedges)),
+        timeout=draw(some(None, 0.25, 0.7)),
+        connection_pool=draw(pools),
+        outlier_detection=draw(detectors),
+        panic_threshold=draw(some(0.0, 50.0)),
         fault=draw(some(Fault(), Fault(delay=0.1, delay_percent=50, abort_code=418, abort_percent=20))),
         priorities=draw(some((), (tuple(i % 2 for i in range(len(behaviours))), tuple((i + 1) % 2 for i in range(len(behaviours)))))),
-    )  # fmt: skip
+    )
 
 
 def passing(**more: object) -> object:
@@ -69,11 +98,20 @@ def passing(**more: object) -> object:
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     two = draw(st.booleans())
-    hedges = not two
+    hedges = not two and draw(st.booleans())
     chain = lambda: (*((passing(timeout=draw(some(None, 0.4)), retries=draw(policies())),) if two else ()), draw(backends(hedges)))  # noqa: E731
-    load = draw(some(ClosedLoop(connections=3, duration=3), ClosedLoop(connections=12, duration=2, qps=40), ClosedLoop(calls=10), OpenLoop(segments=((2, 5, 40),))))
+    load = draw(
+        some(
+            ClosedLoop(connections=3, duration=3),
+            ClosedLoop(connections=12, duration=2, qps=40),
+            ClosedLoop(calls=10),
+            OpenLoop(segments=((2, 5, 40),)),
+        )
+    )
     changes = tuple(Change(at=at, routes=chain()) for at in draw(some((), (), (0.8,), (0.5, 1.5))))
-    return scenario(*chain(), load=load, changes=changes, workers=draw(some(1, 2)), overhead=draw(some(Constant(0.02), stats.uniform(0.01, 0.02))))
+    return scenario(
+        *chain(), load=load, changes=changes, workers=draw(some(1, 2)), overhead=draw(some(Constant(0.02), stats.uniform(0.01, 0.02)))
+    )
 
 
 def check(tested: Scenario, log: RequestLog) -> None:
@@ -82,7 +120,9 @@ def check(tested: Scenario, log: RequestLog) -> None:
     assert np.array_equal(real, np.isfinite(log.start)) and np.array_equal(real, np.isfinite(log.latency))
     assert np.all(log.latency[real] >= 0) and np.all(log.start[real] >= 0)
     assert set(np.unique(log.code[real])) <= {200, 500, 503, 504, 418}
-    most = np.prod([1 + max(r.retries.attempts for r in hops) for hops in zip(tested.routes, *(c.routes for c in tested.changes), strict=True)])
+    most = np.prod(
+        [1 + max(r.retries.attempts for r in hops) for hops in zip(tested.routes, *(c.routes for c in tested.changes), strict=True)]
+    )
     assert np.all(log.attempts[real] >= 0) and np.all(log.attempts[real] <= most)
     assert np.all((log.endpoint[real] >= -1) & (log.endpoint[real] < 5))
     if isinstance(tested.workload, ClosedLoop):
@@ -113,7 +153,8 @@ def test_any_scenario_ends_and_keeps_its_books(tested: Scenario) -> None:
 
 
 MIXED = scenario(
-    route([plain(0.3, **COIN), plain(0.1)], "LEAST_REQUEST", retries=retry(2), timeout=0.5, outlier_detection=detection(consecutive_5xx=2)), load=ClosedLoop(connections=3, duration=4)
+    route([plain(0.3, **COIN), plain(0.1)], "LEAST_REQUEST", retries=retry(2), timeout=0.5, outlier_detection=detection(consecutive_5xx=2)),
+    load=ClosedLoop(connections=3, duration=4),
 )
 
 
@@ -170,7 +211,10 @@ def test_two_pods_that_return_on_one_tick_are_told_one_after_the_other() -> None
 def limits(before: ConnectionPool, after: ConnectionPool) -> np.ndarray:
     """Latencies, some time after the change, of 6 callers at a pod that takes 0.5 s."""
     tested = scenario(
-        route([plain(0.5)], connection_pool=before), load=ClosedLoop(connections=6, duration=20), workers=1, changes=(Change(at=5.2, routes=(route([plain(0.5)], connection_pool=after),)),)
+        route([plain(0.5)], connection_pool=before),
+        load=ClosedLoop(connections=6, duration=20),
+        workers=1,
+        changes=(Change(at=5.2, routes=(route([plain(0.5)], connection_pool=after),)),),
     )
     log = simulate(tested, 2).log
     return log.latency[log.start > 9]
@@ -185,16 +229,25 @@ def test_connection_limits_may_change_under_load() -> None:
 
 def test_pods_may_come_and_go_under_load() -> None:
     one, three = [plain(0.1)], [plain(0.1)] * 3
-    runs = simulate(scenario(route(one), load=ClosedLoop(connections=2, duration=9), changes=(Change(at=3, routes=(route(three),)), Change(at=6, routes=(route(one),)))), 3)
+    runs = simulate(
+        scenario(
+            route(one),
+            load=ClosedLoop(connections=2, duration=9),
+            changes=(Change(at=3, routes=(route(three),)), Change(at=6, routes=(route(one),))),
+        ),
+        3,
+    )
     for begin, end, pods in ((0, 3, {0}), (3, 6, {0, 1, 2}), (6, 10, {0})):
         assert set(runs.log.endpoint[(runs.log.start >= begin) & (runs.log.start < end)]) == pods
 
 
 def test_a_pod_that_gets_more_workers_has_them_free() -> None:
     tested = scenario(
-        route([plain(1.0, concurrency=1)]), load=OpenLoop(segments=((4, 1, 1), (1, 3, 3)), arrivals="paced"),
-        changes=(Change(at=4, routes=(route([plain(1.0, concurrency=4)]),)),), overhead=0.0,
-    )  # fmt: skip
+        route([plain(1.0, concurrency=1)]),
+        load=OpenLoop(segments=((4, 1, 1), (1, 3, 3)), arrivals="paced"),
+        changes=(Change(at=4, routes=(route([plain(1.0, concurrency=4)]),)),),
+        overhead=0.0,
+    )
     log = simulate(tested, 1).log
     assert np.allclose(log.latency[log.start > 4], 1.0)
 
@@ -202,7 +255,11 @@ def test_a_pod_that_gets_more_workers_has_them_free() -> None:
 def test_a_locality_that_was_out_gets_its_share_again() -> None:
     """Exact but for the phase of the schedule: within two requests."""
     good, bad = [plain(0.01), plain(0.01)], [plain(0.01), plain(0.01, error_rate=1.0)]
-    more = {"localities": ("a", "b"), "locality_weights": ({"a": 50, "b": 50},), "outlier_detection": detection(consecutive_5xx=1, base_ejection_time=5, max_ejection_percent=50)}
+    more = {
+        "localities": ("a", "b"),
+        "locality_weights": ({"a": 50, "b": 50},),
+        "outlier_detection": detection(consecutive_5xx=1, base_ejection_time=5, max_ejection_percent=50),
+    }
     tested = scenario(route(bad, **more), load=ClosedLoop(duration=20), changes=(Change(at=0.5, routes=(route(good, **more),)),), workers=1)
     log = simulate(tested, 5).log
     late = log.start > 9
@@ -220,7 +277,9 @@ def test_many_endpoints_keep_their_own_counts() -> None:
 
 def test_the_outer_proxys_timeout_is_told_from_its_per_try_timeout_at_any_time() -> None:
     """A route timeout is not retried, after a minute either."""
-    tested = scenario(passing(timeout=0.3, retries=retry(3)), route([plain(0.5)], callers=("w0", "w1")), load=ClosedLoop(connections=2, duration=60))
+    tested = scenario(
+        passing(timeout=0.3, retries=retry(3)), route([plain(0.5)], callers=("w0", "w1")), load=ClosedLoop(connections=2, duration=60)
+    )
     runs = simulate(tested, 5)
     assert set(runs.codes) == {504} and set(np.unique(runs.log.attempts[runs.log.code != -2])) == {1}
     assert np.nanmax(runs.log.latency) < 0.301
@@ -229,7 +288,11 @@ def test_the_outer_proxys_timeout_is_told_from_its_per_try_timeout_at_any_time()
 def test_a_retry_that_the_outer_proxy_gave_up_is_returned_once() -> None:
     """max_retries holds after outer timeouts: never more retries under way than allowed."""
     failing = plain(0.25, error_rate=1.0, error_type="delay", error_delay=0.25)
-    tested = scenario(passing(timeout=0.3), route([failing], callers=("w0", "w1"), retries=retry(1), connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=10))
+    tested = scenario(
+        passing(timeout=0.3),
+        route([failing], callers=("w0", "w1"), retries=retry(1), connection_pool=ConnectionPool(max_retries=1)),
+        load=ClosedLoop(connections=4, duration=10),
+    )
     loop = EventLoop(tested, 3, np.random.default_rng(1))
     loop.run()
     assert all(0 <= u.retrying.min() and u.retrying.max() <= 1 for u in loop.hops[-1].upstreams)
@@ -264,14 +327,20 @@ def test_hedges_and_connection_limits() -> None:
     """One connection, two callers, each attempt 0.5 s: whoever waits is served in the end; exact."""
     policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
     for limit in (1, 2, 3):
-        tested = scenario(route([plain(0.5)], retries=policy, connection_pool=ConnectionPool(max_connections=limit)), load=ClosedLoop(connections=2, duration=5), workers=1)
+        tested = scenario(
+            route([plain(0.5)], retries=policy, connection_pool=ConnectionPool(max_connections=limit)),
+            load=ClosedLoop(connections=2, duration=5),
+            workers=1,
+        )
         runs = simulate(tested, 3)
         assert set(runs.codes) == {200} and runs.requests.min() >= 8
 
 
 def test_a_refused_hedge_leaves_the_first_attempt_running() -> None:
     policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
-    tested = scenario(route([plain(0.5)] * 3, retries=policy, connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=5))
+    tested = scenario(
+        route([plain(0.5)] * 3, retries=policy, connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=5)
+    )
     loop = EventLoop(tested, 3, np.random.default_rng(1))
     log = loop.run()[0]
     assert set(np.unique(log.code)) <= {200, -2} and not loop.hops[0].upstreams[0].active.any()
