@@ -57,7 +57,9 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour]) -> Distribution:
     service = np.array(sorted({atom.seconds for pod in pods for atom in distribution(pod) if np.isfinite(atom.seconds)}))
     least = record.min - service.min() if service.size else -1.0
     if least <= 0:
-        raise CalibrationError(f"record: its fastest answer took {record.min:g} s, the fastest pod alone takes {service.min(initial=np.inf):g} s")
+        raise CalibrationError(
+            f"record: its fastest answer took {record.min:g} s, the fastest pod alone takes {service.min(initial=np.inf):g} s"
+        )
     spread = max(record.mean - _expected_service(record, service) - least, least / 10)
     start = [np.log(9.0), np.log(spread), np.log(0.8)]  # loc at nine tenths of the least overhead
     fit = optimize.minimize(
@@ -96,7 +98,10 @@ def _log_likelihood(overhead: Distribution, record: Histogram, service: np.ndarr
     # The smallest of n lies in (a, b] with probability (1-F(a))^n - (1-F(b))^n, the largest likewise.
     # Both to the histogram's resolution: as densities they would be unbounded as loc nears the minimum.
     half = record.table_resolution() / 2
-    cdf = overhead.cdf(np.array([[record.min - half, record.min + half], [record.max - half, record.max + half]])[..., None] - service) @ share
+    cdf = (
+        overhead.cdf(np.array([[record.min - half, record.min + half], [record.max - half, record.max + half]])[..., None] - service)
+        @ share
+    )
     smallest = (1 - cdf[0, 0]) ** n - (1 - cdf[0, 1]) ** n
     largest = cdf[1, 1] ** n - cdf[1, 0] ** n
     return float(within + np.log(np.maximum(smallest, 1e-300)) + np.log(np.maximum(largest, 1e-300)))

@@ -83,7 +83,11 @@ class Experiment:
     def explain(self, comparison: Comparison) -> str:
         """A line for each known cause of what `comparison` finds outside, and one for what has none."""
         outside = set(comparison.outside)
-        lines = [f"known cause: {cause} ({', '.join(f for f in figures if f in outside)})" for cause, figures in self.causes.items() if outside & set(figures)]
+        lines = [
+            f"known cause: {cause} ({', '.join(f for f in figures if f in outside)})"
+            for cause, figures in self.causes.items()
+            if outside & set(figures)
+        ]
         unexplained = outside.difference(*self.causes.values())
         return "\n".join([*lines, *([f"no known cause: {', '.join(sorted(unexplained))}"] if unexplained else [])])
 

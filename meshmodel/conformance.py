@@ -416,11 +416,11 @@ def table(names: Iterable[str] | None = None) -> list[Row]:
     return [row for name in (names or cases()) if read(name) for row in check(cases()[name])]
 
 
-def text(rows: Sequence[Row], fmt: str = "simple", total: int | None = None) -> str:
-    """The rows as a table; `total`: how many rows the whole table has (default: these)."""
+def text(rows: Sequence[Row], fmt: str = "simple", total: int | None = None, brief: bool = False) -> str:
+    """The rows as a table; `total`: how many rows the whole table has (default: these); `brief`: without the causes."""
     cells = [
         (row.figure, _number(row, row.model), f"{_number(row, row.lo)} to {_number(row, row.hi)}", _number(row, row.envoy),
-         row.verdict(total or len(rows)))
+         "differs, see above" if brief and not row.agrees(total or len(rows)) else row.verdict(total or len(rows)))
         for row in rows
     ]  # fmt: skip
     headers = ("figure", "model", "95 % of replications", "Envoy", "verdict")
@@ -434,27 +434,43 @@ def _number(row: Row, value: float) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """docs/conformance.md: the summary `policy x case`, then every row."""
-    recorded = list(dict.fromkeys(row.case.name for row in rows))
-    about = [json.loads(data_path("envoy", f"{name}.provenance.json").read_text(encoding="utf-8")) for name in recorded]
-    versions = ", ".join(sorted({each["envoy"] for each in about}))
-    overheads = [run["median"] for each in about for run in each["rig_overhead"] if run["median"] is not None]
+    """docs/conformance.md: a summary, what differs and why, then every row."""
+    recorded = {row.case.name: row.case for row in rows}
+    about = {name: json.loads(data_path("envoy", f"{name}.provenance.json").read_text(encoding="utf-8")) for name in recorded}
+    versions = ", ".join(sorted({each["envoy"] for each in about.values()}))
+    medians = [np.median(read(name)[0]["overhead"]) for name, case in recorded.items() if case.overhead_of is None]  # type: ignore[index]
     differing = [row for row in rows if not row.agrees(len(rows))]
+    policies = list(dict.fromkeys(row.case.policy for row in rows))
     parts = [
         "# Model and real Envoy\n",
-        "Made by `make conformance` from the records in `data/envoy` (which `make record` makes); a test keeps it up to date.\n",
-        f"Envoy {versions}, {min(each['repetitions'] for each in about)} or more repetitions of each case in real time; the model: "
-        f"{REPLICATIONS} replications from seed 1, with the rig's overhead as measured with each record "
-        f"(medians from {1000 * min(overheads):.1f} to {1000 * max(overheads):.1f} ms) and nothing fitted.\n",
-        f"{len(rows)} figures of {len(recorded)} cases; a model that is right fails anywhere in the table with a probability of "
-        f"{FALSE_ALARM:.0%} (`meshmodel/conformance.py` has the test and its tolerances). {len(differing)} rows differ.\n",
+        "Made by `make conformance` from the records in `data/envoy`, which `make record` makes; a test keeps it up to date.\n",
+        f"Envoy {versions}; {min(each['repetitions'] for each in about.values())} repetitions of each case, in real time, on loopback. The "
+        f"model: {REPLICATIONS} replications from seed 1, the rig's overhead as measured with each record (median {1000 * min(medians):.0f} "
+        f"to {1000 * max(medians):.0f} ms), nothing fitted. A model that is right fails anywhere in the table with a probability of "
+        f"{FALSE_ALARM:.0%}; `meshmodel/conformance.py` has the test and what the rig can resolve.\n",
+        tabulate([_summary(policy, rows) for policy in policies], ("policy", "cases", "figures", "differ"), tablefmt="github") + "\n",
+        "## What differs, and why\n",
+        *(
+            f"- {row.case.name}, {row.figure}: model {_number(row, row.model)}, Envoy {_number(row, row.envoy)}: {row.verdict(len(rows))}."
+            for row in differing
+        ),
+        "",
     ]
-    for policy in dict.fromkeys(row.case.policy for row in rows):
-        parts.append(f"## {policy[0].upper()}{policy[1:]}\n")
-        for name in dict.fromkeys(row.case.name for row in rows if row.case.policy == policy):
-            mine = [row for row in rows if row.case.name == name]
-            parts.append(f"### {name}\n\n{mine[0].case.title[0].upper()}{mine[0].case.title[1:]}.\n\n{text(mine, 'github', len(rows))}\n")
+    for policy in policies:
+        parts.append(f"## {_sentence(policy)}\n")
+        for case in (case for case in recorded.values() if case.policy == policy):
+            mine = [row for row in rows if row.case is case]
+            parts.append(f"### {case.name}\n\n{_sentence(case.title)}.\n\n{text(mine, 'github', len(rows), brief=True)}\n")
     return "\n".join(parts)
+
+
+def _summary(policy: str, rows: Sequence[Row]) -> tuple[str, int, int, int]:
+    mine = [row for row in rows if row.case.policy == policy]
+    return policy, len({row.case.name for row in mine}), len(mine), sum(not row.agrees(len(rows)) for row in mine)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def write() -> None:

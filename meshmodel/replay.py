@@ -90,7 +90,9 @@ class Outcome(ABC):
     def table(self, fmt: str = "simple") -> str:
         """All figures with their 95 % interval, as text (or `fmt="html"`)."""
         rows = [(name, *(_readable(name, value) for value in values)) for name, *values in self.rows()]
-        return tabulate(rows, headers=("figure", "mean", "2.5 %", "97.5 %"), tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 3))
+        return tabulate(
+            rows, headers=("figure", "mean", "2.5 %", "97.5 %"), tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 3)
+        )
 
     def _repr_html_(self) -> str:
         return self.table("html")
@@ -143,7 +145,9 @@ class RequestLog:
     def of_runs(cls, runs: Iterable[Mapping[str, Any]]) -> RequestLog:
         """From one mapping per replication of the five field names to equally long sequences."""
         kinds = (float, float, np.int16, np.int16, np.int16)
-        return cls.join([cls(*(np.asarray(run[name], dtype=kind)[:, None] for name, kind in zip(cls.FIELDS, kinds, strict=True))) for run in runs])
+        return cls.join(
+            [cls(*(np.asarray(run[name], dtype=kind)[:, None] for name, kind in zip(cls.FIELDS, kinds, strict=True))) for run in runs]
+        )
 
 
 def _padded(column: np.ndarray, length: int) -> np.ndarray:
@@ -386,7 +390,9 @@ class Replay(Outcome):
         columns = {f"code {code}": per_bin(self.log.code == code) for code in self.codes}
         deployment = np.array([*self._deployment, ENVOY], dtype=object)
         for name in self.endpoints:
-            columns[f"endpoint {name}"] = per_bin(np.isin(self.log.endpoint, np.where(deployment == name)[0] - (len(deployment) if name == ENVOY else 0)))
+            columns[f"endpoint {name}"] = per_bin(
+                np.isin(self.log.endpoint, np.where(deployment == name)[0] - (len(deployment) if name == ENVOY else 0))
+            )
         columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
         return pd.DataFrame(columns, index=pd.Index(bin * np.arange(bins), name="seconds"))
 

@@ -218,7 +218,12 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         _require(self.attempts >= 0, "attempts", "must be zero or more", self.attempts)
         _require(self.backoff_base_interval > 0, "backoff", "must be more than zero seconds", self.backoff_base_interval)
-        _require(self.per_try_timeout is None or self.per_try_timeout > 0, "per_try_timeout", "must be more than zero seconds", self.per_try_timeout)
+        _require(
+            self.per_try_timeout is None or self.per_try_timeout > 0,
+            "per_try_timeout",
+            "must be more than zero seconds",
+            self.per_try_timeout,
+        )
 
     @property
     def max_interval(self) -> float:
@@ -340,7 +345,12 @@ class OpenLoop:
 
     def __post_init__(self) -> None:
         for seconds, first, last in self.segments:
-            _require(0 < seconds < np.inf and 0 <= first < np.inf and 0 <= last < np.inf, "rate", "needs positive seconds and rates of zero or more", self.segments)
+            _require(
+                0 < seconds < np.inf and 0 <= first < np.inf and 0 <= last < np.inf,
+                "rate",
+                "needs positive seconds and rates of zero or more",
+                self.segments,
+            )
         _require(self.expected > 0, "rate", "must let some request arrive", self.segments)
 
     @property
@@ -415,7 +425,11 @@ def describe(distribution: Distribution) -> dict[str, Any]:
     frozen = getattr(distribution, "dist", None)
     if frozen is None:
         return {"distribution": type(distribution).__name__, "mean": float(distribution.mean())}
-    return {"distribution": frozen.name, "args": [float(a) for a in distribution.args], **{k: float(v) for k, v in distribution.kwds.items()}}
+    return {
+        "distribution": frozen.name,
+        "args": [float(a) for a in distribution.args],
+        **{k: float(v) for k, v in distribution.kwds.items()},
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -178,7 +178,8 @@ class _Plan:
         """Refuse retries that would meet the counter of fake-service's errors again, or in a fixed order."""
         policy = route.retries
         counted = any(
-            _counts_errors(cluster.endpoints[e].behaviour) and any(is_retriable(policy, w.code, w.failure) for w in outcomes[e]) for e in hosts
+            _counts_errors(cluster.endpoints[e].behaviour) and any(is_retriable(policy, w.code, w.failure) for w in outcomes[e])
+            for e in hosts
         )
         apart = policy.previous_hosts and policy.attempts < len(hosts) and cluster.load_balancing != "ROUND_ROBIN"
         if counted and policy.attempts and not apart:

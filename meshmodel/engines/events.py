@@ -87,7 +87,10 @@ class Hop:
         names = list(dict.fromkeys(d.cluster.name for route in routes for d in route.destinations))
         self.pod_names = list(dict.fromkeys(e.name for route in routes for e in route.endpoints))
         self.callers = list(dict.fromkeys(c.name for route in routes for c in route.callers))
-        everyone = {n: tuple({e.name: e for r in routes for d in r.destinations if d.cluster.name == n for e in d.cluster.endpoints}.values()) for n in names}
+        everyone = {
+            n: tuple({e.name: e for r in routes for d in r.destinations if d.cluster.name == n for e in d.cluster.endpoints}.values())
+            for n in names
+        }
         self.clusters = names
         self.upstreams = [Upstream(everyone[name], 0, workers, replications, uniform) for _ in self.callers for name in names]
         for upstream, name in zip(self.upstreams, names * len(self.callers), strict=True):
@@ -112,7 +115,9 @@ class Hop:
             if name in by_name:
                 upstream.caller = [c.name for c in route.callers].index(_caller) if _caller in [c.name for c in route.callers] else 0
                 upstream.configure(by_name[name])
-        self.weights = np.cumsum([dict(zip(by_name, (d.weight for d in route.destinations), strict=True)).get(name, 0) for name in self.clusters], dtype=float)
+        self.weights = np.cumsum(
+            [dict(zip(by_name, (d.weight for d in route.destinations), strict=True)).get(name, 0) for name in self.clusters], dtype=float
+        )
         self.retriable = retries.retriable(route.retries)
         self._servers()
 
@@ -247,7 +252,9 @@ class EventLoop:
                     self.calendar.set(np.full(self.replications, self.row_of[id(upstream)]), everyone, np.full(self.replications, NEVER))
         inner = self.hops[1:]
         # Once true always true: calls that an outer proxy gave up outlive a change of its timeout.
-        self.has_outer = getattr(self, "has_outer", False) or any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
+        self.has_outer = getattr(self, "has_outer", False) or any(
+            h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1]
+        )
         if self.has_outer and len(inner) > 1:
             raise NotModelled("timeouts of a proxy that is more than one call away from the last")
         if self.has_outer and self.hops[-1].route.retries.hedge_on_per_try_timeout:
@@ -612,7 +619,9 @@ class EventLoop:
             total[at] = upstream.in_flight[r[at]] + upstream.connections.waiting[r[at]]
         return total
 
-    def _settle(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, softly: np.ndarray) -> None:
+    def _settle(
+        self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, softly: np.ndarray
+    ) -> None:
         """Free what the attempt held and report it to outlier detection."""
         endpoint = hop.endpoint.take(cell)
         by_proxy = bool((code < 0).any())  # else every row is a pod's answer to an attempt in flight
@@ -658,7 +667,9 @@ class EventLoop:
             # An attempt given up closes its HTTP/1.1 connection.
             self._free_connection(hop, upstream, who, cell[which], t[which], ends, code[which] < 0)
 
-    def _free_connection(self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, endpoint: np.ndarray, closes: np.ndarray) -> None:
+    def _free_connection(
+        self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, endpoint: np.ndarray, closes: np.ndarray
+    ) -> None:
         """Each row's connection goes to whoever waits first, if anybody does."""
         pool = upstream.connections.pool_cell(hop.worker[cell], endpoint, r)
         waiting = upstream.connections.release(upstream.limits, pool, r, closes, self.behind)
@@ -881,8 +892,18 @@ class EventLoop:
                 pool = upstream.connections.pool_cell(hop.worker[cells][waits], hop.endpoint[cells][waits], who[waits])
                 upstream.connections.leave(pool, who[waits], (cells // self.replications)[waits], self.behind)
             if granted.any():
-                self._free_connection(hop, upstream, who[granted], cells[granted], t[at][granted], hop.endpoint[cells][granted], np.zeros(granted.sum(), dtype=bool))
-            self._release(hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), hop.endpoint[cells], np.flatnonzero(running[at]))
+                self._free_connection(
+                    hop,
+                    upstream,
+                    who[granted],
+                    cells[granted],
+                    t[at][granted],
+                    hop.endpoint[cells][granted],
+                    np.zeros(granted.sum(), dtype=bool),
+                )
+            self._release(
+                hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), hop.endpoint[cells], np.flatnonzero(running[at])
+            )
         hop.is_retry[cell], hop.waiting[cell] = False, False
 
     def _drop(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> None:

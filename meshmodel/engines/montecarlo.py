@@ -33,7 +33,9 @@ MOST_REQUESTS = 300_000_000
 """About 7 GB of request log; more is refused rather than swapped."""
 
 
-def simulate(scenario: Scenario, replications: int = 1000, seed: int = 1, executor: Executor | None = None, progress: bool = False) -> Replay:
+def simulate(
+    scenario: Scenario, replications: int = 1000, seed: int = 1, executor: Executor | None = None, progress: bool = False
+) -> Replay:
     """Replay `scenario` `replications` times from `seed`.
 
     The same seed gives the same numbers on any `executor` (None: here, one block after
@@ -89,7 +91,9 @@ def _joined(scenario: Scenario, seed: int, sizes: list[int], results: list[tuple
 def _refuse_too_large(scenario: Scenario, replications: int) -> None:
     requests = expected_requests(scenario) * replications
     if requests > MOST_REQUESTS:
-        raise ValueError(f"replications: about {requests:.3g} requests would not fit into memory; ask for fewer replications or a shorter load")
+        raise ValueError(
+            f"replications: about {requests:.3g} requests would not fit into memory; ask for fewer replications or a shorter load"
+        )
 
 
 def expected_requests(scenario: Scenario) -> float:

@@ -19,7 +19,9 @@ def refuse_standstill(start: np.ndarray, requests: int) -> None:
     full = ~np.isnan(start[requests - 1])
     half = start[requests // 2 : requests, full]  # in the order of the answers: late ones may have started early
     if requests >= 1000 and np.ptp(half, axis=0).min(initial=np.inf) <= 1e-6:
-        raise Standstill("workload: requests that take no time, in a closed loop, would never end: give the pods a timing or the mesh an overhead")
+        raise Standstill(
+            "workload: requests that take no time, in a closed loop, would never end: give the pods a timing or the mesh an overhead"
+        )
 
 
 class LogWriter:
@@ -31,7 +33,9 @@ class LogWriter:
         self.floats = [np.full((rows, replications), np.nan) for _ in range(2)]
         self.integers = [np.full((rows, replications), -2, dtype=np.int16) for _ in range(3)]
 
-    def write(self, r: np.ndarray, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray, attempts: np.ndarray) -> None:
+    def write(
+        self, r: np.ndarray, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray, attempts: np.ndarray
+    ) -> None:
         """One request of each of the replications `r` (n,); seconds."""
         row = self.count[r]
         if row.max() >= self.floats[0].shape[0]:

@@ -195,7 +195,9 @@ class Upstream:
 
     def _pick_member(self, replication: np.ndarray, worker: np.ndarray, group: np.ndarray | int) -> np.ndarray:
         """One of the healthy endpoints of the group, by the load-balancing policy, (n,)."""
-        count = self.size if self.plain else self.count[group].take(replication) if isinstance(group, int) else self.count[group, replication]
+        count = (
+            self.size if self.plain else self.count[group].take(replication) if isinstance(group, int) else self.count[group, replication]
+        )
         policy = self.cluster.load_balancing
         n, columns = len(replication), self.replications
         if policy == "ROUND_ROBIN":

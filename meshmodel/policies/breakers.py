@@ -87,7 +87,9 @@ class ConnectionState:
         self.tail.ravel()[cell[last]] = previous[last]
         self.waiting[replication] -= 1
 
-    def release(self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray, closes: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    def release(
+        self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray, closes: np.ndarray, behind: np.ndarray
+    ) -> np.ndarray:
         """A request of each pool is over; returns who may go next, (n,) rows, -1: nobody waits.
 
         `closes`: the connection is closed with it (a reset); also after `max_requests_per_connection`.

@@ -93,7 +93,10 @@ class OutlierState:
 
     def _eject(self, policy: OutlierDetection, cell: np.ndarray, t: np.ndarray) -> None:
         multiplier = self.multiplier.ravel()
-        grows = multiplier[cell] * policy.base_ejection_time < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time
+        grows = (
+            multiplier[cell] * policy.base_ejection_time
+            < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time
+        )
         multiplier[cell] += grows
         self.ejected.ravel()[cell] = True
         self.since.ravel()[cell] = t

@@ -61,7 +61,10 @@ def public_functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., An
         elif inspect.isclass(value):
             for method, member in vars(value).items():
                 function = inspect.unwrap(member.fget if isinstance(member, property) else getattr(member, "__func__", member))
-                if not method.startswith("_") and inspect.isfunction(function):
+                ours = (
+                    inspect.isfunction(function) and function.__module__ == module.__name__
+                )  # a library may add methods to its subclasses
+                if not method.startswith("_") and ours:
                     yield f"{module.__name__}.{name}.{method}", function
 
 
