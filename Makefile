@@ -31,7 +31,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 record: $(STAMP)
-	$(BIN)/python -c 'from meshmodel.conformance import record; record("$(NAMES)".split())'
+	$(BIN)/python -c 'from meshmodel.envoy_records import record; record("$(NAMES)".split())'
 
 conformance: $(STAMP)
 	$(BIN)/python -c 'from meshmodel.conformance import write; write()'

@@ -162,6 +162,8 @@ def _histogram(path: str) -> Any:
             content = json.loads(file.read(LARGEST_FILE))
     except (OSError, ValueError, RecursionError):
         return read_record(path)  # a text, or no record at all
+    if isinstance(content, list) and content:
+        content = content[0]  # one of data/envoy: its first repetition
     ours = content.get("fortio") if isinstance(content, dict) else None
     return Histogram.from_json(ours, path) if isinstance(ours, dict) else read_record(path)
 

@@ -143,7 +143,7 @@ def experiment(name: str) -> Experiment:
 def envoy_records(name: str) -> list[Histogram] | None:
     """fortio's histogram of each repetition on our own real Envoy (data/envoy/NAME.json); None: there is no record.
 
-    `conformance.read` has all that was recorded: codes, endpoints, attempts, counters, ejections.
+    `envoy_records.read` has all that was recorded: codes, endpoints, attempts, counters, ejections.
     """
     try:
         runs = json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))

@@ -116,7 +116,12 @@ class Comparison:
     def table(self, fmt: str = "simple") -> str:
         """The rows as text, or in any other format of tabulate (`html`, `github`)."""
         cells = [
-            (row.figure, *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)), _percent(row.relative_error), *row.verdict)
+            (
+                row.figure,
+                *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)),
+                _percent(row.relative_error),
+                *row.verdict,
+            )
             for row in self.rows
         ]
         headers = ("figure", self.name, self.outcome.engine, "2.5 %", "97.5 %", "error", "p", "inside")

@@ -111,9 +111,7 @@ CASES: dict[str, Case] = {
     ),
 }  # fmt: skip
 
-ERRORS: dict[str, str] = {
-    name: ", ".join(f"{row} {100 * bound:g} %" for row, bound in case.bounds.items()) for name, case in CASES.items()
-}
+ERRORS: dict[str, str] = {name: ", ".join(f"{row} {100 * bound:g} %" for row, bound in case.bounds.items()) for name, case in CASES.items()}
 """Name -> the largest relative error of each figure that a test allows."""
 
 

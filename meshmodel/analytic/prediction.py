@@ -243,7 +243,7 @@ class Prediction(Outcome):
 
     def to_json(self) -> dict[str, Any]:
         """The layout of every outcome; what only replications have is null or empty."""
-        only_replications = {"replications": None, "seed": None, "series": None, "counters": {}}
+        only_replications: dict[str, Any] = {"replications": None, "seed": None, "series": None, "counters": {}}
         rest = {"requests": self.count.mean, "assumptions": self.assumptions, "fortio": self.histogram().to_json()}
         return super().to_json() | only_replications | rest
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from meshmodel.engines.arrivals import pacing
 from meshmodel.engines.calendar import NEVER
-from meshmodel.engines.requestlog import refuse_standstill
+from meshmodel.engines.requestlog import longer, refuse_standstill
 from meshmodel.fakeservice import Sampler, distribution
 from meshmodel.policies import balancing
 from meshmodel.replay import RequestLog
@@ -36,7 +36,8 @@ MOST_CONNECTIONS = 64
 class ClosedLoopRun:
     """One block of `replications` runs; `run()` returns its log and the attempts per pod."""
 
-    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator) -> None:
+    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator, expected: int = 256) -> None:
+        self.rows = -(-(expected + 2 * DRAWS) // DRAWS) * DRAWS
         self.rng, self.replications = rng, replications
         self.workload: ClosedLoop = scenario.workload
         self.cluster = scenario.routes[-1].destinations[0].cluster
@@ -69,13 +70,13 @@ class ClosedLoopRun:
 
     def run(self) -> tuple[RequestLog, np.ndarray]:
         """Run to the end; returns the log and the attempts of each pod, (pods, replications)."""
-        start, latency = (np.zeros((4 * DRAWS, self.replications)) for _ in range(2))
-        code, endpoint = (np.full((4 * DRAWS, self.replications), 200, dtype=np.int16) for _ in range(2))
+        kinds = (float, float, np.int16, np.int16)
+        start, latency, code, endpoint = (np.empty((self.rows, self.replications), dtype=kind) for kind in kinds)
         step = 0
         while not step or start[step - 1].min() <= self.end:
             if step + DRAWS > start.shape[0]:
-                refuse_standstill(start, step)
-                start, latency, code, endpoint = (np.concatenate((column, column)) for column in (start, latency, code, endpoint))
+                refuse_standstill(start[:step])
+                start, latency, code, endpoint = (longer(column) for column in (start, latency, code, endpoint))
             self._draw()
             for k in range(DRAWS):
                 self._step(k, start[step + k], latency[step + k], code[step + k], endpoint[step + k])
@@ -107,6 +108,7 @@ class ClosedLoopRun:
         endpoint[:] = chosen
         if self.sampler.constant:
             seconds = self.sampler.constant_seconds.take(chosen)
+            code[:] = 200
         else:
             seconds, code[:] = self._answer(k, chosen)
         self.pick.sent(cell, chosen, start, seconds)

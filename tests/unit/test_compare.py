@@ -183,8 +183,8 @@ def test_a_closed_form_is_binned_like_the_record_and_has_expected_shares():
         record, prediction = Histogram.from_samples(latencies(replay(1, seed=9)), resolution), mesh.predict()
         binned = compare(prediction, record)
         assert binned.resolution == resolution == binned.outcome.resolution
-        assert binned["p75"].predicted == prediction.with_resolution(resolution).percentile(75).mean
-    assert prediction.percentile(75).mean != binned["p75"].predicted
+        assert binned["p50"].predicted == prediction.with_resolution(resolution).percentile(50).mean
+    assert prediction.percentile(50).mean != binned["p50"].predicted
     assert exact.p_value is None and [row.figure for row in exact.rows] == [row.figure for row in simulated.rows]
     assert exact["share over 1 s"].predicted == pytest.approx(1 / 3, abs=1e-6) and exact["share over 1 s"].inside is None
     assert exact["p50"].predicted == pytest.approx(simulated["p50"].predicted, rel=0.005)
