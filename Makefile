@@ -2,6 +2,7 @@
 # make test   linter, unit, statistical, Envoy, browser and notebook tests
 # make lint   ruff alone; make types: mypy; make clean: removes the environment and caches
 # make record   plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
+# make notebooks   runs every notebook and stores its outputs
 # make conformance   docs/conformance.md, model against record
 # The environment .venv is made first, where it is missing or out of date: Python 3.11 or later is all that takes.
 # PYTHON=/path/to/python3.12 chooses the Python that makes it.
@@ -11,7 +12,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint types record conformance clean
+.PHONY: help lab test lint types record notebooks conformance clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -35,6 +36,9 @@ record: $(STAMP)
 
 conformance: $(STAMP)
 	$(BIN)/python -c 'from meshmodel.conformance import write; write()'
+
+notebooks: $(STAMP)
+	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis dist

@@ -314,7 +314,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     behaviours = draw(st.lists(pods, min_size=1, max_size=4))
     two = draw(st.booleans())
     last = route(
-        behaviours, draw(some(["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"])), callers=("w0",), retries=draw(policies), timeout=draw(some([None, 0.25, 0.7])),
+        behaviours, draw(some(["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"])), callers=("w0",), retries=draw(policies),
+        timeout=draw(some([None, 0.25, 0.7])),
         connection_pool=draw(pools), outlier_detection=draw(some([None, detection(consecutive_5xx=3)])),
         priorities=draw(some([(), (tuple(min(i, 1) for i in range(len(behaviours))),)])),
     )  # fmt: skip

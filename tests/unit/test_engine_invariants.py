@@ -267,7 +267,7 @@ def test_a_locality_that_was_out_gets_its_share_again() -> None:
 
 
 def test_many_endpoints_keep_their_own_counts() -> None:
-    """25 pods of which one is slow, in a large block: it gets about 1/25^2 at least and far less than 1/25 (exact bounds, chance below 1e-9)."""
+    """25 pods of which one is slow, in a large block: it gets at least 1/25^2 and far less than 1/25 (chance below 1e-9)."""
     tested = scenario(route([plain(5.0), *[plain(0.01)] * 24], "LEAST_REQUEST", timeout=4.0), load=ClosedLoop(connections=4, duration=2))
     loop = EventLoop(tested, 2000, np.random.default_rng(1))
     _, attempts, _, _ = loop.run()

@@ -1,0 +1,45 @@
+"""Run every notebook from top to bottom and store its outputs, without time stamps (`make notebooks`).
+
+The stored text is what `make test` compares a fresh run with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+
+def execute(path: Path) -> None:
+    """Run the notebook at `path` in its own folder and write it back."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(path.parent)}}
+    )
+    client.execute()
+    notebook.metadata.pop("widgets", None)  # random ids; every widget has a static twin
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    nbformat.write(notebook, path)
+
+
+def _joined(outputs: list) -> list:
+    """Streams that the kernel happened to send in pieces become one again."""
+    joined: list = []
+    for output in outputs:
+        if joined and output.output_type == "stream" == joined[-1].output_type and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+if __name__ == "__main__":
+    for name in tqdm(sys.argv[1:], desc="notebooks"):
+        execute(Path(name))
