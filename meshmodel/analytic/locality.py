@@ -82,9 +82,12 @@ def ejection_schedule(
     return out
 
 
-def duty_cycle(until: float, interval: float, base: float, longest: float, inside: float) -> float:
-    """Share of `until` seconds in which a permanently failing pod takes traffic: 1 - time out / time."""
-    out = sum(min(back, until) - at for at, back in ejection_schedule(until, interval, base, longest, inside, first=inside))
+def duty_cycle(until: float, interval: float, base: float, longest: float, inside: float, first: float = 0.0) -> float:
+    """Share of `until` seconds in which a permanently failing pod takes traffic: 1 - time out / time.
+
+    `inside` and `first` as in `ejection_schedule`: a return costs a merge window, the first failure does not.
+    """
+    out = sum(min(back, until) - at for at, back in ejection_schedule(until, interval, base, longest, inside, first))
     return 1 - out / until
 
 

@@ -155,7 +155,7 @@ def test_an_ejected_pod_returns_at_ticks_and_stays_out_longer_each_time():
     stays = [back - at for at, back in locality.ejection_schedule(until=1000, interval=10, base=30, longest=60)]
     assert stays[:3] == [30, 60, 60] and set(stays[1:]) == {60}
     out = 33 + 64 + 94 + 54
-    assert locality.duty_cycle(250, 5, 30, 300, 2.0) == pytest.approx(1 - sum(min(b, 250) - a for a, b in
+    assert locality.duty_cycle(250, 5, 30, 300, 2.0, first=2.0) == pytest.approx(1 - sum(min(b, 250) - a for a, b in
         locality.ejection_schedule(250, 5, 30, 300, 2.0, first=2.0)) / 250)  # fmt: skip
     assert 1 - out / 250 == pytest.approx(0.02)
 
