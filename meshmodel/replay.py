@@ -18,6 +18,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from meshmodel import fortio
+from meshmodel.fakeservice import parse_duration
 from meshmodel.fortio import Histogram
 from meshmodel.scenario import Scenario
 
@@ -375,11 +376,14 @@ class Replay(Outcome):
 
     # --- over time, and one by one ------------------------------------------------------
 
-    def series(self, bin: float = 1.0) -> pd.DataFrame:
-        """Answers per bin of `bin` seconds, mean over replications, by the time of the answer.
+    def series(self, bin: float | str = 1.0) -> pd.DataFrame:
+        """Answers per bin of `bin` (seconds, or a duration such as "1s"), mean over replications, by the time of the answer.
 
         Columns: `code 200` ..., `endpoint NAME` ..., `ejected` (pods out at the bin's end); index: the bin's start.
         """
+        bin = parse_duration(bin, "bin") if isinstance(bin, str) else float(bin)
+        if not 0 < bin < np.inf:
+            raise ValueError(f"bin: must be more than zero seconds, got {bin!r}")
         done = self.log.start + self.log.latency
         bins = max(1, int(np.ceil(np.nanmax(done, initial=0.0) / bin)))
         which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.int64)
@@ -419,8 +423,8 @@ class Replay(Outcome):
         endpoint = self.log.endpoint[rows, i]
         table = pd.DataFrame(
             {
-                "start": self.log.start[rows, i],
-                "latency": self.log.latency[rows, i],
+                "start": np.round(self.log.start[rows, i], 9),
+                "latency": np.round(self.log.latency[rows, i], 9),
                 "code": self.log.code[rows, i],
                 "endpoint": np.array([*self.pod_names, ENVOY], dtype=object)[endpoint],
                 "deployment": np.array([*self._deployment, ENVOY], dtype=object)[endpoint],

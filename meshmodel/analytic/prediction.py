@@ -238,7 +238,7 @@ class Prediction(Outcome):
         total = int(counts.sum())
         codes = {code: round(share.mean * total) for code, share in self.code_shares().items() if round(share.mean * total)}
         return fortio.Histogram.from_counts(
-            counts, float(lowest), float(highest), first * total, second * total, self.resolution, codes=codes
+            counts, round(float(lowest), 9), round(float(highest), 9), first * total, second * total, self.resolution, codes=codes
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def simulate(
     Raises
     ------
     ValueError : replications below 1, or a run too large to keep.
-    meshmodel.engines.events.NotModelled : a combination of policies that the engine lacks.
+    meshmodel.engines.hop.NotModelled : a combination of policies that the engine lacks.
     """
     if replications < 1:
         raise ValueError(f"replications: must be 1 or more, got {replications}")

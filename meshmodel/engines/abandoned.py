@@ -1,0 +1,157 @@
+"""Calls that go on although somebody gave up on them: behind an outer timeout, and beside a hedge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshmodel.engines.answers import Answers
+from meshmodel.engines.calendar import NEVER, ROUNDING
+from meshmodel.engines.hop import ANSWER, GRANTED, HEDGE, KINDS, NONE, Hop
+from meshmodel.engines.upstream import NOBODY
+from meshmodel.policies.retries import LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
+
+
+class Abandoned(Answers):
+    """OUTER and HEDGE events."""
+
+    def _outer(self, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
+        """The first route's proxy ends the attempt; the pod's own call goes on in a row without a client.
+
+        fake-service makes its upstream call with no context of the request that caused it.
+        """
+        hop = self.hops[0]
+        inside = self.saved_kind[cell] >= KINDS
+        self._detach(r[inside], row[inside])
+        cell = row * self.replications + r  # the columns may have grown
+        deadline = hop.deadline[cell]
+        code = np.where(t < deadline * (1 - ROUNDING), PER_TRY_TIMEOUT, ROUTE_TIMEOUT).astype(np.int16)
+        hop.limit[cell] = np.inf
+        self.server[cell] = NOBODY
+        self._answer(hop, r, row, cell, t, code)
+
+    def _detach(self, r: np.ndarray, row: np.ndarray) -> None:
+        spare = self._take_row(r)
+        old, new = row * self.replications + r, spare * self.replications + r
+        for name in ("code", "start", "attempts", "server"):
+            getattr(self, name)[new] = getattr(self, name)[old]
+        for hop in self.hops[1:]:
+            for name in hop.COLUMNS:
+                getattr(hop, name)[new] = getattr(hop, name)[old]
+            hop.tried[:, new] = hop.tried[:, old]
+            self._replace_waiting(hop, r, row, spare, old)
+            hop.waiting[old] = False
+            hop.is_retry[old] = False
+        self.orphan[new] = True
+        self.hops[0].limit[new] = np.inf
+        kind = self.saved_kind[old]
+        self.kind[new] = kind
+        self.calendar.set(spare, r, self.saved_time[old])
+
+    def _replace_waiting(self, hop: Hop, r: np.ndarray, row: np.ndarray, spare: np.ndarray, old: np.ndarray) -> None:
+        """A request that waits for a connection keeps its place under its new row."""
+        waits = np.flatnonzero(hop.waiting[old])
+        for upstream, _, at in self._by_upstream(hop, old[waits]):
+            which = waits[at]
+            pool = upstream.connections.pool_cell(hop.worker[old[which]], hop.endpoint[old[which]], r[which])
+            links, head, tail = self.behind, upstream.connections.head.ravel(), upstream.connections.tail.ravel()
+            links[spare[which] * self.replications + r[which]] = links[old[which]]
+            for k, (p, a, b, who) in enumerate(zip(pool, row[which], spare[which], r[which], strict=True)):
+                del k
+                previous = head[p]
+                if previous == a:
+                    head[p] = b
+                else:
+                    while links[previous * self.replications + who] != a:
+                        previous = links[previous * self.replications + who]
+                    links[previous * self.replications + who] = b
+                if tail[p] == a:
+                    tail[p] = b
+
+    def _hedge(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
+        """Leave the attempt running in a row of its own, linked with its request."""
+        spare = self._take_row(r)
+        cell, new = row * self.replications + r, spare * self.replications + r
+        for name in ("upstream", "worker"):
+            getattr(hop, name)[new] = getattr(hop, name)[cell]
+        hop.endpoint[new] = hop.tried[hop.tries[cell] - 1, cell]
+        self.code[new], self.parent[new] = self.finish_code[cell], row
+        hop.hedges[hop.tries[cell] - 1, cell] = spare
+        self._set(r, spare, np.minimum(self.finish[cell], NEVER), HEDGE, hop.index)
+
+    def _run_on(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
+        """The hedge was refused (a limit on retries): the attempt itself goes on to its answer."""
+        hop.endpoint[cell] = hop.tried[hop.tries[cell] - 1, cell]
+        deadline = hop.deadline[cell]
+        self.code[cell] = np.where(self.finish[cell] > deadline, ROUTE_TIMEOUT, self.finish_code[cell])
+        self._set(r, row, np.minimum(np.minimum(self.finish[cell], deadline), NEVER), ANSWER, hop.index)
+
+    def _hedge_answers(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
+        """An attempt that was left running is answered first: that answer ends the request."""
+        mother = self.parent[cell]
+        parent = mother * self.replications + r
+        code, endpoint = self.code[cell], hop.endpoint[cell]
+        hop.hedges[:, parent] = np.where(hop.hedges[:, parent] == row, -1, hop.hedges[:, parent])
+        others = (self.finish_code[parent] != NONE) | (hop.hedges[:, parent] >= 0).any(axis=0)
+        wins = ~(hop.retriable[code - LOWEST] & others)  # a failure that would be retried waits for the others
+        running = (hop.endpoint[parent] >= 0) & ~hop.waiting[parent]
+        self._abandon(hop, r[wins], parent[wins], t[wins], running[wins])  # before its connection could be granted one freed here
+        self._drop(hop, r, row, cell, t, code)
+        r, mother, parent, code, endpoint, t = (a[wins] for a in (r, mother, parent, code, endpoint, t))
+        hop.endpoint[parent] = endpoint
+        self._who_answered(hop, parent, endpoint, code)
+        hop.endpoint[parent] = NOBODY
+        self._end_hedges(hop, r, parent, t)
+        self._final(hop, r, mother, parent, t, code)
+
+    def _wait_for_hedges(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> tuple:
+        """A failure with no retry left waits for the attempts still running; returns the requests that do not."""
+        waits = hop.retriable[code - LOWEST] & (hop.hedges[:, cell] >= 0).any(axis=0)
+        if waits.any():
+            self._set(r[waits], row[waits], np.minimum(hop.deadline[cell[waits]], NEVER), ANSWER, hop.index)
+            self.code[cell[waits]] = ROUTE_TIMEOUT
+            self.finish_code[cell[waits]] = NONE  # nothing of its own is under way
+        return tuple(a[~waits] for a in (r, row, cell, t, code))
+
+    def _abandon(self, hop: Hop, r: np.ndarray, cell: np.ndarray, t: np.ndarray, running: np.ndarray) -> None:
+        """Reset the attempt, wait or back-off that a request is in."""
+        for upstream, _, at in self._by_upstream(hop, cell):
+            cells, who = cell[at], r[at]
+            upstream.retrying[who] -= hop.is_retry[cells]
+            granted = hop.waiting[cells] & (self.kind[cells] == hop.index * KINDS + GRANTED)  # at this very moment
+            if (waits := hop.waiting[cells] & ~granted).any():
+                pool = upstream.connections.pool_cell(hop.worker[cells][waits], hop.endpoint[cells][waits], who[waits])
+                upstream.connections.leave(pool, who[waits], (cells // self.replications)[waits], self.behind)
+            if granted.any():
+                self._free_connection(
+                    hop,
+                    upstream,
+                    who[granted],
+                    cells[granted],
+                    t[at][granted],
+                    hop.endpoint[cells][granted],
+                    np.zeros(granted.sum(), dtype=bool),
+                )
+            self._release(
+                hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), hop.endpoint[cells], np.flatnonzero(running[at])
+            )
+        hop.is_retry[cell], hop.waiting[cell] = False, False
+
+    def _drop(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> None:
+        """Free what a left-running attempt holds, report its answer, give back its row."""
+        for upstream, _, at in self._by_upstream(hop, cell):
+            ends = hop.endpoint[cell[at]]
+            self._release(hop, upstream, r[at], cell[at], t[at], code[at], ends, np.arange(len(ends)))
+            answered = code[at] >= 0
+            if upstream.cluster.outlier_detection is not None and answered.any():
+                self._report(hop, upstream, r[at][answered], t[at][answered], code[at][answered], ends[answered])
+        self._give_row(r, row)
+
+    def _end_hedges(self, hop: Hop, r: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
+        """The request has its answer: reset every attempt of it that is still running."""
+        for attempt in range(hop.most_tries):
+            row = hop.hedges[attempt, cell]
+            held = np.flatnonzero(row >= 0)
+            if held.size:
+                who, rows = r[held], row[held]
+                self._drop(hop, who, rows, rows * self.replications + who, t[held], np.full(held.size, PER_TRY_TIMEOUT))
+                hop.hedges[attempt, cell[held]] = -1
