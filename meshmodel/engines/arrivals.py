@@ -19,16 +19,16 @@ def pacing(workload: ClosedLoop, done: np.ndarray, calls: np.ndarray, limit: np.
     periodic/periodic.go, runOne.
     """
     start = done
-    timed = workload.duration is not None and workload.calls is None
     if workload.qps > 0:
-        rate = workload.qps / workload.threads
-        target = calls + calls / np.maximum(limit - 1, 1) if workload.duration is not None else calls
-        start = np.maximum(done, target / rate)
+        spacing = workload.threads / workload.qps
+        if workload.duration is not None:
+            spacing = spacing * (1 + 1 / np.maximum(limit - 1, 1))
+        start = np.maximum(done, calls * spacing)
     stop = calls >= limit
-    if timed:
-        late = start > workload.duration
-        stop = stop | (late & (calls >= 2) & (calls != limit - 1) if workload.qps > 0 else late)
-    return np.where(stop | (done >= NEVER), NEVER, start)
+    if workload.duration is not None and workload.calls is None and (late := start > workload.duration).any():
+        stop |= late & (calls >= 2) & (calls != limit - 1) if workload.qps > 0 else late
+    stop |= done >= NEVER
+    return np.where(stop, NEVER, start) if stop.any() else start
 
 
 class Arrivals:

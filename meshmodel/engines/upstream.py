@@ -144,6 +144,8 @@ class Upstream:
         `tried`: (attempts, n) endpoints that the request has tried (any other number: none).
         """
         again = np.flatnonzero((tried == endpoint).any(axis=0) & (endpoint >= 0))
+        if excluded is None and self.all_first and not self.weighted:
+            again = again[self.count[0].take(replication.take(again)) > 1]  # of one endpoint every draw is the same
         if again.size and self.cluster.load_balancing != "ROUND_ROBIN":
             # The draws of a retry change nothing that the next one sees: make them all at once.
             where = np.tile(again, draws)

@@ -34,6 +34,7 @@ class ConnectionState:
     def __init__(self, workers: int, endpoints: int, replications: int) -> None:
         shape = (workers * endpoints, replications)
         self.endpoints, self.replications = endpoints, replications
+        self.has_queue = self.has_drains = False  # has anybody ever waited, has a change of limits left connections to drain?
         self.open, self.busy, self.served, self.draining = (np.zeros(shape, dtype=np.int32) for _ in range(4))
         self.head, self.tail = (np.full(shape, -1, dtype=np.int64) for _ in range(2))
         self.opened = np.zeros(replications, dtype=np.int64)
@@ -42,6 +43,7 @@ class ConnectionState:
     def restart(self) -> None:
         """New limits make a new cluster in Envoy: what is open finishes its request and closes, and does not count."""
         self.draining += self.busy
+        self.has_drains = True
         for count in (self.open, self.busy, self.opened):
             count[...] = 0
 
@@ -52,7 +54,10 @@ class ConnectionState:
     def admit(self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray) -> np.ndarray:
         """GO (a connection was taken or opened), WAIT or REFUSE, (n,)."""
         opened, busy = self.open.ravel(), self.busy.ravel()
-        idle = opened[cell] > busy[cell]
+        idle = opened.take(cell) > busy.take(cell)
+        if idle.all():
+            busy[cell] += 1
+            return np.full(len(cell), GO)
         new = ~idle & ((self.opened[replication] < limits.max_connections) | (opened[cell] == 0))
         goes = idle | new
         busy[cell] += goes
@@ -63,6 +68,7 @@ class ConnectionState:
 
     def join(self, cell: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
         """Request `row` (n,) goes to the end of its pool's list; `behind` (rows, replications) are the links."""
+        self.has_queue = self.has_queue or bool(len(cell))
         head, tail = self.head.ravel(), self.tail.ravel()
         empty = head[cell] < 0
         head[cell[empty]] = row[empty]
@@ -94,11 +100,14 @@ class ConnectionState:
 
         `closes`: the connection is closed with it (a reset); also after `max_requests_per_connection`.
         """
-        served = self.served.ravel()
-        served[cell] += 1
-        if limits.max_requests_per_connection:
-            closes = closes | (served[cell] % limits.max_requests_per_connection == 0)
         opened, busy, head = self.open.ravel(), self.busy.ravel(), self.head.ravel()
+        if limits.max_requests_per_connection:
+            served = self.served.ravel()
+            served[cell] += 1
+            closes = closes | (served[cell] % limits.max_requests_per_connection == 0)
+        if not (self.has_queue or self.has_drains or closes.any()):
+            busy[cell] -= 1  # nobody waits, nothing closes: the connections are idle again
+            return np.full(len(cell), -1)
         following = head[cell]
         someone = following >= 0
         # A closed connection may be replaced at once by one for whoever waits: the count stays.
