@@ -138,9 +138,7 @@ class RequestLog:
         logs = list(logs)
         if len(logs) == 1:
             return logs[0]
-        longest = max(log.start.shape[0] for log in logs)
-        columns = [[_padded(getattr(log, name), longest) for log in logs] for name in cls.FIELDS]
-        return cls(*(np.concatenate(column, axis=1) for column in columns))
+        return cls(*(_side_by_side([getattr(log, name) for log in logs]) for name in cls.FIELDS))
 
     @classmethod
     def of_runs(cls, runs: Iterable[Mapping[str, Any]]) -> RequestLog:
@@ -151,9 +149,17 @@ class RequestLog:
         )
 
 
-def _padded(column: np.ndarray, length: int) -> np.ndarray:
-    fill = np.nan if column.dtype.kind == "f" else -2
-    return np.pad(column, ((0, length - column.shape[0]), (0, 0)), constant_values=fill)
+def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
+    """Columns of (requests, replications) beside each other, the shorter ones padded."""
+    longest, width = max(len(column) for column in columns), sum(column.shape[1] for column in columns)
+    joined = np.empty((longest, width), dtype=columns[0].dtype)
+    at = 0
+    for column in columns:
+        part = joined[:, at : at + column.shape[1]]
+        part[: len(column)] = column
+        part[len(column) :] = np.nan if column.dtype.kind == "f" else -2
+        at += column.shape[1]
+    return joined
 
 
 @dataclass(frozen=True)
