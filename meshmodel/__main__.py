@@ -128,17 +128,12 @@ def _replay(args: argparse.Namespace) -> None:
 
 def _envoy_records(name: str, replay: Any) -> Iterator[str]:
     """The model beside the first repetition of our own record of the real Envoy, data/envoy/NAME.json, where there is one."""
-    from meshmodel._data import data_path
+    from meshmodel import catalogue
     from meshmodel.compare import compare
-    from meshmodel.fortio import Histogram
 
-    try:
-        path = data_path("envoy", f"{name}.json")
-    except FileNotFoundError:
-        return
-    repetitions = json.loads(path.read_text(encoding="utf-8"))
-    yield f"A real Envoy, the first of {len(repetitions)} runs; with the overhead of loopback, not of the tutorial's cluster:"
-    yield str(compare(replay, Histogram.from_json(repetitions[0]["fortio"], str(path)), name="real Envoy"))
+    if runs := catalogue.envoy_records(name):
+        yield f"A real Envoy, the first of {len(runs)} runs; with the overhead of loopback, not of the tutorial's cluster:"
+        yield str(compare(replay, runs[0], name="real Envoy"))
 
 
 def _compare(args: argparse.Namespace) -> None:

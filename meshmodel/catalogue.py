@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,11 +144,10 @@ def envoy_records(name: str) -> list[Histogram] | None:
 
     `envoy_records.read` has all that was recorded: codes, endpoints, attempts, counters, ejections.
     """
-    try:
-        runs = json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs]
+    from meshmodel import envoy_records
+
+    runs = envoy_records.read(name)
+    return runs and [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs]
 
 
 def _record(entry: Mapping[str, Any]) -> Histogram | tuple[tuple[int, float], ...] | Mapping[str, int] | None:

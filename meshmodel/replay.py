@@ -205,7 +205,7 @@ class Replay(Outcome):
         self.ejections = ejections or Ejections()
         self.resolution = resolution
         self.provenance = dict(provenance or {})
-        endpoints = {e.name: e for routes in _chains(scenario) for e in routes[-1].endpoints}
+        endpoints = {e.name: e for routes in scenario.chains for e in routes[-1].endpoints}
         self.pod_names = tuple(endpoints)
         self._deployment = [e.deployment for e in endpoints.values()]
         self._message = [e.message or f"Hello from {e.deployment}" for e in endpoints.values()]
@@ -217,19 +217,19 @@ class Replay(Outcome):
 
     def with_resolution(self, resolution: float) -> Replay:
         """The same requests, read with another histogram resolution (seconds)."""
-        return Replay(
-            self.scenario, self.engine, self.log, self.pod_attempts, seed=self.seed, counters=self.counters,
-            ejections=self.ejections, resolution=resolution, provenance=self.provenance,
-        )  # fmt: skip
+        return self._reading(self.log, resolution)
 
     def after(self, calls: int) -> Replay:
         """The replay without the first `calls` requests of each replication."""
         if not calls:
             return self
         log = RequestLog(*(getattr(self.log, name)[calls:] for name in RequestLog.FIELDS))
+        return self._reading(log, self.resolution)
+
+    def _reading(self, log: RequestLog, resolution: float) -> Replay:
         return Replay(
             self.scenario, self.engine, log, self.pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
-            resolution=self.resolution, provenance=self.provenance,
+            resolution=resolution, provenance=self.provenance,
         )  # fmt: skip
 
     # --- counts -------------------------------------------------------------------------
@@ -456,7 +456,3 @@ class Replay(Outcome):
 
     def __repr__(self) -> str:
         return f"<Replay {self.engine}: {self.replications:,} replications, {int(self.requests.sum()):,} requests>"
-
-
-def _chains(scenario: Scenario) -> list[tuple]:
-    return [scenario.routes, *(change.routes for change in scenario.changes)]

@@ -408,9 +408,14 @@ class Scenario:
         return self.routes[-1].endpoints
 
     @property
+    def chains(self) -> tuple[tuple[Route, ...], ...]:
+        """The routes that hold at the start, and after each change."""
+        return (self.routes, *(change.routes for change in self.changes))
+
+    @property
     def deployments(self) -> tuple[str, ...]:
         """The Deployments of `endpoints`, each once, sorted by name."""
-        pods = [e for routes in (self.routes, *(c.routes for c in self.changes)) for e in routes[-1].endpoints]
+        pods = [e for routes in self.chains for e in routes[-1].endpoints]
         return tuple(sorted({e.deployment for e in pods}))
 
     def to_json(self) -> dict[str, Any]:

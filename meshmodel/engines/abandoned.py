@@ -55,8 +55,7 @@ class Abandoned(Answers):
             pool = upstream.connections.pool_cell(hop.worker[old[which]], hop.endpoint[old[which]], r[which])
             links, head, tail = self.behind, upstream.connections.head.ravel(), upstream.connections.tail.ravel()
             links[spare[which] * self.replications + r[which]] = links[old[which]]
-            for k, (p, a, b, who) in enumerate(zip(pool, row[which], spare[which], r[which], strict=True)):
-                del k
+            for p, a, b, who in zip(pool, row[which], spare[which], r[which], strict=True):
                 previous = head[p]
                 if previous == a:
                     head[p] = b

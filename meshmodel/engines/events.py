@@ -61,7 +61,7 @@ class EventLoop(Abandoned):
         self.scenario, self.replications = scenario, replications
         self.uniform = Draws(rng.random)
         self.overhead = Draws(lambda n: scenario.overhead.rvs(size=n, random_state=rng))
-        chains = [scenario.routes, *(change.routes for change in scenario.changes)]
+        chains = scenario.chains
         if len({len(chain) for chain in chains}) > 1:
             raise NotModelled("changes: the chain of calls must stay the same length")
         if any(len({route.retries.hedge_on_per_try_timeout for route in hop}) > 1 for hop in zip(*chains, strict=True)):
@@ -113,12 +113,9 @@ class EventLoop(Abandoned):
                     phase = self.uniform(self.replications) if now == 0 else 1.0
                     upstream.first_tick = now + (policy.interval if policy else 0.0) * phase * np.ones(self.replications)
                     self.calendar.set(np.full(self.replications, self.row_of[id(upstream)]), everyone, np.full(self.replications, NEVER))
-        inner = self.hops[1:]
         # Once true always true: calls that an outer proxy gave up outlive a change of its timeout.
-        self.has_outer = getattr(self, "has_outer", False) or any(
-            h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1]
-        )
-        if self.has_outer and len(inner) > 1:
+        self.has_outer = self.has_outer or any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
+        if self.has_outer and self.last > 1:
             raise NotModelled("timeouts of a proxy that is more than one call away from the last")
         if self.has_outer and self.hops[-1].route.retries.hedge_on_per_try_timeout:
             raise NotModelled("hedging behind another proxy's timeout")
@@ -130,9 +127,8 @@ class EventLoop(Abandoned):
 
     def run(self) -> tuple:
         """Run to the end; returns RequestLog, pod attempts, counters and `Ejections`."""
-        chains = [self.scenario.routes, *(change.routes for change in self.scenario.changes)]
         times = [0.0, *(change.at for change in self.scenario.changes), NEVER / 2]
-        for routes, now, until in zip(chains, times[:-1], times[1:], strict=True):
+        for routes, now, until in zip(self.scenario.chains, times[:-1], times[1:], strict=True):
             self._configure(routes, now)
             while self._step(until):
                 pass
@@ -204,9 +200,8 @@ class EventLoop(Abandoned):
             t = t + delay
         hop.deadline[cell] = t + route.timeout if route.timeout else np.inf
         if aborted is not None and aborted.any():
-            code = np.full(n, ABORTED, dtype=np.int16)
             self._set(r[aborted], row[aborted], t[aborted], ANSWER, hop.index)
-            self.code[cell[aborted]] = code[aborted]
+            self.code[cell[aborted]] = ABORTED
             go = ~aborted
             r, row, cell, t = r[go], row[go], cell[go], t[go]
         if delay is not None:

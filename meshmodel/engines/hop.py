@@ -55,7 +55,7 @@ class Hop:
     COLUMNS = {
         "tries": (np.int16, 0), "deadline": (float, np.inf), "limit": (float, np.inf), "upstream": (np.int16, 0),
         "endpoint": (np.int64, NOBODY), "worker": (np.int64, 0), "is_retry": (bool, False), "waiting": (bool, False),
-        "began": (float, 0.0), "own": (float, 0.0), "caller": (np.int16, 0),
+        "began": (float, 0.0), "own": (float, 0.0),
     }  # fmt: skip
 
     def __init__(self, index: int, routes: list[Route], workers: int, replications: int, uniform: Draws) -> None:
@@ -83,17 +83,16 @@ class Hop:
         """Take over the policies and pods of `route` (at the start, or at a change)."""
         self.route = route
         self.abort_code = route.fault.abort_code or self.abort_code  # some of before a change may still be delayed
-        endpoints = {e.name: e for e in route.endpoints}
-        self.behaviours = self.behaviours | {name: e.behaviour for name, e in endpoints.items()}
+        self.behaviours = self.behaviours | {e.name: e.behaviour for e in route.endpoints}
         self.sampler = Sampler([self.behaviours[name] for name in self.pod_names])
         by_name = {d.cluster.name: d.cluster for d in route.destinations}
-        for (_caller, name), upstream in zip(itertools.product(self.callers, self.clusters), self.upstreams, strict=True):
+        callers = [c.name for c in route.callers]
+        for (caller, name), upstream in zip(itertools.product(self.callers, self.clusters), self.upstreams, strict=True):
             if name in by_name:
-                upstream.caller = [c.name for c in route.callers].index(_caller) if _caller in [c.name for c in route.callers] else 0
+                upstream.caller = callers.index(caller) if caller in callers else 0
                 upstream.configure(by_name[name])
-        self.weights = np.cumsum(
-            [dict(zip(by_name, (d.weight for d in route.destinations), strict=True)).get(name, 0) for name in self.clusters], dtype=float
-        )
+        weights = {d.cluster.name: d.weight for d in route.destinations}
+        self.weights = np.cumsum([weights.get(name, 0) for name in self.clusters], dtype=float)
         self.retriable = retries.retriable(route.retries)
         self._servers()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -119,15 +120,13 @@ def expected_requests(scenario: Scenario) -> float:
 
 def collapse(scenario: Scenario) -> Scenario:
     """Without the routes that only pass requests on: one plain pod, no policy that can act."""
-    chains = [scenario.routes, *(change.routes for change in scenario.changes)]
-    keep = [i for i in range(len(scenario.routes)) if i == len(scenario.routes) - 1 or not all(_passes_on(chain[i]) for chain in chains)]
-    if len(keep) == len(scenario.routes) or keep != list(range(len(scenario.routes) - len(keep), len(scenario.routes))):
+    last = len(scenario.routes) - 1
+    keep = [i for i in range(last + 1) if i == last or not all(_passes_on(chain[i]) for chain in scenario.chains)]
+    first = keep[0]
+    if not first or len(keep) < last + 1 - first:
         return scenario
-    changes = tuple(type(c)(at=c.at, routes=tuple(c.routes[i] for i in keep)) for c in scenario.changes)
-    return Scenario(
-        routes=tuple(scenario.routes[i] for i in keep), workload=scenario.workload, overhead=scenario.overhead, workers=scenario.workers,
-        new_connection_per_request=scenario.new_connection_per_request, changes=changes,
-    )  # fmt: skip
+    changes = tuple(replace(change, routes=change.routes[first:]) for change in scenario.changes)
+    return replace(scenario, routes=scenario.routes[first:], changes=changes)
 
 
 def _passes_on(route: Route) -> bool:

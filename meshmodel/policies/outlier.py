@@ -56,17 +56,15 @@ class OutlierState:
         `local`: the proxy itself saw the failure.
         """
         cell = endpoint * self.replications + replication
-        seen = cell
-        if policy.split_external_local_origin_errors:
-            seen, status = cell[~local], status[~local]
         reached = np.zeros(len(cell), dtype=bool)
-        who = ~local if policy.split_external_local_origin_errors else slice(None)
-        reached[who] = self._count(self.row_5xx, seen, status >= 500, policy.consecutive_5xx)
+        split = policy.split_external_local_origin_errors
+        external = ~local if split else slice(None)
+        seen, status = cell[external], status[external]
+        reached[external] = self._count(self.row_5xx, seen, status >= 500, policy.consecutive_5xx)
         if policy.consecutive_gateway_failure:
-            reached[who] |= self._count(self.row_gateway, seen, (status >= 502) & (status <= 504), policy.consecutive_gateway_failure)
-        if policy.split_external_local_origin_errors:
-            failed = local[local]
-            reached[local] = self._count(self.row_local, cell[local], failed, policy.consecutive_local_origin_failure)
+            reached[external] |= self._count(self.row_gateway, seen, (status >= 502) & (status <= 504), policy.consecutive_gateway_failure)
+        if split:
+            reached[local] = self._count(self.row_local, cell[local], local[local], policy.consecutive_local_origin_failure)
         if not reached.any():
             return reached
         reached &= ~self.ejected.ravel()[cell]
