@@ -313,6 +313,7 @@ class Sampler:
             turn = request_number % self._period.take(endpoint) == 0
             fails = turn if fails is None else fails | turn
         if fails is not None:
-            seconds = np.where(fails, self._failing_seconds.take(endpoint), seconds)
-            code = np.where(fails, self._failing_code.take(endpoint), code)
+            which = np.flatnonzero(fails)
+            seconds[which] = self._failing_seconds.take(endpoint[which])
+            code[which] = self._failing_code.take(endpoint[which])
         return seconds, code

@@ -175,6 +175,11 @@ class ConnectionPool:
     retry_budget: RetryBudget | None = None
     http2: bool = False
 
+    @property
+    def limits_connections(self) -> bool:
+        """Must connections be counted?  HTTP/2 carries any number of requests on one."""
+        return not self.http2 and self.max_connections < UNLIMITED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:

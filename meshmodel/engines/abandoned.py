@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from meshmodel.engines.answers import Answers
-from meshmodel.engines.calendar import NEVER, ROUNDING
-from meshmodel.engines.hop import ANSWER, GRANTED, HEDGE, KINDS, NONE, Hop
-from meshmodel.engines.upstream import NOBODY
+from meshmodel.engines.calendar import ROUNDING
+from meshmodel.engines.hop import ANSWER, ENTER, GRANTED, HEDGE, KINDS, NONE, Hop, take
+from meshmodel.engines.requestlog import NEVER
+from meshmodel.policies.balancing import NOBODY
 from meshmodel.policies.retries import LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 
 
@@ -35,8 +36,7 @@ class Abandoned(Answers):
         for name in ("code", "start", "attempts", "server"):
             getattr(self, name)[new] = getattr(self, name)[old]
         for hop in self.hops[1:]:
-            for name in hop.COLUMNS:
-                getattr(hop, name)[new] = getattr(hop, name)[old]
+            hop.copy(old, new)
             hop.tried[:, new] = hop.tried[:, old]
             self._replace_waiting(hop, r, row, spare, old)
             hop.waiting[old] = False
@@ -44,27 +44,15 @@ class Abandoned(Answers):
         self.orphan[new] = True
         self.hops[0].limit[new] = np.inf
         kind = self.saved_kind[old]
-        self.kind[new] = kind
-        self.calendar.set(spare, r, self.saved_time[old])
+        self.calendar.set(spare, r, self.saved_time[old], ENTER)
+        self.calendar.kinds[spare, r] = kind
 
     def _replace_waiting(self, hop: Hop, r: np.ndarray, row: np.ndarray, spare: np.ndarray, old: np.ndarray) -> None:
         """A request that waits for a connection keeps its place under its new row."""
         waits = np.flatnonzero(hop.waiting[old])
-        for upstream, _, at in self._by_upstream(hop, old[waits]):
-            which = waits[at]
-            pool = upstream.connections.pool_cell(hop.worker[old[which]], hop.endpoint[old[which]], r[which])
-            links, head, tail = self.behind, upstream.connections.head.ravel(), upstream.connections.tail.ravel()
-            links[spare[which] * self.replications + r[which]] = links[old[which]]
-            for p, a, b, who in zip(pool, row[which], spare[which], r[which], strict=True):
-                previous = head[p]
-                if previous == a:
-                    head[p] = b
-                else:
-                    while links[previous * self.replications + who] != a:
-                        previous = links[previous * self.replications + who]
-                    links[previous * self.replications + who] = b
-                if tail[p] == a:
-                    tail[p] = b
+        for upstream, at in self._by_upstream(hop, old[waits]):
+            cells = old[waits[at]]
+            upstream.connections.replace(hop.worker[cells], hop.endpoint[cells], *take(waits[at], r, row, spare), self.behind)
 
     def _hedge(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
         """Leave the attempt running in a row of its own, linked with its request."""
@@ -97,7 +85,7 @@ class Abandoned(Answers):
         self._drop(hop, r, row, cell, t, code)
         r, mother, parent, code, endpoint, t = (a[wins] for a in (r, mother, parent, code, endpoint, t))
         hop.endpoint[parent] = endpoint
-        self._who_answered(hop, parent, endpoint, code)
+        self.server[parent] = np.where((code < 0) | (endpoint < 0), NOBODY, self._pod(hop, parent, endpoint))
         hop.endpoint[parent] = NOBODY
         self._end_hedges(hop, r, parent, t)
         self._final(hop, r, mother, parent, t, code)
@@ -113,33 +101,24 @@ class Abandoned(Answers):
 
     def _abandon(self, hop: Hop, r: np.ndarray, cell: np.ndarray, t: np.ndarray, running: np.ndarray) -> None:
         """Reset the attempt, wait or back-off that a request is in."""
-        for upstream, _, at in self._by_upstream(hop, cell):
+        for upstream, at in self._by_upstream(hop, cell):
             cells, who = cell[at], r[at]
             upstream.retrying[who] -= hop.is_retry[cells]
-            granted = hop.waiting[cells] & (self.kind[cells] == hop.index * KINDS + GRANTED)  # at this very moment
-            if (waits := hop.waiting[cells] & ~granted).any():
-                pool = upstream.connections.pool_cell(hop.worker[cells][waits], hop.endpoint[cells][waits], who[waits])
-                upstream.connections.leave(pool, who[waits], (cells // self.replications)[waits], self.behind)
-            if granted.any():
-                self._free_connection(
-                    hop,
-                    upstream,
-                    who[granted],
-                    cells[granted],
-                    t[at][granted],
-                    hop.endpoint[cells][granted],
-                    np.zeros(granted.sum(), dtype=bool),
-                )
-            self._release(
-                hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), hop.endpoint[cells], np.flatnonzero(running[at])
-            )
+            granted = hop.waiting[cells] & (self.calendar.kinds.ravel()[cells] == hop.index * KINDS + GRANTED)  # at this very moment
+            freed = np.where(granted, hop.endpoint[cells], NOBODY)
+            if (waits := np.flatnonzero(hop.waiting[cells] & ~granted)).size:
+                self._stop_waiting(hop, upstream, who[waits], (cells // self.replications)[waits], cells[waits])
+            if np.count_nonzero(granted):
+                self._free_connection(hop, upstream, who, cells, t[at], freed, np.zeros(len(who), dtype=bool))
+            ended = np.where(running[at], hop.endpoint[cells], NOBODY)
+            self._release(hop, upstream, who, cells, t[at], np.full(len(who), PER_TRY_TIMEOUT), ended)
         hop.is_retry[cell], hop.waiting[cell] = False, False
 
     def _drop(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> None:
         """Free what a left-running attempt holds, report its answer, give back its row."""
-        for upstream, _, at in self._by_upstream(hop, cell):
+        for upstream, at in self._by_upstream(hop, cell):
             ends = hop.endpoint[cell[at]]
-            self._release(hop, upstream, r[at], cell[at], t[at], code[at], ends, np.arange(len(ends)))
+            self._release(hop, upstream, r[at], cell[at], t[at], code[at], ends)
             answered = code[at] >= 0
             if upstream.cluster.outlier_detection is not None and answered.any():
                 self._report(hop, upstream, r[at][answered], t[at][answered], code[at][answered], ends[answered])

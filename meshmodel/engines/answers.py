@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshmodel.compiled import compiled
 from meshmodel.engines.attempts import Attempts
-from meshmodel.engines.calendar import NEVER
-from meshmodel.engines.hop import ANSWER, FLUSH, GRANTED, PICK, STATUS, Hop, take
-from meshmodel.engines.upstream import NOBODY, Upstream
+from meshmodel.engines.hop import ANSWER, FLUSH, GRANTED, PICK, STATUS, TICK, Hop, take
+from meshmodel.engines.requestlog import NEVER
+from meshmodel.engines.upstream import Upstream
 from meshmodel.policies import retries
+from meshmodel.policies.balancing import NOBODY
 from meshmodel.policies.retries import LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
-from meshmodel.scenario import UNLIMITED
 
 
 class Answers(Attempts):
@@ -20,18 +21,13 @@ class Answers(Attempts):
         if not r.size:
             return
         policy = hop.route.retries
-        in_flight = self._total_active(hop, r, cell) if policy.attempts else None
         hedging = policy.hedge_on_per_try_timeout
         softly = (code == PER_TRY_TIMEOUT) & (hop.tries[cell] <= policy.attempts) if hedging else np.zeros(len(r), dtype=bool)
-        self._settle(hop, r, row, cell, t, code, softly)
-        if policy.attempts:
-            again = hop.retriable.take(code - LOWEST)
-            if hedging:
-                again |= softly
-            again &= hop.tries.take(cell) <= policy.attempts
-            if again.any():
-                again = self._retry(hop, r, row, cell, t, again, in_flight, softly)
-                r, row, cell, t, code = take(np.flatnonzero(~again), r, row, cell, t, code)
+        in_flight = self._total_active(hop, r, cell) if hop.has_retry_budget else None
+        wished = self._settle(hop, r, row, cell, t, code, softly)
+        if np.count_nonzero(wished):
+            again = self._retry(hop, r, row, cell, t, wished, in_flight, softly)
+            r, row, cell, t, code = take(np.flatnonzero(~again), r, row, cell, t, code)
         if hedging:
             r, row, cell, t, code = self._wait_for_hedges(hop, r, row, cell, t, code)
             self._end_hedges(hop, r, cell, t)
@@ -40,74 +36,60 @@ class Answers(Attempts):
     def _total_active(self, hop: Hop, r: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Requests in flight or waiting in the row's upstream, the one just answered included, (n,)."""
         total = np.zeros(len(r), dtype=np.int64)
-        for upstream, _, at in self._by_upstream(hop, cell):
+        for upstream, at in self._by_upstream(hop, cell):
             total[at] = upstream.in_flight[r[at]] + upstream.connections.waiting[r[at]]
         return total
 
     def _settle(
         self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, softly: np.ndarray
-    ) -> None:
-        """Free what the attempt held and report it to outlier detection."""
-        endpoint = hop.endpoint.take(cell)
-        by_proxy = bool((code < 0).any())  # else every row is a pod's answer to an attempt in flight
-        retries_ever = hop.most_tries > 1  # a change may have taken the policy away from those under way
-        if retries_ever:
-            was_retry = hop.is_retry.take(cell)
-            hop.is_retry[cell] = False
-        for upstream, _, at in self._by_upstream(hop, cell):
-            rows, cells, who, ends, codes = row[at], cell[at], r[at], endpoint[at], code[at]
-            if retries_ever:
-                upstream.retrying[who] -= was_retry[at]
-            if by_proxy and upstream.counts_connections and hop.waiting[cells].any():
-                gone = hop.waiting[cells]
-                pool = upstream.connections.pool_cell(hop.worker[cells][gone], ends[gone], who[gone])
-                upstream.connections.leave(pool, who[gone], rows[gone], self.behind)
-                hop.waiting[cells[gone]] = False
-                ends = np.where(gone, NOBODY, ends)
-            sent = np.flatnonzero(ends >= 0) if by_proxy else slice(None)
-            self._release(hop, upstream, who, cells, t[at], codes, ends, sent[~softly[at][sent]] if by_proxy else sent)
+    ) -> np.ndarray:
+        """Free what the attempts held and report them to outlier detection; which outcomes are to be tried again?  (n,)"""
+        by_proxy = code.min() < 0  # else every row is a pod's answer to an attempt in flight
+        wished = np.empty(len(r), dtype=bool)
+        for upstream, at in self._by_upstream(hop, cell):
+            who, cells, codes = r[at], cell[at], code[at]
+            if by_proxy and upstream.counts_connections and (gone := np.flatnonzero(hop.waiting[cells])).size:
+                self._stop_waiting(hop, upstream, who[gone], row[at][gone], cells[gone])
+            tables = hop.pods, hop.index == self.last, hop.retriable, hop.route.retries.attempts
+            sent, held, wished[at] = _end(self.records, hop.records, upstream.retrying, *tables, who, cells, codes, softly[at])
+            self._release(hop, upstream, who, cells, t[at], codes, held)
             if upstream.cluster.outlier_detection is not None:
-                self._report(hop, upstream, who[sent], t[at][sent], codes[sent], ends[sent])
-        self._who_answered(hop, cell, endpoint, code)
-        hop.endpoint[cell] = NOBODY
+                self._report(hop, upstream, who, t[at], codes, sent)
         if by_proxy:
             self._count(hop, "upstream_rq_timeout", r[code == ROUTE_TIMEOUT])
             self._count(hop, "upstream_rq_per_try_timeout", r[(code == PER_TRY_TIMEOUT) & ~softly])
+        return wished
 
-    def _who_answered(self, hop: Hop, cell: np.ndarray, endpoint: np.ndarray, code: np.ndarray) -> None:
-        """Remember the pod whose answer this is, NOBODY when the proxy made it."""
-        if hop.index < self.last:
-            proxy = code < 0
-            self.server[cell[proxy]] = NOBODY
-            return
-        pod = self._pod_of(hop, cell, np.maximum(endpoint, 0)) if hop.pod_names else NOBODY
-        self.server[cell] = np.where((code >= 0) & (endpoint >= 0), pod, NOBODY)
+    def _stop_waiting(self, hop: Hop, upstream: Upstream, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
+        """The requests leave the lists of those who wait for a connection."""
+        upstream.connections.leave(hop.worker[cell], hop.endpoint[cell], r, row, self.behind)
+        hop.waiting[cell] = False
+        hop.endpoint[cell] = NOBODY
 
-    def _release(self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray,
-                 which: np.ndarray) -> None:  # fmt: skip
-        who, ends = r[which], endpoint[which]
-        upstream.active.ravel()[ends * self.replications + who] -= 1
-        upstream.in_flight[who] -= 1
+    def _release(
+        self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray
+    ) -> None:
+        """The attempts at `endpoint` (n,), `NOBODY` left out, are over; an attempt given up closes its HTTP/1.1 connection."""
+        _release(upstream.active, upstream.in_flight, r, endpoint)
         if upstream.counts_connections:
-            # An attempt given up closes its HTTP/1.1 connection.
-            self._free_connection(hop, upstream, who, cell[which], t[which], ends, code[which] < 0)
+            self._free_connection(hop, upstream, r, cell, t, endpoint, code < 0)
 
     def _free_connection(
         self, hop: Hop, upstream: Upstream, r: np.ndarray, cell: np.ndarray, t: np.ndarray, endpoint: np.ndarray, closes: np.ndarray
     ) -> None:
         """Each row's connection goes to whoever waits first, if anybody does."""
-        pool = upstream.connections.pool_cell(hop.worker[cell], endpoint, r)
-        waiting = upstream.connections.release(upstream.limits, pool, r, closes, self.behind)
-        if (granted := waiting >= 0).any():
+        waiting = upstream.connections.release(upstream.limits, hop.worker[cell], endpoint, r, closes, self.behind)
+        if waiting.max() >= 0:
+            granted = np.flatnonzero(waiting >= 0)
             self._set(r[granted], waiting[granted], t[granted], GRANTED, hop.index)
 
     def _report(self, hop: Hop, upstream: Upstream, r: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> None:
         policy = upstream.cluster.outlier_detection
         out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS.take(code - LOWEST), code < 0, t)
-        if out.any():
+        if np.count_nonzero(out):
             self._count(hop, "outlier_detection.ejections_enforced_total", r[out])
-            row = np.full(out.sum(), self.row_of[id(upstream)])
-            self.calendar.set(row, r[out], upstream.next_tick(r[out], t[out]))
+            row = np.full(np.count_nonzero(out), self.row_of[id(upstream)])
+            self.calendar.set(row, r[out], upstream.next_tick(r[out], t[out]), TICK)
             self._health_changed(hop, upstream, r[out], endpoint[out], t[out], gone=True)
 
     def _health_changed(self, hop: Hop, upstream: Upstream, r: np.ndarray, endpoint: np.ndarray, t: np.ndarray, gone: bool) -> None:
@@ -117,7 +99,7 @@ class Answers(Attempts):
         told_at = upstream.changed(endpoint, r, t)
         later = np.isfinite(told_at)
         row = self.row_of[id(upstream)] + 1
-        self.calendar.set(np.full(later.sum(), row), r[later], told_at[later])
+        self.calendar.set(np.full(later.sum(), row), r[later], told_at[later], FLUSH)
 
     def _health_timer(self, kind: int, r: np.ndarray, row: np.ndarray, t: np.ndarray) -> None:
         """The interval tick, or the end of a merge window, of some upstreams."""
@@ -127,38 +109,87 @@ class Answers(Attempts):
             who, now = r[at], t[at]
             if kind == FLUSH:
                 following = upstream.flush(who, now)
-                self.calendar.set(row[at], who, np.minimum(following, NEVER))
+                self.calendar.set(row[at], who, np.minimum(following, NEVER), FLUSH)
                 continue
             policy = upstream.cluster.outlier_detection
             back = upstream.outlier.tick(policy, who, now)
-            self.calendar.set(row[at], who, np.where(upstream.idle(who), NEVER, upstream.next_tick(who, now)))
+            self.calendar.set(row[at], who, np.where(upstream.idle(who), NEVER, upstream.next_tick(who, now)), TICK)
             for endpoint in np.flatnonzero(back.any(axis=1)):
                 column = back[endpoint]
                 upstream.outlier.readmit(endpoint, who[column])
                 self._health_changed(hop, upstream, who[column], np.full(column.sum(), endpoint), now[column], gone=False)
 
-    def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, again: np.ndarray, in_flight: np.ndarray,
+    def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, wished: np.ndarray, in_flight: np.ndarray,
                softly: np.ndarray) -> np.ndarray:  # fmt: skip
-        """Schedule the retries that the limits allow; returns whose request goes on, (n,)."""
-        policy, wished = hop.route.retries, again.copy()
-        for upstream, _, at in self._by_upstream(hop, cell):
-            pool = upstream.cluster.connection_pool
-            if pool.max_retries < UNLIMITED or pool.retry_budget is not None:
-                allowed = retries.retries_allowed(pool, upstream.retrying[r[at]], in_flight[at])
-                self._count(hop, "upstream_rq_retry_overflow", r[at][again[at] & ~allowed])
-                again[at] &= allowed
-            upstream.retrying[r[at]] += again[at]
-        goes = np.flatnonzero(again)
+        """Schedule those of the `wished` retries that the limits allow; returns whose request goes on, (n,)."""
+        again = np.empty(len(r), dtype=bool)
+        for upstream, at in self._by_upstream(hop, cell):
+            most = retries.most_at_once(upstream.cluster.connection_pool, None if in_flight is None else in_flight[at])
+            again[at] = _start_retries(hop.records, upstream.retrying, most, r[at], cell[at], wished[at])
+        goes = again.nonzero()[0]
         who, rows, cells, now = take(goes, r, row, cell, t)
         self._count(hop, "upstream_rq_retry", who)
-        hop.is_retry[cells] = True
-        if policy.hedge_on_per_try_timeout and (soft := softly[goes]).any():
+        if hop.route.retries.hedge_on_per_try_timeout and (soft := softly[goes]).any():
             self._hedge(hop, who[soft], rows[soft], cells[soft])
-        at = now + retries.backoff(policy, hop.tries.take(cells).astype(float), self.uniform(len(who)))
-        self._set(who, rows, at, PICK, hop.index)
-        if hop.route.timeout and (late := at >= (deadline := hop.deadline.take(cells))).any():
-            self.code[cells[late]] = ROUTE_TIMEOUT
-            self._set(who[late], rows[late], deadline[late], ANSWER, hop.index)
-        if (refused := softly & wished & ~again).any():
-            self._run_on(hop, r[refused], row[refused], cell[refused])
-        return again | refused
+        when, late = _back_off(self.records, hop.records, cells, now, hop.longest_backoff, self.uniform(len(goes)))
+        self._set(who, rows, when, PICK, hop.index)
+        if late.size:
+            self._set(who[late], rows[late], when[late], ANSWER, hop.index)
+        if goes.size < np.count_nonzero(wished):
+            refused = wished & ~again
+            self._count(hop, "upstream_rq_retry_overflow", r[refused])
+            self._run_on(hop, *take(np.flatnonzero(refused & softly), r, row, cell))
+            again |= refused & softly
+        return again
+
+
+@compiled
+def _end(records, hop_records, retrying, pods, last, retriable, attempts, r, cell, code, softly):
+    """Attempts are over: returns their endpoints, those among them that held something, and which are to be tried again, (n,) each.
+
+    Remembers whose answer each is, `NOBODY` when the proxy made it.
+    """
+    sent, held, wished = np.empty(len(r), np.int64), np.empty(len(r), np.int64), np.empty(len(r), np.bool_)
+    for i in range(len(r)):
+        record = hop_records[cell[i]]
+        sent[i], held[i] = record.endpoint, NOBODY if softly[i] else record.endpoint
+        wished[i] = (retriable[code[i] - LOWEST] or softly[i]) and record.tries <= attempts
+        retrying[r[i]] -= record.is_retry
+        if code[i] < 0 or sent[i] < 0:
+            records[cell[i]].server = NOBODY
+        elif last:
+            records[cell[i]].server = pods[record.upstream, sent[i]]
+        record.is_retry, record.endpoint = False, NOBODY
+    return sent, held, wished
+
+
+@compiled
+def _release(active, in_flight, r, endpoint):
+    for i in range(len(r)):
+        if endpoint[i] >= 0:
+            active[endpoint[i], r[i]] -= 1
+            in_flight[r[i]] -= 1
+
+
+@compiled
+def _start_retries(records, retrying, most, r, cell, wished):
+    """Which of the `wished` retries are allowed where `most` (n,), or (1,), may be under way at once; these now are, (n,)."""
+    allowed = np.zeros(len(r), np.bool_)
+    for i in range(len(r)):
+        if wished[i] and retrying[r[i]] < most[min(i, len(most) - 1)]:
+            allowed[i] = records[cell[i]].is_retry = True
+            retrying[r[i]] += 1
+    return allowed
+
+
+@compiled
+def _back_off(records, hop_records, cell, t, longest, u):
+    """When each retry starts, (n,), or at which deadline its request has failed by then; and which ones those are."""
+    when, late = np.empty(len(cell)), np.zeros(len(cell), np.bool_)
+    for i in range(len(cell)):
+        record = hop_records[cell[i]]
+        when[i] = t[i] + u[i] * longest[record.tries]
+        if when[i] >= record.deadline:
+            when[i], late[i] = record.deadline, True
+            records[cell[i]].code = ROUTE_TIMEOUT
+    return when, late.nonzero()[0]

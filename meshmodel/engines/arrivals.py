@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from meshmodel.engines.calendar import NEVER
+from meshmodel.compiled import compiled
+from meshmodel.engines.requestlog import NEVER
 from meshmodel.scenario import ClosedLoop, OpenLoop
 
 
@@ -18,17 +19,22 @@ def pacing(workload: ClosedLoop, done: np.ndarray, calls: np.ndarray, limit: np.
     with a qps never before two calls, nor before its very last.  Source: fortio's
     periodic/periodic.go, runOne.
     """
-    start = done
-    if workload.qps > 0:
-        spacing = workload.threads / workload.qps
-        if workload.duration is not None:
-            spacing = spacing * (1 + 1 / np.maximum(limit - 1, 1))
-        start = np.maximum(done, calls * spacing)
-    stop = calls >= limit
-    if workload.duration is not None and workload.calls is None and (late := start > workload.duration).any():
-        stop |= late & (calls >= 2) & (calls != limit - 1) if workload.qps > 0 else late
-    stop |= done >= NEVER
-    return np.where(stop, NEVER, start) if stop.any() else start
+    seconds = np.inf if workload.duration is None else workload.duration
+    spacing = workload.threads / workload.qps if workload.qps > 0 else 0.0
+    return _next_calls(seconds, spacing, workload.calls is None, done, calls, limit)
+
+
+@compiled
+def _next_calls(duration, spacing, by_time, done, calls, limit):
+    following = np.empty(len(done))
+    for i in range(len(done)):
+        stretch = 1 + 1 / max(limit[i] - 1, 1) if duration < np.inf else 1.0
+        start = max(done[i], calls[i] * spacing * stretch) if spacing > 0 else done[i]
+        late = by_time and start > duration
+        if late and spacing > 0:
+            late = calls[i] >= 2 and calls[i] != limit[i] - 1
+        following[i] = NEVER if late or calls[i] >= limit[i] or done[i] >= NEVER else start
+    return following
 
 
 class Arrivals:

@@ -13,59 +13,93 @@ from __future__ import annotations
 
 import numpy as np
 
-NEVER = 2.0**1000
-"""A time that never comes: finite, and with clear low bits."""
+from meshmodel.compiled import compiled
+from meshmodel.engines.requestlog import NEVER
 
 ROUNDING = 1e-9
 """More than the share of a time that its key may lack (2^-32)."""
 
 FLAT = 32
 BRANCHES = 8
+ROW_BITS = 20
+ROW_MASK = (1 << ROW_BITS) - 1
+
+
+@compiled
+def _put(keys, first, kinds, row, replication, time, kind):
+    """Set leaves, and every node above them to the least of its children."""
+    for i in range(len(row)):
+        r, node = replication[i], row[i]
+        kinds[node, r] = kind
+        keys[node, r] = (np.float64(time[i]).view(np.int64) & ~ROW_MASK) | node
+        for level in range(1, len(first) - 1):
+            node //= BRANCHES
+            child = first[level - 1] + node * BRANCHES
+            least = keys[child, r]
+            for other in range(child + 1, child + BRANCHES):
+                least = min(least, keys[other, r])
+            keys[first[level] + node, r] = least
+
+
+@compiled
+def _sort(key, time, until, finished, kinds, most):
+    begin = np.zeros(most + 1, np.int64)
+    for r in range(len(key)):
+        if time[r] < until and not finished[r]:
+            begin[kinds[key[r] & ROW_MASK, r] + 1] += 1
+    begin = np.cumsum(begin)
+    n, place = begin[most], begin.copy()
+    replication, row, cell, when = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
+    for r in range(len(key)):
+        if time[r] < until and not finished[r]:
+            leaf = key[r] & ROW_MASK
+            kind = kinds[leaf, r]
+            i = place[kind]
+            place[kind] += 1
+            replication[i], row[i], cell[i], when[i] = r, leaf, leaf * len(key) + r, time[r]
+    return begin, replication, row, cell, when
 
 
 class Calendar:
-    """Timers of shape (rows, replications); all start at `NEVER`."""
+    """Timers of shape (rows, replications), each of a kind below `kinds`; all start at `NEVER`, of kind 0."""
 
-    def __init__(self, rows: int, replications: int, row_bits: int = 20) -> None:
-        self.replications = replications
-        self.mask = np.int64((1 << row_bits) - 1)
-        self.levels: list[np.ndarray] = []
-        self._build(self._keys(np.full((rows, replications), NEVER), np.arange(rows)[:, None]))
+    def __init__(self, rows: int, replications: int, kinds: int) -> None:
+        self.replications, self.most = replications, kinds
+        self.kinds = np.zeros((0, replications), dtype=np.int16)
+        self._build(self._never(0, rows))
 
-    def _keys(self, times: np.ndarray, row: np.ndarray) -> np.ndarray:
-        return (times.view(np.int64) & ~self.mask) | row
+    def _never(self, first: int, last: int) -> np.ndarray:
+        """Keys of the rows from `first` to before `last` that have no time."""
+        never = np.float64(NEVER).view(np.int64)
+        return np.repeat((never | np.arange(first, last))[:, None], self.replications, axis=1)
 
     def _build(self, leaves: np.ndarray) -> None:
-        rows = leaves.shape[0]
-        if rows > FLAT:
-            spare = -rows % BRANCHES
-            leaves = np.concatenate((leaves, self._keys(np.full((spare, self.replications), NEVER), rows + np.arange(spare)[:, None])))
-        self.rows = leaves.shape[0]
-        self.levels = [np.ascontiguousarray(leaves)]
-        while self.levels[-1].shape[0] > FLAT:
-            below = self.levels[-1]
-            spare = -below.shape[0] % BRANCHES
-            if spare:
-                below = np.concatenate((below, np.full((spare, self.replications), np.iinfo(np.int64).max)))
-                self.levels[-1] = below
-            self.levels.append(below.reshape(-1, BRANCHES, self.replications).min(axis=1))
+        """All levels of the tree below one another in `keys`; `first` says where each begins, and the end."""
+        if len(leaves) > FLAT and len(leaves) % BRANCHES:
+            leaves = np.concatenate((leaves, self._never(len(leaves), len(leaves) + -len(leaves) % BRANCHES)))
+        self.rows = len(leaves)
+        levels = [leaves]
+        while len(levels[-1]) > FLAT:
+            spare = -len(levels[-1]) % BRANCHES
+            levels[-1] = np.concatenate((levels[-1], np.full((spare, self.replications), np.iinfo(np.int64).max)))
+            levels.append(levels[-1].reshape(-1, BRANCHES, self.replications).min(axis=1))
+        self.kinds = np.concatenate((self.kinds, np.zeros((self.rows - len(self.kinds), self.replications), dtype=np.int16)))
+        self.keys = np.concatenate(levels)
+        self.first = np.cumsum([0, *map(len, levels)])
 
     def grow(self) -> None:
         """Twice as many rows (the new ones at `NEVER`)."""
-        leaves = self.levels[0][: self.rows]
-        more = self.rows + np.arange(self.rows)[:, None]
-        self._build(np.concatenate((leaves, self._keys(np.full((self.rows, self.replications), NEVER), more))))
+        self._build(np.concatenate((self.keys[: self.rows], self._never(self.rows, 2 * self.rows))))
 
-    def earliest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Time in seconds and row of the earliest timer of each replication, (replications,)."""
-        key = np.minimum.reduce(self.levels[-1], axis=0)
-        return key.view(np.float64), key & self.mask
+    def earliest(self, until: float, finished: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The earliest timer of each replication that is not `finished` (replications,), if it is before `until`.
 
-    def set(self, row: np.ndarray, replication: np.ndarray, time: np.ndarray) -> None:
-        """Set the timers `row` (n,) of the replications (n,), each replication once, to `time` (n,)."""
-        self.levels[0].ravel()[row * self.replications + replication] = self._keys(time, row)
-        group = row
-        for below, level in zip(self.levels, self.levels[1:], strict=False):
-            group = group // BRANCHES
-            children = (group * BRANCHES + np.arange(BRANCHES)[:, None]) * self.replications + replication
-            level.ravel()[group * self.replications + replication] = below.ravel()[children].min(axis=0)
+        Returns where each kind begins (kinds + 1,), and (n,) sorted by kind: replication, row, flat
+        index row * replications + replication, and time in seconds.
+        """
+        key = np.minimum.reduce(self.keys[self.first[-2] :], axis=0)
+        return _sort(key, key.view(np.float64), until, finished, self.kinds, self.most)
+
+    def set(self, row: np.ndarray, replication: np.ndarray, time: np.ndarray, kind: int) -> None:
+        """Set the timers `row` (n,) of the replications (n,), each replication once, to `time` (n,); all of one kind."""
+        _put(self.keys, self.first, self.kinds, row, replication, time, kind)

@@ -16,15 +16,14 @@ two against each other.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from meshmodel.engines.arrivals import pacing
-from meshmodel.engines.calendar import NEVER
-from meshmodel.engines.requestlog import longer, refuse_standstill
+from meshmodel.engines.requestlog import NEVER, longer, refuse_standstill
 from meshmodel.fakeservice import Sampler, distribution
-from meshmodel.policies import balancing
 from meshmodel.replay import RequestLog
-from meshmodel.scenario import ClosedLoop, Scenario
+from meshmodel.scenario import ClosedLoop, LoadBalancing, Scenario
 
 DRAWS = 64
 """How many steps' random numbers are drawn at once."""
@@ -58,7 +57,7 @@ class ClosedLoopRun:
         self.paced = bool(np.isfinite(self.limit).any()) and not self._never_binding()
         self.calls = np.zeros(threads * replications, dtype=np.int64)
         self.pod_calls = np.zeros(len(self.cluster.endpoints) * replications, dtype=np.int64) if self.sampler.needs_counter else None
-        self.pick = balancing.picker(self.cluster.load_balancing, len(self.cluster.endpoints), threads, self.workers, replications)
+        self.pick = picker(self.cluster.load_balancing, len(self.cluster.endpoints), threads, self.workers, replications)
 
     def _never_binding(self) -> bool:
         """Is every thread always behind its schedule, so that qps and the number of calls never matter?"""
@@ -130,8 +129,10 @@ class ClosedLoopRun:
     def _next(self, slot: np.ndarray, cell: np.ndarray, done: np.ndarray) -> np.ndarray:
         if not self.paced:
             return done
-        calls = self.calls.take(cell) + 1
+        calls = self.calls[cell] + 1
         self.calls[cell] = calls
+        from meshmodel.engines.arrivals import pacing  # compiled: see montecarlo.run_block
+
         return pacing(self.workload, done, calls, self.limit.take(slot))
 
     def _log(self, start: np.ndarray, latency: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> tuple[RequestLog, np.ndarray]:
@@ -143,3 +144,95 @@ class ClosedLoopRun:
         attempts = np.where(finished, -2, 1).astype(np.int16)
         pods = np.stack([(endpoint == e).sum(axis=0) for e in range(len(self.cluster.endpoints))])
         return RequestLog(start, latency, code, endpoint, attempts), pods
+
+
+# --- picking an endpoint: the rules are those of `policies.balancing`, where all endpoints are healthy and equal ----
+
+
+class Picker(Protocol):
+    """Picks one endpoint for each replication, all endpoints being healthy and equal."""
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
+        """Draw the random numbers of the next shape[0] steps."""
+
+    def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
+        """The endpoints, (replications,), picked at times `t` in step k of the last draw."""
+
+    def sent(self, cell: np.ndarray, endpoint: np.ndarray, t: np.ndarray, seconds: np.ndarray) -> None:
+        """Note that connection `cell` (flat index) is active at `endpoint` for `seconds` from `t`."""
+
+
+class RandomPicker:
+    """`RANDOM`."""
+
+    def __init__(self, endpoints: int) -> None:
+        self.endpoints = endpoints
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
+        self.drawn = rng.integers(self.endpoints, size=shape)
+
+    def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
+        return self.drawn[k]
+
+    def sent(self, cell: np.ndarray, endpoint: np.ndarray, t: np.ndarray, seconds: np.ndarray) -> None:
+        pass
+
+
+class RoundRobinPicker(RandomPicker):
+    """`ROUND_ROBIN`: one index for each worker and replication."""
+
+    def __init__(self, endpoints: int, workers: int, replications: int) -> None:
+        super().__init__(endpoints)
+        self.workers, self.column = workers, np.arange(replications)
+        self.index: np.ndarray | None = None
+        self.successor = (np.arange(endpoints) + 1) % endpoints
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
+        if self.index is None:
+            self.index = rng.integers(self.endpoints, size=self.workers * len(self.column))
+        self.cell = rng.integers(self.workers, size=shape) * len(self.column) + self.column
+
+    def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
+        cell = self.cell[k] if worker is None else worker * len(self.column) + self.column
+        chosen = self.index.take(cell)
+        self.index[cell] = self.successor.take(chosen)
+        return chosen
+
+
+class LeastRequestPicker(RandomPicker):
+    """`LEAST_REQUEST`: active requests are counted anew for each pick, over the connections.
+
+    A connection has at most one request, active until `until`; so no event is needed when
+    an answer leaves the endpoint.
+    """
+
+    def __init__(self, endpoints: int, connections: int, replications: int) -> None:
+        super().__init__(endpoints)
+        small = np.int8 if endpoints < 128 else np.int16  # compared for every connection at every pick
+        self.until = np.zeros((connections, replications))
+        self.at = np.zeros((connections, replications), dtype=small)
+        self.flat_until, self.flat_at = self.until.reshape(-1), self.at.reshape(-1)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
+        self.drawn = rng.integers(self.endpoints, size=(2, *shape))
+        self.small = self.drawn.astype(self.at.dtype)
+
+    def choose(self, k: int, t: np.ndarray, worker: np.ndarray | None) -> np.ndarray:
+        surplus = (self.at == self.small[0, k]).view(np.int8)
+        surplus -= (self.at == self.small[1, k]).view(np.int8)
+        surplus *= (self.until > t * (1 + 1e-12)).view(np.int8)  # t lacks its last bits: its connection's last request is over
+        active_more_at_first = np.add.reduce(surplus, axis=0, dtype=np.int8)
+        return np.where(active_more_at_first > 0, self.drawn[1, k], self.drawn[0, k])
+
+    def sent(self, cell: np.ndarray, endpoint: np.ndarray, t: np.ndarray, seconds: np.ndarray) -> None:
+        self.flat_until[cell] = t + seconds
+        self.flat_at[cell] = endpoint
+
+
+def picker(policy: LoadBalancing, endpoints: int, connections: int, workers: int, replications: int) -> Picker:
+    """The picker of a policy name."""
+    if policy == "ROUND_ROBIN":
+        return RoundRobinPicker(endpoints, workers, replications)
+    if policy == "RANDOM":
+        return RandomPicker(endpoints)
+    return LeastRequestPicker(endpoints, connections, replications)

@@ -28,9 +28,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshmodel.compiled import compiled
 from meshmodel.engines.abandoned import Abandoned
 from meshmodel.engines.arrivals import Arrivals, pacing
-from meshmodel.engines.calendar import NEVER, Calendar
+from meshmodel.engines.calendar import Calendar
+from meshmodel.engines.draws import Draws
 from meshmodel.engines.hop import (
     ANSWER,
     ARRIVAL,
@@ -42,13 +44,13 @@ from meshmodel.engines.hop import (
     OUTER,
     PICK,
     STATUS,
-    Draws,
+    TICK,
     Hop,
     NotModelled,
-    take,
 )
-from meshmodel.engines.requestlog import LogWriter
-from meshmodel.engines.upstream import NOBODY
+from meshmodel.engines.logwriter import LogWriter
+from meshmodel.engines.requestlog import NEVER
+from meshmodel.policies.balancing import NOBODY
 from meshmodel.policies.retries import ABORTED, LOWEST
 from meshmodel.replay import Ejections
 from meshmodel.scenario import ClosedLoop, Route, Scenario
@@ -74,11 +76,10 @@ class EventLoop(Abandoned):
         threads = scenario.workload.threads if self.closed else 0
         self._special_rows()
         rows = self.specials + max(8, threads)
-        self.calendar = Calendar(rows, replications)
+        self.calendar = Calendar(rows, replications, len(self.hops) * KINDS)
         self._columns(self.calendar.rows)
         self._accept_connections()
         self.log = LogWriter(replications, max(256, expected))
-        self.pod_attempts = np.zeros((len(self.hops[-1].pod_names), replications), dtype=np.int64)
         self.counters = {name: np.zeros(replications, dtype=np.int64) for name in COUNTERS}
         self.ejections: list[tuple] = []
         self.finished = np.zeros(replications, dtype=bool)
@@ -99,7 +100,7 @@ class EventLoop(Abandoned):
         else:
             first, more = self.arrivals.next(everyone)
             self.outstanding = more.astype(np.int64)  # the stream of arrivals counts as one
-            self.calendar.set(np.zeros(self.replications, dtype=np.int64), everyone, first)
+            self.calendar.set(np.zeros(self.replications, dtype=np.int64), everyone, first, ARRIVAL)
 
     def _configure(self, routes: tuple[Route, ...], now: float) -> None:
         everyone = np.arange(self.replications)
@@ -112,7 +113,8 @@ class EventLoop(Abandoned):
                     # The proxy started its interval timer long before the load: any phase is as likely.
                     phase = self.uniform(self.replications) if now == 0 else 1.0
                     upstream.first_tick = now + (policy.interval if policy else 0.0) * phase * np.ones(self.replications)
-                    self.calendar.set(np.full(self.replications, self.row_of[id(upstream)]), everyone, np.full(self.replications, NEVER))
+                    row = np.full(self.replications, self.row_of[id(upstream)])
+                    self.calendar.set(row, everyone, np.full(self.replications, NEVER), TICK)
         # Once true always true: calls that an outer proxy gave up outlive a change of its timeout.
         self.has_outer = self.has_outer or any(h.route.timeout or h.route.retries.per_try_timeout for h in self.hops[:-1])
         if self.has_outer and self.last > 1:
@@ -132,22 +134,15 @@ class EventLoop(Abandoned):
             self._configure(routes, now)
             while self._step(until):
                 pass
-        return self.log.finish(), self.pod_attempts, self.counters, self._ejections()
+        return self.log.finish(), self.hops[-1].pod_attempts, self.counters, self._ejections()
 
     def _step(self, until: float) -> bool:
-        t, row = self.calendar.earliest()
-        live = (t < until) & ~self.finished
-        r = np.flatnonzero(live)
+        begin, r, row, cell, t = self.calendar.earliest(until, self.finished)
         if not r.size:
             return False
-        if r.size < self.replications:
-            t, row = t[r], row[r]
-        cell = row * self.replications + r
-        kind = self.kind.take(cell)
-        for code in np.flatnonzero(np.bincount(kind, minlength=1)):
-            which = np.flatnonzero(kind == code)
-            events = (r, row, cell, t) if len(which) == len(kind) else take(which, r, row, cell, t)
-            self._handle(code, *events)
+        for code in (begin[1:] > begin[:-1]).nonzero()[0]:
+            which = slice(begin[code], begin[code + 1])
+            self._handle(code, r[which], row[which], cell[which], t[which])
         for hop, ready in self.ready.items():
             self._pick(self.hops[hop], *(np.concatenate(column) if len(ready) > 1 else column[0] for column in zip(*ready, strict=True)))
         self.ready.clear()
@@ -179,26 +174,20 @@ class EventLoop(Abandoned):
         self.outstanding[r] += 1
         following, more = self.arrivals.next(r)
         self.outstanding[r] -= ~more
-        self.calendar.set(np.zeros(len(r), dtype=np.int64), r, following)
+        self.calendar.set(np.zeros(len(r), dtype=np.int64), r, following, ARRIVAL)
         self._enter(self.hops[0], r, row, row * self.replications + r, t)
 
     def _enter(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         route, n = hop.route, len(r)
-        if hop.index == 0:
-            self.start[cell] = t
-            self.attempts[cell] = 0
-            if self.has_outer:
-                hop.limit[cell] = np.inf
-        hop.tries[cell] = 0
-        hop.endpoint[cell] = NOBODY
-        if self.scenario.workers > 1 and self.fresh_connections:
-            hop.worker[cell] = self.uniform(n) * self.scenario.workers
+        workers = self.scenario.workers if self.fresh_connections else 1
+        u = self.uniform(n if workers > 1 else 0)
         if len(hop.upstreams) > 1:
             hop.upstream[cell] = self._destination(hop, cell, n)
         delay, aborted = self._fault(route, n)
-        if delay is not None:
-            t = t + delay
-        hop.deadline[cell] = t + route.timeout if route.timeout else np.inf
+        arrived, t = t, t if delay is None else t + delay
+        _begin(self.records, hop.records, cell, arrived, t, route.timeout or np.inf, hop.index == 0, u, workers)
+        if self.has_outer and hop.index == 0:
+            hop.limit[cell] = np.inf
         if aborted is not None and aborted.any():
             self._set(r[aborted], row[aborted], t[aborted], ANSWER, hop.index)
             self.code[cell[aborted]] = ABORTED
@@ -215,7 +204,7 @@ class EventLoop(Abandoned):
         if hop.index > 0 and len(hop.callers) > 1:
             outer = self.hops[hop.index - 1]
             pods = np.array([hop.callers.index(name) for name in outer.pod_names])
-            caller = pods[self._pod(outer, cell)]
+            caller = pods[self._pod(outer, cell, outer.endpoint[cell])]
         elif len(hop.callers) > 1:
             caller = (self.uniform(n) * len(hop.callers)).astype(np.int64)
         cluster = np.searchsorted(hop.weights, self.uniform(n) * hop.weights[-1], side="right") if len(hop.clusters) > 1 else 0
@@ -231,9 +220,9 @@ class EventLoop(Abandoned):
     def _final(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> None:
         if not r.size:
             return
-        status = STATUS[code - LOWEST]
-        if (aborted := code == ABORTED).any():
-            status = np.where(aborted, hop.abort_code, status)
+        status = STATUS.take(code - LOWEST)
+        if np.count_nonzero(aborted := code == ABORTED):
+            status[aborted] = hop.abort_code
         if hop.index == self.last:
             t = t + self.overhead(len(r))
         if hop.index == 0:
@@ -251,18 +240,15 @@ class EventLoop(Abandoned):
 
     def _complete(self, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, status: np.ndarray) -> None:
         """The load generator has its answer: log it, and let it send the next."""
-        start = self.start.take(cell)
-        self.log.write(r, start, t - start, status, self.server[cell], self.attempts[cell])
+        calls = self.log.write(self.records, r, cell, t, status)
         if not self.closed:
             self._give_row(r, row)
             self._leave(r)
             return
-        calls = self.calls.take(cell) + 1
-        self.calls[cell] = calls
         following = pacing(self.scenario.workload, t, calls, self.limits.take(row))
         self._set(r, row, following, ENTER)
-        if (stops := following >= NEVER).any():
-            self._leave(r[stops])
+        if following.max() >= NEVER:
+            self._leave(r[following >= NEVER])
 
     def _leave(self, r: np.ndarray) -> None:
         self.outstanding[r] -= 1
@@ -274,3 +260,15 @@ class EventLoop(Abandoned):
         replication, time, pod, gone = (np.concatenate(column) for column in zip(*self.ejections, strict=True))
         order = np.lexsort((time, replication))
         return Ejections(replication[order], time[order], pod[order], gone[order])
+
+
+@compiled
+def _begin(records, hop_records, cell, arrived, t, timeout, first, u, workers):
+    """A request that `arrived` at a route's proxy gets to its router at `t`."""
+    for i in range(len(cell)):
+        record = hop_records[cell[i]]
+        record.tries, record.endpoint, record.deadline = 0, NOBODY, t[i] + timeout
+        if workers > 1:
+            record.worker = int(u[i] * workers)
+        if first:
+            records[cell[i]].start, records[cell[i]].attempts = arrived[i], 0

@@ -9,9 +9,11 @@ import itertools
 
 import numpy as np
 
-from meshmodel.engines.upstream import NOBODY, Upstream
+from meshmodel.engines.draws import Draws
+from meshmodel.engines.upstream import Upstream
 from meshmodel.fakeservice import Sampler
-from meshmodel.policies import breakers, retries
+from meshmodel.policies import retries
+from meshmodel.policies.balancing import NOBODY
 from meshmodel.scenario import Route
 
 ENTER, PICK, GRANTED, ANSWER, OUTER, HEDGE, ARRIVAL, TICK, FLUSH = range(9)
@@ -29,34 +31,49 @@ class NotModelled(ValueError):
     """A combination that the Monte-Carlo engine does not cover; the message says which."""
 
 
-class Draws:
-    """Random numbers drawn in large blocks and handed out in order."""
-
-    def __init__(self, draw, block: int = 1 << 16) -> None:  # noqa: ANN001
-        self.draw, self.block = draw, block
-        self.left = np.zeros(0)
-        self.position = 0
-
-    def __call__(self, n: int) -> np.ndarray:
-        if self.position + n > len(self.left):
-            self.left, self.position = self.draw(max(n, self.block)), 0
-        self.position += n
-        return self.left[self.position - n : self.position]
-
-
 def take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """The elements `which` of each array; much cheaper than a boolean mask."""
     return tuple(array.take(which) for array in arrays)
 
 
-class Hop:
+class Columns:
+    """Columns of the rows, flat (rows * replications,), each an attribute.
+
+    Those that every event reads stand together in `records`, so that a row costs one trip to memory.
+    """
+
+    FIELDS: dict[str, tuple[type, object]]
+    """The columns in `records`: type, and value in a row not yet used."""
+    RARE: dict[str, tuple[type, object]]
+    """The others."""
+
+    def lengthen(self, cells: int) -> None:
+        """(Re)allocate for so many cells, keeping what there is."""
+        kind = np.dtype([(name, kind) for name, (kind, _) in self.FIELDS.items()], align=True)
+        fills = {"records": np.array(tuple(value for _, value in self.FIELDS.values()), kind)}
+        fills |= {name: np.array(value, kind) for name, (kind, value) in self.RARE.items()}
+        for name, fill in fills.items():
+            before, new = getattr(self, name, fill[None][:0]), np.full(cells, fill)
+            new[: len(before)] = before
+            setattr(self, name, new)
+        for name in self.FIELDS:
+            setattr(self, name, self.records[name])
+
+    def copy(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Copy all columns of the cells `old` (n,) to `new` (n,)."""
+        for name in ("records", *self.RARE):
+            column = getattr(self, name)
+            column[new] = column[old]
+
+
+class Hop(Columns):
     """One route: its upstreams (a cluster in a caller's proxy each), and its columns of the rows."""
 
-    COLUMNS = {
-        "tries": (np.int16, 0), "deadline": (float, np.inf), "limit": (float, np.inf), "upstream": (np.int16, 0),
-        "endpoint": (np.int64, NOBODY), "worker": (np.int64, 0), "is_retry": (bool, False), "waiting": (bool, False),
-        "began": (float, 0.0), "own": (float, 0.0),
+    FIELDS = {
+        "tries": (np.int16, 0), "upstream": (np.int16, 0), "worker": (np.int16, 0), "is_retry": (bool, False), "waiting": (bool, False),
+        "endpoint": (np.int32, NOBODY), "deadline": (float, np.inf),
     }  # fmt: skip
+    RARE = {"limit": (float, np.inf), "began": (float, 0.0), "own": (float, 0.0)}
 
     def __init__(self, index: int, routes: list[Route], workers: int, replications: int, uniform: Draws) -> None:
         self.index, self.replications = index, replications
@@ -71,19 +88,26 @@ class Hop:
         self.upstreams = [Upstream(everyone[name], 0, workers, replications, uniform) for _ in self.callers for name in names]
         for upstream, name in zip(self.upstreams, names * len(self.callers), strict=True):
             clusters = [d.cluster for route in routes for d in route.destinations if d.cluster.name == name]
-            upstream.counts_connections = any(breakers.limits_connections(cluster.connection_pool) for cluster in clusters)
-        self.pods = [np.array([self.pod_names.index(e.name) for e in u.endpoints], dtype=np.int64) for u in self.upstreams]
+            upstream.counts_connections = any(cluster.connection_pool.limits_connections for cluster in clusters)
+        self.pods = np.zeros((len(self.upstreams), max(1, max(len(u.endpoints) for u in self.upstreams))), dtype=np.int64)
+        for index, upstream in enumerate(self.upstreams):
+            self.pods[index, : len(upstream.endpoints)] = [self.pod_names.index(e.name) for e in upstream.endpoints]
         self.behaviours = {e.name: e.behaviour for route in routes for e in route.endpoints}
         self.abort_code = 0
-        self.pod_count = np.zeros((len(self.pod_names), replications), dtype=np.int64)
+        self.pod_requests = np.zeros((max(1, len(self.pod_names)), replications), dtype=np.int64)
+        self.pod_attempts = np.zeros((len(self.pod_names), replications), dtype=np.int64)
         self.most_tries = 1 + max(route.retries.attempts for route in routes)
         self.tried: np.ndarray | None = None
+        self.hedges: np.ndarray | None = None
 
     def configure(self, route: Route) -> None:
         """Take over the policies and pods of `route` (at the start, or at a change)."""
         self.route = route
         self.abort_code = route.fault.abort_code or self.abort_code  # some of before a change may still be delayed
-        self.behaviours = self.behaviours | {e.name: e.behaviour for e in route.endpoints}
+        for pod in route.endpoints:
+            if pod.behaviour != self.behaviours.get(pod.name):
+                self.behaviours[pod.name] = pod.behaviour
+                self.pod_requests[self.pod_names.index(pod.name)] = 0  # another process, which counts from the start
         self.sampler = Sampler([self.behaviours[name] for name in self.pod_names])
         by_name = {d.cluster.name: d.cluster for d in route.destinations}
         callers = [c.name for c in route.callers]
@@ -94,6 +118,12 @@ class Hop:
         weights = {d.cluster.name: d.weight for d in route.destinations}
         self.weights = np.cumsum([weights.get(name, 0) for name in self.clusters], dtype=float)
         self.retriable = retries.retriable(route.retries)
+        self.longest_backoff = retries.longest_backoff(route.retries, self.most_tries)
+        policy = route.retries
+        self.remembers = policy.attempts > 0  # must the endpoints that a request has tried be kept?
+        self.frequency = policy.previous_priorities_update_frequency if self.remembers else 0
+        self.draws = policy.host_selection_retry_max_attempts if self.remembers and policy.previous_hosts else 0
+        self.has_retry_budget = any(d.cluster.connection_pool.retry_budget is not None for d in route.destinations)
         self._servers()
 
     def _servers(self) -> None:
@@ -105,10 +135,3 @@ class Hop:
             if free.shape[0] != limits[pod]:
                 kept = np.sort(free, axis=0)[: limits[pod]]
                 self.free_at[pod] = np.concatenate((kept, np.zeros((limits[pod] - len(kept), self.replications))))
-
-    @property
-    def remembers(self) -> bool:
-        """Must the endpoints that a request has tried be kept?"""
-        policy = self.route.retries
-        reads = policy.previous_hosts or policy.previous_priorities_update_frequency > 0 or policy.hedge_on_per_try_timeout
-        return policy.attempts > 0 and reads

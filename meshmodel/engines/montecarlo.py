@@ -21,9 +21,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from meshmodel.engines import closed_loop
-from meshmodel.engines.events import EventLoop
 from meshmodel.fakeservice import distribution
-from meshmodel.policies import breakers, retries
+from meshmodel.policies import retries
 from meshmodel.replay import Ejections, Replay, RequestLog
 from meshmodel.scenario import UNLIMITED, ClosedLoop, Cluster, ConnectionPool, Route, Scenario
 
@@ -71,6 +70,8 @@ def run_block(scenario: Scenario, replications: int, seed: np.random.SeedSequenc
         log, attempts = closed_loop.ClosedLoopRun(reduced, replications, rng, expected).run()
         result = log, attempts, {}, Ejections()
     else:
+        from meshmodel.engines.events import EventLoop  # its compiler takes most of a second to load; the short loop needs none
+
         result = EventLoop(reduced, replications, rng, expected).run()
     if len(reduced.routes) < len(scenario.routes):
         # The pod in front, left out of the run, turns any failure into a 500 of its own.
@@ -142,7 +143,7 @@ def _passes_on(route: Route) -> bool:
 
 
 def _unlimited(pool: ConnectionPool) -> bool:
-    return pool.max_requests >= UNLIMITED and not breakers.limits_connections(pool)
+    return pool.max_requests >= UNLIMITED and not pool.limits_connections
 
 
 def loop_for(scenario: Scenario) -> str:

@@ -15,26 +15,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshmodel.scenario import UNLIMITED, ConnectionPool
+from meshmodel.compiled import compiled
+from meshmodel.policies.retries import OVERFLOW
+from meshmodel.scenario import ConnectionPool
 
-GO, WAIT, REFUSE = 0, 1, 2
-
-
-def limits_connections(pool: ConnectionPool) -> bool:
-    """Must connections be counted?  HTTP/2 carries any number of requests on one."""
-    return not pool.http2 and pool.max_connections < UNLIMITED
+GO, WAIT = 0, 1
 
 
 class ConnectionState:
-    """One proxy's connections to one cluster; pools of shape (workers * endpoints, replications).
+    """One proxy's connections to one cluster; pools of shape (workers, endpoints, replications).
 
     Waiting requests form one first-in first-out list for each pool, linked through `behind`.
     """
 
     def __init__(self, workers: int, endpoints: int, replications: int) -> None:
-        shape = (workers * endpoints, replications)
-        self.endpoints, self.replications = endpoints, replications
-        self.has_queue = self.has_drains = False  # has anybody ever waited, has a change of limits left connections to drain?
+        shape = (workers, endpoints, replications)
         self.open, self.busy, self.served, self.draining = (np.zeros(shape, dtype=np.int32) for _ in range(4))
         self.head, self.tail = (np.full(shape, -1, dtype=np.int64) for _ in range(2))
         self.opened = np.zeros(replications, dtype=np.int64)
@@ -43,84 +38,146 @@ class ConnectionState:
     def restart(self) -> None:
         """New limits make a new cluster in Envoy: what is open finishes its request and closes, and does not count."""
         self.draining += self.busy
-        self.has_drains = True
         for count in (self.open, self.busy, self.opened):
             count[...] = 0
 
-    def pool_cell(self, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray) -> np.ndarray:
-        """Flat index of the pool of `worker` to `endpoint` in `replication`, each (n,)."""
-        return (worker * self.endpoints + endpoint) * self.replications + replication
+    def admit(
+        self, limits: ConnectionPool, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray, row: np.ndarray,
+        behind: np.ndarray, outcome: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Give requests `row` of `worker` to `endpoint` (n,) a connection, where their `outcome` (n,) is GO so far.
 
-    def admit(self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray) -> np.ndarray:
-        """GO (a connection was taken or opened), WAIT or REFUSE, (n,)."""
-        opened, busy = self.open.ravel(), self.busy.ravel()
-        idle = opened.take(cell) > busy.take(cell)
-        if idle.all():
-            busy[cell] += 1
-            return np.full(len(cell), GO)
-        new = ~idle & ((self.opened[replication] < limits.max_connections) | (opened[cell] == 0))
-        goes = idle | new
-        busy[cell] += goes
-        opened[cell] += new
-        self.opened[replication] += new
-        waits = ~goes & (self.waiting[replication] < limits.max_pending_requests)
-        return np.where(goes, GO, np.where(waits, WAIT, REFUSE))
+        It remains GO (a connection was taken or opened), or becomes WAIT (at the end of the pool's
+        list) or OVERFLOW.  `behind`, flat (rows * replications,), are the links.
+        """
+        most = limits.max_connections, limits.max_pending_requests
+        counts = self.open, self.busy, self.opened, self.waiting, self.head, self.tail
+        _admit(*most, *counts, worker, endpoint, replication, row, behind, outcome)
 
-    def join(self, cell: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
-        """Request `row` (n,) goes to the end of its pool's list; `behind` (rows, replications) are the links."""
-        self.has_queue = self.has_queue or bool(len(cell))
-        head, tail = self.head.ravel(), self.tail.ravel()
-        empty = head[cell] < 0
-        head[cell[empty]] = row[empty]
-        behind.ravel()[tail[cell[~empty]] * self.replications + replication[~empty]] = row[~empty]
-        tail[cell] = row
-        behind.ravel()[row * self.replications + replication] = -1
-        self.waiting[replication] += 1
+    def leave(self, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
+        """Requests `row` (n,) give up waiting (their timeout)."""
+        _leave(self.waiting, self.head, self.tail, worker, endpoint, replication, row, behind)
 
-    def leave(self, cell: np.ndarray, replication: np.ndarray, row: np.ndarray, behind: np.ndarray) -> None:
-        """Request `row` (n,) gives up waiting (its timeout): walk each list to unlink it."""
-        links, head = behind.ravel(), self.head.ravel()
-        previous = np.full_like(row, -1)
-        current = head[cell].copy()
-        while (walking := current != row).any():
-            previous = np.where(walking, current, previous)
-            current = np.where(walking, links[current * self.replications + replication], current)
-        after = links[row * self.replications + replication]
-        first = previous < 0
-        head[cell[first]] = after[first]
-        links[(previous * self.replications + replication)[~first]] = after[~first]
-        last = after < 0
-        self.tail.ravel()[cell[last]] = previous[last]
-        self.waiting[replication] -= 1
+    def replace(
+        self, worker: np.ndarray, endpoint: np.ndarray, replication: np.ndarray, row: np.ndarray, by: np.ndarray, behind: np.ndarray
+    ) -> None:
+        """Rows `by` (n,) take the places of `row` (n,) in their lists."""
+        _replace(self.head, self.tail, worker, endpoint, replication, row, by, behind)
 
     def release(
-        self, limits: ConnectionPool, cell: np.ndarray, replication: np.ndarray, closes: np.ndarray, behind: np.ndarray
+        self,
+        limits: ConnectionPool,
+        worker: np.ndarray,
+        endpoint: np.ndarray,
+        replication: np.ndarray,
+        closes: np.ndarray,
+        behind: np.ndarray,
     ) -> np.ndarray:
         """A request of each pool is over; returns who may go next, (n,) rows, -1: nobody waits.
 
-        `closes`: the connection is closed with it (a reset); also after `max_requests_per_connection`.
+        `endpoint` (n,): `NOBODY` holds no connection.  `closes` (n,): the connection is closed
+        with its request (a reset); also after `max_requests_per_connection`.
         """
-        opened, busy, head = self.open.ravel(), self.busy.ravel(), self.head.ravel()
-        if limits.max_requests_per_connection:
-            served = self.served.ravel()
-            served[cell] += 1
-            closes = closes | (served[cell] % limits.max_requests_per_connection == 0)
-        if not (self.has_queue or self.has_drains or closes.any()):
-            busy[cell] -= 1  # nobody waits, nothing closes: the connections are idle again
-            return np.full(len(cell), -1)
-        following = head[cell]
-        someone = following >= 0
-        # A closed connection may be replaced at once by one for whoever waits: the count stays.
-        drains = self.draining.ravel()[cell] > 0
-        self.draining.ravel()[cell] -= drains
-        someone &= ~drains | (opened[cell] == 0)  # a draining connection is replaced only where there is no new one
-        renewed = drains & someone
-        shut = closes & ~someone & ~drains
-        opened[cell] += renewed.astype(np.int32) - shut
-        self.opened[replication] += renewed.astype(np.int64) - shut
-        busy[cell] += renewed.astype(np.int32) - (~someone & ~drains)
-        following = np.where(someone, following, -1)
-        served_next = cell[someone]
-        head[served_next] = behind.ravel()[following[someone] * self.replications + replication[someone]]
-        self.waiting[replication] -= someone
-        return following
+        counts = self.open, self.busy, self.served, self.draining, self.opened, self.waiting, self.head
+        return _release(limits.max_requests_per_connection, *counts, worker, endpoint, replication, closes, behind)
+
+
+@compiled
+def _admit(
+    max_connections, max_pending_requests, open_, busy, opened, waiting, head, tail, worker, endpoint, replication, row, behind, outcome
+):
+    for i in range(len(row)):
+        r, pool = replication[i], (worker[i], endpoint[i], replication[i])
+        if outcome[i] != GO:
+            continue
+        if open_[pool] > busy[pool]:
+            busy[pool] += 1
+        elif opened[r] < max_connections or open_[pool] == 0:
+            open_[pool] += 1
+            busy[pool] += 1
+            opened[r] += 1
+        elif waiting[r] < max_pending_requests:
+            outcome[i] = WAIT
+            if head[pool] < 0:
+                head[pool] = row[i]
+            else:
+                behind[tail[pool] * len(opened) + r] = row[i]
+            behind[row[i] * len(opened) + r] = -1
+            tail[pool] = row[i]
+            waiting[r] += 1
+        else:
+            outcome[i] = OVERFLOW
+
+
+@compiled
+def _before(head, replications, r, row, behind):
+    """Who stands before `row` in the list that begins with `head`, -1: nobody."""
+    before = -1
+    while head != row:
+        before = head
+        head = behind[head * replications + r]
+    return before
+
+
+@compiled
+def _leave(waiting, head, tail, worker, endpoint, replication, row, behind):
+    replications = len(waiting)
+    for i in range(len(row)):
+        r, pool = replication[i], (worker[i], endpoint[i], replication[i])
+        before = _before(head[pool], replications, r, row[i], behind)
+        after = behind[row[i] * replications + r]
+        if before < 0:
+            head[pool] = after
+        else:
+            behind[before * replications + r] = after
+        if after < 0:
+            tail[pool] = before
+        waiting[r] -= 1
+
+
+@compiled
+def _replace(head, tail, worker, endpoint, replication, row, by, behind):
+    replications = head.shape[2]
+    for i in range(len(row)):
+        r, pool = replication[i], (worker[i], endpoint[i], replication[i])
+        before = _before(head[pool], replications, r, row[i], behind)
+        behind[by[i] * replications + r] = behind[row[i] * replications + r]
+        if before < 0:
+            head[pool] = by[i]
+        else:
+            behind[before * replications + r] = by[i]
+        if tail[pool] == row[i]:
+            tail[pool] = by[i]
+
+
+@compiled
+def _release(
+    max_requests_per_connection, open_, busy, served, draining, opened, waiting, head, worker, endpoint, replication, closes, behind
+):
+    following = np.full(len(endpoint), -1, np.int64)
+    for i in range(len(endpoint)):
+        r, pool = replication[i], (worker[i], endpoint[i], replication[i])
+        if endpoint[i] < 0:
+            continue
+        shut = closes[i]
+        if max_requests_per_connection > 0:
+            served[pool] += 1
+            shut = shut or served[pool] % max_requests_per_connection == 0
+        drains, someone = draining[pool] > 0, head[pool] >= 0
+        if drains:
+            draining[pool] -= 1
+            someone = someone and open_[pool] == 0  # a draining connection is replaced only where there is no new one
+        if someone:  # the connection, or one in its place, is for whoever waits first
+            following[i] = head[pool]
+            head[pool] = behind[following[i] * len(opened) + r]
+            waiting[r] -= 1
+            if drains:
+                open_[pool] += 1
+                busy[pool] += 1
+                opened[r] += 1
+        elif not drains:
+            busy[pool] -= 1
+            if shut:
+                open_[pool] -= 1
+                opened[r] -= 1
+    return following

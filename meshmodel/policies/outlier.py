@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshmodel.compiled import compiled
 from meshmodel.scenario import OutlierDetection
 
 
@@ -51,39 +52,26 @@ class OutlierState:
         self, policy: OutlierDetection, size: int, endpoint: np.ndarray, replication: np.ndarray, status: np.ndarray, local: np.ndarray,
         t: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
-        """Count answers with `status` (n,) at time `t`; returns who was ejected, (n,).
+        """Count answers of `endpoint` with `status` (n,) at time `t` (`NOBODY`'s not); returns who was ejected, (n,).
 
         `local`: the proxy itself saw the failure.
         """
-        cell = endpoint * self.replications + replication
-        reached = np.zeros(len(cell), dtype=bool)
-        split = policy.split_external_local_origin_errors
-        external = ~local if split else slice(None)
-        seen, status = cell[external], status[external]
-        reached[external] = self._count(self.row_5xx, seen, status >= 500, policy.consecutive_5xx)
-        if policy.consecutive_gateway_failure:
-            reached[external] |= self._count(self.row_gateway, seen, (status >= 502) & (status <= 504), policy.consecutive_gateway_failure)
-        if split:
-            reached[local] = self._count(self.row_local, cell[local], local[local], policy.consecutive_local_origin_failure)
-        if not reached.any():
+        most = policy.consecutive_5xx, policy.consecutive_gateway_failure, policy.consecutive_local_origin_failure
+        rows = self.row_5xx, self.row_gateway, self.row_local
+        reached = _count(*most, policy.split_external_local_origin_errors, *rows, self.ejected, endpoint, replication, status, local)
+        if not np.count_nonzero(reached):
             return reached
-        reached &= ~self.ejected.ravel()[cell]
-        goes = reached & may_eject(self.ejected[:, replication].sum(axis=0), size, policy)
-        self._forget(cell[reached])
-        self._eject(policy, cell[goes], t[goes])
-        return goes
+        which = np.flatnonzero(reached)
+        cell = endpoint[which] * self.replications + replication[which]
+        self._forget(cell)
+        goes = may_eject(self.ejected[:, replication[which]].sum(axis=0), size, policy)
+        self._eject(policy, cell[goes], t[which[goes]])
+        reached[which[~goes]] = False
+        return reached
 
     def connected(self, endpoint: np.ndarray, replication: np.ndarray) -> None:
         """Requests (n,) have got a connection each: no row of local-origin failures is longer than what they still meet."""
         self.row_local.ravel()[endpoint * self.replications + replication] = 0
-
-    @staticmethod
-    def _count(row: np.ndarray, cell: np.ndarray, failed: np.ndarray, threshold: int) -> np.ndarray:
-        """Lengthen or end the row of failures of each cell (n,); whose row has just reached the threshold (0: never)?"""
-        flat = row.ravel()
-        length = (flat.take(cell) + 1) * failed
-        flat[cell] = length
-        return failed & (length == threshold)
 
     def _forget(self, cell: np.ndarray) -> None:
         for row in (self.row_5xx, self.row_gateway, self.row_local):
@@ -112,3 +100,26 @@ class OutlierState:
         """The endpoint returns in some replications (n,).  Envoy tells the workers of one host after the other."""
         self.ejected[endpoint, replication] = False
         self._forget(endpoint * self.replications + replication)
+
+
+@compiled
+def _count(consecutive_5xx, consecutive_gateway_failure, consecutive_local_origin_failure, split, row_5xx, row_gateway, row_local, ejected,
+           endpoint, replication, status, local):  # fmt: skip
+    """Lengthen or end the rows of failures; whose row has just reached its threshold (0: never), and is not out yet?"""
+    reached = np.zeros(len(endpoint), np.bool_)
+    for i in range(len(endpoint)):
+        cell = endpoint[i], replication[i]
+        if endpoint[i] < 0:
+            continue
+        if split and local[i]:
+            row_local[cell] += 1
+            reached[i] = row_local[cell] == consecutive_local_origin_failure
+        else:
+            row_5xx[cell] = row_5xx[cell] + 1 if status[i] >= 500 else 0
+            reached[i] = status[i] >= 500 and row_5xx[cell] == consecutive_5xx
+            if consecutive_gateway_failure > 0:
+                gateway = 502 <= status[i] <= 504
+                row_gateway[cell] = row_gateway[cell] + 1 if gateway else 0
+                reached[i] = reached[i] or (gateway and row_gateway[cell] == consecutive_gateway_failure)
+        reached[i] = reached[i] and not ejected[cell]
+    return reached

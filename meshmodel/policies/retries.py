@@ -63,19 +63,22 @@ def retriable(policy: RetryPolicy) -> np.ndarray:
     return table
 
 
-def backoff(policy: RetryPolicy, retry: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Seconds before retry number `retry` (n,), from 1, with uniforms `u` (n,) on [0, 1)."""
-    bound = policy.backoff_base_interval * 2.0 ** np.minimum(retry - 1, 60)
-    return u * np.minimum(bound, policy.max_interval)
+def longest_backoff(policy: RetryPolicy, attempts: int) -> np.ndarray:
+    """The bound in seconds of the back-off before each retry number from 0 (none) to `attempts`, (attempts + 1,).
+
+    The back-off itself is uniform on [0, bound).
+    """
+    bound = policy.backoff_base_interval * 2.0 ** np.minimum(np.arange(attempts + 1) - 1.0, 60)
+    return np.minimum(bound, policy.max_interval)
 
 
-def retries_allowed(pool: ConnectionPool, retrying: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """May one more retry be scheduled, `retrying` (n,) being under way and `active` (n,) requests in flight?
+def most_at_once(pool: ConnectionPool, active: np.ndarray | None) -> np.ndarray:
+    """How many retries may be under way at once, `active` (n,) requests being in flight: (n,), or (1,) whatever their number.
 
     `max_retries`, or the retry budget in its place: max(min_retry_concurrency, percent of
     the active requests, the one just answered included).
     """
     if pool.retry_budget is None:
-        return retrying < pool.max_retries
+        return np.array([pool.max_retries])
     share = np.floor(pool.retry_budget.budget_percent / 100 * active)
-    return retrying < np.maximum(share, pool.retry_budget.min_retry_concurrency)
+    return np.maximum(share, pool.retry_budget.min_retry_concurrency).astype(np.int64)

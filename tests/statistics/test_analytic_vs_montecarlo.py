@@ -131,7 +131,7 @@ def test_the_intervals_hold_the_share_of_runs_that_they_promise(name):
 
 def test_every_approximation_keeps_its_documented_error():
     """Each measured error is within its bound + 4.5 standard errors of the simulation."""
-    table = approximations.approximation_table(predict, simulate, replications=8)
+    table = approximations.approximation_table(predict, simulate, replications=40)
     allowed = table["bound"] + 4.5 * table["noise"] / table["montecarlo"]
     assert table[table["error"] > allowed].empty, table.to_string()
     assert set(table["name"]) == set(approximations.ERRORS)

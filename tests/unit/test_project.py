@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from numba.core.dispatcher import Dispatcher
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -130,3 +131,18 @@ def test_public_functions_are_annotated() -> None:
 
 def test_package_is_marked_as_typed() -> None:
     assert (Path(meshmodel.__path__[0]) / "py.typed").exists()
+
+
+def test_compiled_functions_call_those_of_their_own_file_only() -> None:
+    """numba's cache would not see a change in another file, and go on with what it has."""
+    compiled = {module.__name__: {n for n, v in vars(module).items() if isinstance(v, Dispatcher)} for module in modules()}
+    assert len([name for names in compiled.values() for name in names]) > 20
+    borrowed = {
+        f"{module.__name__}.{name}": sorted(used)
+        for module in modules()
+        for name in compiled[module.__name__]
+        if (function := getattr(module, name)).py_func.__module__ == module.__name__
+        and (used := {n for n in compiled[module.__name__] & set(function.py_func.__code__.co_names)
+                      if getattr(module, n).py_func.__module__ != module.__name__})
+    }  # fmt: skip
+    assert borrowed == {}
