@@ -1,6 +1,6 @@
 # make lab    JupyterLab on the first chapter
-# make test   linter, unit, statistical, Envoy, browser and notebook tests
-# make lint   ruff alone; make types: mypy; make clean: removes the environment and caches
+# make test   linter, type checker, unit, statistical, Envoy, browser and notebook tests
+# make lint   linter and type checker alone; make clean: removes the environment and caches
 # make record   plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
 # make notebooks   runs every notebook and stores its outputs
 # make conformance   docs/conformance.md, model against record
@@ -12,7 +12,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint types record notebooks conformance clean
+.PHONY: help lab test lint record notebooks conformance clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -27,9 +27,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
-
-types: $(STAMP)
-	$(BIN)/mypy
+	$(BIN)/mypy --no-error-summary
 
 record: $(STAMP)
 	$(BIN)/python -c 'from meshmodel.envoy_records import record; record("$(NAMES)".split())'

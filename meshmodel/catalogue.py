@@ -26,7 +26,7 @@ from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
-    from meshmodel.compare import Comparison
+    from meshmodel.compare import Comparison, Comparisons
     from meshmodel.replay import Replay
 
 
@@ -79,7 +79,7 @@ class Experiment:
 
         return self._as_recorded(measure(self.scenario(), repetitions=repetitions, seed=seed, **options))
 
-    def explain(self, comparison: Comparison) -> str:
+    def explain(self, comparison: Comparison | Comparisons) -> str:
         """A line for each known cause of what `comparison` finds outside, and one for what has none."""
         outside = set(comparison.outside)
         lines = [
@@ -93,7 +93,7 @@ class Experiment:
     def _as_recorded(self, replay: Replay) -> Replay:
         return replay.after(self.skip).with_resolution(self.resolution)
 
-    def compare(self, outcome: Any) -> Comparison | None:
+    def compare(self, outcome: Any) -> Comparison | Comparisons | None:
         """Hold an engine's outcome against the record (None: the tutorial has none)."""
         from meshmodel.compare import compare, compare_counts, compare_curl
 
@@ -147,7 +147,7 @@ def envoy_records(name: str) -> list[Histogram] | None:
     from meshmodel import envoy_records
 
     runs = envoy_records.read(name)
-    return runs and [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs]
+    return [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs] if runs else None
 
 
 def _record(entry: Mapping[str, Any]) -> Histogram | tuple[tuple[int, float], ...] | Mapping[str, int] | None:

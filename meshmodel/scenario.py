@@ -313,9 +313,10 @@ class ClosedLoop:
     @property
     def planned_calls(self) -> int | None:
         """fortio's number of calls: the exact one, or qps x duration rounded down, never below 2 with a qps."""
-        if self.qps <= 0:
-            return self.calls
-        return max(2, int(self.qps * self.duration) if self.calls is None else self.calls)
+        calls = self.calls
+        if calls is None and self.qps > 0 and self.duration is not None:
+            calls = int(self.qps * self.duration)
+        return calls if calls is None or self.qps <= 0 else max(2, calls)
 
     @property
     def threads(self) -> int:
@@ -437,8 +438,8 @@ def describe(distribution: Distribution) -> dict[str, Any]:
         return {"distribution": type(distribution).__name__, "mean": float(distribution.mean())}
     return {
         "distribution": frozen.name,
-        "args": [float(a) for a in distribution.args],
-        **{k: float(v) for k, v in distribution.kwds.items()},
+        "args": [float(a) for a in getattr(distribution, "args", ())],
+        **{k: float(v) for k, v in getattr(distribution, "kwds", {}).items()},
     }
 
 

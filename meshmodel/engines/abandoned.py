@@ -28,7 +28,7 @@ class Abandoned(Answers):
         code = np.where(t < deadline * (1 - ROUNDING), PER_TRY_TIMEOUT, ROUTE_TIMEOUT).astype(np.int16)
         hop.limit[cell] = np.inf
         self.server[cell] = NOBODY
-        self._answer(hop, r, row, cell, t, code)
+        hop.to_answer.append((r, row, cell, t, code))
 
     def _detach(self, r: np.ndarray, row: np.ndarray) -> None:
         spare = self._take_row(r)
@@ -49,10 +49,11 @@ class Abandoned(Answers):
 
     def _replace_waiting(self, hop: Hop, r: np.ndarray, row: np.ndarray, spare: np.ndarray, old: np.ndarray) -> None:
         """A request that waits for a connection keeps its place under its new row."""
-        waits = np.flatnonzero(hop.waiting[old])
+        waits = hop.waiting[old].nonzero()[0]
         for upstream, at in self._by_upstream(hop, old[waits]):
             cells = old[waits[at]]
-            upstream.connections.replace(hop.worker[cells], hop.endpoint[cells], *take(waits[at], r, row, spare), self.behind)
+            who, rows, spares = take(waits[at], r, row, spare)
+            upstream.connections.replace(hop.worker[cells], hop.endpoint[cells], who, rows, spares, self.behind)
 
     def _hedge(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> None:
         """Leave the attempt running in a row of its own, linked with its request."""
@@ -106,7 +107,7 @@ class Abandoned(Answers):
             upstream.retrying[who] -= hop.is_retry[cells]
             granted = hop.waiting[cells] & (self.calendar.kinds.ravel()[cells] == hop.index * KINDS + GRANTED)  # at this very moment
             freed = np.where(granted, hop.endpoint[cells], NOBODY)
-            if (waits := np.flatnonzero(hop.waiting[cells] & ~granted)).size:
+            if (waits := (hop.waiting[cells] & ~granted).nonzero()[0]).size:
                 self._stop_waiting(hop, upstream, who[waits], (cells // self.replications)[waits], cells[waits])
             if np.count_nonzero(granted):
                 self._free_connection(hop, upstream, who, cells, t[at], freed, np.zeros(len(who), dtype=bool))
@@ -120,7 +121,7 @@ class Abandoned(Answers):
             ends = hop.endpoint[cell[at]]
             self._release(hop, upstream, r[at], cell[at], t[at], code[at], ends)
             answered = code[at] >= 0
-            if upstream.cluster.outlier_detection is not None and answered.any():
+            if answered.any():
                 self._report(hop, upstream, r[at][answered], t[at][answered], code[at][answered], ends[answered])
         self._give_row(r, row)
 
@@ -128,7 +129,7 @@ class Abandoned(Answers):
         """The request has its answer: reset every attempt of it that is still running."""
         for attempt in range(hop.most_tries):
             row = hop.hedges[attempt, cell]
-            held = np.flatnonzero(row >= 0)
+            held = (row >= 0).nonzero()[0]
             if held.size:
                 who, rows = r[held], row[held]
                 self._drop(hop, who, rows, rows * self.replications + who, t[held], np.full(held.size, PER_TRY_TIMEOUT))

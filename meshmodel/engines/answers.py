@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from meshmodel.compiled import compiled
@@ -17,17 +19,22 @@ from meshmodel.policies.retries import LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 class Answers(Attempts):
     """ANSWER events, and those of outlier detection (TICK, FLUSH)."""
 
+    # What classes further up the ladder add:
+    _final: Callable[..., None]
+    _hedge: Callable[..., None]
+    _run_on: Callable[..., None]
+    _wait_for_hedges: Callable[..., tuple]
+    _end_hedges: Callable[..., None]
+
     def _answer(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, code: np.ndarray) -> None:
-        if not r.size:
-            return
         policy = hop.route.retries
         hedging = policy.hedge_on_per_try_timeout
         softly = (code == PER_TRY_TIMEOUT) & (hop.tries[cell] <= policy.attempts) if hedging else np.zeros(len(r), dtype=bool)
-        in_flight = self._total_active(hop, r, cell) if hop.has_retry_budget else None
+        in_flight = self._total_active(hop, r, cell) if hop.has_retry_budget else r  # without a budget nobody asks
         wished = self._settle(hop, r, row, cell, t, code, softly)
         if np.count_nonzero(wished):
             again = self._retry(hop, r, row, cell, t, wished, in_flight, softly)
-            r, row, cell, t, code = take(np.flatnonzero(~again), r, row, cell, t, code)
+            r, row, cell, t, code = take((~again).nonzero()[0], r, row, cell, t, code)
         if hedging:
             r, row, cell, t, code = self._wait_for_hedges(hop, r, row, cell, t, code)
             self._end_hedges(hop, r, cell, t)
@@ -48,13 +55,12 @@ class Answers(Attempts):
         wished = np.empty(len(r), dtype=bool)
         for upstream, at in self._by_upstream(hop, cell):
             who, cells, codes = r[at], cell[at], code[at]
-            if by_proxy and upstream.counts_connections and (gone := np.flatnonzero(hop.waiting[cells])).size:
+            if by_proxy and upstream.counts_connections and (gone := hop.waiting[cells].nonzero()[0]).size:
                 self._stop_waiting(hop, upstream, who[gone], row[at][gone], cells[gone])
             tables = hop.pods, hop.index == self.last, hop.retriable, hop.route.retries.attempts
             sent, held, wished[at] = _end(self.records, hop.records, upstream.retrying, *tables, who, cells, codes, softly[at])
             self._release(hop, upstream, who, cells, t[at], codes, held)
-            if upstream.cluster.outlier_detection is not None:
-                self._report(hop, upstream, who, t[at], codes, sent)
+            self._report(hop, upstream, who, t[at], codes, sent)
         if by_proxy:
             self._count(hop, "upstream_rq_timeout", r[code == ROUTE_TIMEOUT])
             self._count(hop, "upstream_rq_per_try_timeout", r[(code == PER_TRY_TIMEOUT) & ~softly])
@@ -80,11 +86,14 @@ class Answers(Attempts):
         """Each row's connection goes to whoever waits first, if anybody does."""
         waiting = upstream.connections.release(upstream.limits, hop.worker[cell], endpoint, r, closes, self.behind)
         if waiting.max() >= 0:
-            granted = np.flatnonzero(waiting >= 0)
+            granted = (waiting >= 0).nonzero()[0]
             self._set(r[granted], waiting[granted], t[granted], GRANTED, hop.index)
 
     def _report(self, hop: Hop, upstream: Upstream, r: np.ndarray, t: np.ndarray, code: np.ndarray, endpoint: np.ndarray) -> None:
-        policy = upstream.cluster.outlier_detection
+        """Tell outlier detection, if there is any, of the answers of `endpoint` (n,), `NOBODY`'s left out."""
+        policy = upstream.outlier_detection
+        if policy is None:
+            return
         out = upstream.outlier.report(policy, upstream.size, endpoint, r, STATUS.take(code - LOWEST), code < 0, t)
         if np.count_nonzero(out):
             self._count(hop, "outlier_detection.ejections_enforced_total", r[out])
@@ -111,20 +120,21 @@ class Answers(Attempts):
                 following = upstream.flush(who, now)
                 self.calendar.set(row[at], who, np.minimum(following, NEVER), FLUSH)
                 continue
-            policy = upstream.cluster.outlier_detection
-            back = upstream.outlier.tick(policy, who, now)
+            assert upstream.outlier_detection is not None  # else it has no ticks
+            back = upstream.outlier.tick(upstream.outlier_detection, who, now)
             self.calendar.set(row[at], who, np.where(upstream.idle(who), NEVER, upstream.next_tick(who, now)), TICK)
-            for endpoint in np.flatnonzero(back.any(axis=1)):
-                column = back[endpoint]
+            for endpoint, column in enumerate(back):
+                if not column.any():
+                    continue
                 upstream.outlier.readmit(endpoint, who[column])
                 self._health_changed(hop, upstream, who[column], np.full(column.sum(), endpoint), now[column], gone=False)
 
-    def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, wished: np.ndarray, in_flight: np.ndarray,
-               softly: np.ndarray) -> np.ndarray:  # fmt: skip
+    def _retry(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, wished: np.ndarray,
+               in_flight: np.ndarray, softly: np.ndarray) -> np.ndarray:  # fmt: skip
         """Schedule those of the `wished` retries that the limits allow; returns whose request goes on, (n,)."""
         again = np.empty(len(r), dtype=bool)
         for upstream, at in self._by_upstream(hop, cell):
-            most = retries.most_at_once(upstream.cluster.connection_pool, None if in_flight is None else in_flight[at])
+            most = retries.most_at_once(upstream.cluster.connection_pool, in_flight[at])
             again[at] = _start_retries(hop.records, upstream.retrying, most, r[at], cell[at], wished[at])
         goes = again.nonzero()[0]
         who, rows, cells, now = take(goes, r, row, cell, t)
@@ -138,7 +148,7 @@ class Answers(Attempts):
         if goes.size < np.count_nonzero(wished):
             refused = wished & ~again
             self._count(hop, "upstream_rq_retry_overflow", r[refused])
-            self._run_on(hop, *take(np.flatnonzero(refused & softly), r, row, cell))
+            self._run_on(hop, *take((refused & softly).nonzero()[0], r, row, cell))
             again |= refused & softly
         return again
 

@@ -19,22 +19,24 @@ class Attempts(Rows):
     """PICK and GRANTED events."""
 
     def _pick(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
-        outcome = np.empty(len(r), dtype=np.int64)
+        outcome = np.empty(len(r), dtype=np.int16)
         for upstream, at in self._by_upstream(hop, cell):
             outcome[at] = self._pick_endpoint(hop, upstream, r[at], row[at], cell[at])
         if not np.count_nonzero(outcome):
-            self._dispatch(hop, r, row, cell, t)
+            hop.to_send.append((r, row, cell, t))
             return
-        self._dispatch(hop, *take(np.flatnonzero(outcome == GO), r, row, cell, t))
-        wait = np.flatnonzero(outcome == WAIT)
-        hop.waiting[cell[wait]] = True
-        self.code[cell[wait]] = ROUTE_TIMEOUT
-        self._set(r[wait], row[wait], np.minimum(hop.deadline[cell[wait]], NEVER), ANSWER, hop.index)
-        refused = np.flatnonzero(outcome < 0)
-        if refused.size:
+        if (go := (outcome == GO).nonzero()[0]).size:
+            hop.to_send.append(take(go, r, row, cell, t))
+        if outcome.max() == WAIT:
+            who, rows, cells = take((outcome == WAIT).nonzero()[0], r, row, cell)
+            hop.waiting[cells] = True
+            self.code[cells] = ROUTE_TIMEOUT
+            self._set(who, rows, np.minimum(hop.deadline[cells], NEVER), ANSWER, hop.index)
+        if outcome.min() < 0:
+            refused = take((outcome < 0).nonzero()[0], r, row, cell, t, outcome)
+            hop.endpoint[refused[2]] = NOBODY
+            hop.to_answer.append(refused)
             self._count(hop, "upstream_rq_pending_overflow", r[outcome == OVERFLOW])
-            hop.endpoint[cell[refused]] = NOBODY
-            self._answer(hop, *take(refused, r, row, cell, t, outcome))
 
     def _pick_endpoint(self, hop: Hop, upstream: Upstream, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Choose an endpoint and ask the circuit breakers; GO, WAIT, or the negative outcome, (n,)."""
@@ -46,14 +48,12 @@ class Attempts(Rows):
             upstream.connections.admit(upstream.limits, worker, endpoint, r, row, self.behind, outcome)
         return outcome
 
-    def _dispatch(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
+    def _send(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
         """Give the request to its endpoint: what becomes of the attempt is settled here."""
-        if not r.size:
-            return
         pod, number = np.empty(len(r), dtype=np.int64), np.empty(len(r), dtype=np.int64)
         for upstream, at in self._by_upstream(hop, cell):
             counts = upstream.active, upstream.in_flight, hop.pod_requests, hop.pod_attempts
-            pod[at], number[at] = _send(hop.records, hop.pods, *counts, r[at], cell[at])
+            pod[at], number[at] = _sent(hop.records, hop.pods, *counts, r[at], cell[at])
         seconds, code = self._serve(hop, pod, number, r, t)
         if self.splits_local_origin:
             self._connected(hop, r, cell, code)
@@ -71,7 +71,7 @@ class Attempts(Rows):
     def _connected(self, hop: Hop, r: np.ndarray, cell: np.ndarray, code: np.ndarray) -> None:
         """Tell outlier detection of the connections that requests got, where it counts local-origin failures by themselves."""
         for upstream, at in self._by_upstream(hop, cell):
-            policy = upstream.cluster.outlier_detection
+            policy = upstream.outlier_detection
             if policy is not None and policy.split_external_local_origin_errors:
                 which = code[at] != REFUSED
                 upstream.outlier.connected(hop.endpoint[cell[at]][which], r[at][which])
@@ -83,7 +83,7 @@ class Attempts(Rows):
         v = self.uniform(n) if sampler.needs_variance or sampler.needs_error_draw else None
         seconds, code = sampler.answers(pod, number, u, v)
         for index, free_at in hop.free_at.items():
-            mine = np.flatnonzero((pod == index) & (code >= 0))
+            mine = ((pod == index) & (code >= 0)).nonzero()[0]
             who = r[mine]
             server = free_at[:, who].argmin(axis=0)
             done = np.maximum(t[mine], free_at[server, who]) + seconds[mine]
@@ -110,7 +110,7 @@ class Attempts(Rows):
 @compiled
 def _note_pick(records, tried, remembers, in_flight, max_requests, endpoint, r, cell):
     """Write down the endpoint of each new attempt; GO, or why it cannot be sent, (n,)."""
-    outcome = np.zeros(len(r), np.int64)
+    outcome = np.zeros(len(r), np.int16)
     for i in range(len(r)):
         record = records[cell[i]]
         record.endpoint = endpoint[i]
@@ -125,7 +125,7 @@ def _note_pick(records, tried, remembers, in_flight, max_requests, endpoint, r, 
 
 
 @compiled
-def _send(records, pods, active, in_flight, pod_requests, pod_attempts, r, cell):
+def _sent(records, pods, active, in_flight, pod_requests, pod_attempts, r, cell):
     """Count the attempts as under way; returns their pods, and the how-manieth request of its pod each is, (n,)."""
     pod, number = np.empty(len(r), np.int64), np.empty(len(r), np.int64)
     for i in range(len(r)):

@@ -38,13 +38,14 @@ class ClosedLoopRun:
     def __init__(self, scenario: Scenario, replications: int, rng: np.random.Generator, expected: int = 256) -> None:
         self.rows = -(-(expected + 2 * DRAWS) // DRAWS) * DRAWS
         self.rng, self.replications = rng, replications
-        self.workload: ClosedLoop = scenario.workload
+        assert isinstance(scenario.workload, ClosedLoop)  # montecarlo.loop_for
+        self.workload = scenario.workload
         self.cluster = scenario.routes[-1].destinations[0].cluster
         self.overhead = scenario.overhead
         self.workers = scenario.workers
-        self.own_worker = not scenario.new_connection_per_request
         # A connection belongs to the worker that accepted it: the kernel picks one at random (SO_REUSEPORT).
-        self.worker = rng.integers(self.workers, size=self.workload.threads * replications) if self.own_worker else None
+        connections = self.workload.threads * replications
+        self.worker = None if scenario.new_connection_per_request else rng.integers(self.workers, size=connections)
         self.sampler = Sampler([e.behaviour for e in self.cluster.endpoints])
         threads = self.workload.threads
         self.bits = max(1, (threads - 1).bit_length())
@@ -85,7 +86,7 @@ class ClosedLoopRun:
     @property
     def end(self) -> float:
         """A connection whose next request is later than this sends no more."""
-        return NEVER / 2 if self.paced else self.workload.duration
+        return NEVER / 2 if self.paced or self.workload.duration is None else self.workload.duration
 
     def _draw(self) -> None:
         shape = (DRAWS, self.replications)
@@ -103,7 +104,7 @@ class ClosedLoopRun:
         slot = key & self.mask
         cell = slot * self.replications
         cell += self.column
-        chosen = self.pick.choose(k, start, self.worker.take(cell) if self.own_worker else None)
+        chosen = self.pick.choose(k, start, None if self.worker is None else self.worker.take(cell))
         endpoint[:] = chosen
         if self.sampler.constant:
             seconds = self.sampler.constant_seconds.take(chosen)
@@ -184,11 +185,11 @@ class RoundRobinPicker(RandomPicker):
     def __init__(self, endpoints: int, workers: int, replications: int) -> None:
         super().__init__(endpoints)
         self.workers, self.column = workers, np.arange(replications)
-        self.index: np.ndarray | None = None
+        self.index = np.zeros(0, dtype=np.int64)
         self.successor = (np.arange(endpoints) + 1) % endpoints
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
-        if self.index is None:
+        if not len(self.index):
             self.index = rng.integers(self.endpoints, size=self.workers * len(self.column))
         self.cell = rng.integers(self.workers, size=shape) * len(self.column) + self.column
 

@@ -15,7 +15,9 @@ with finite concurrency works first come first served and never cancels, so the 
 a request is known on its arrival too: the Kiefer-Wolfowitz recursion.
 
 Every step takes the earliest event of every replication and handles those of one kind
-together, as arrays (n,) of replication `r`, `row`, flat index `cell` and time `t`.
+together, as arrays (n,) of replication `r`, `row`, flat index `cell` and time `t`.  Replications
+do not see each other, so within a step the attempts that start come first, then those that are
+sent, then those that are over: a request that a limit refuses is all three at once.
 
 The loop stands on a ladder of files, each a subject: `hop` (a route), `rows` (the state), `attempts`
 (PICK, GRANTED), `answers` (ANSWER), `abandoned` (OUTER, HEDGE), and here the start and the end of requests.
@@ -25,6 +27,8 @@ Reference: Kiefer and Wolfowitz, "On the theory of queues with many servers", Tr
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -47,6 +51,7 @@ from meshmodel.engines.hop import (
     TICK,
     Hop,
     NotModelled,
+    drained,
 )
 from meshmodel.engines.logwriter import LogWriter
 from meshmodel.engines.requestlog import NEVER
@@ -72,8 +77,8 @@ class EventLoop(Abandoned):
         self.last = len(self.hops) - 1
         detectors = [d.cluster.outlier_detection for chain in chains for route in chain for d in route.destinations]
         self.splits_local_origin = any(each is not None and each.split_external_local_origin_errors for each in detectors)
-        self.closed = isinstance(scenario.workload, ClosedLoop)
-        threads = scenario.workload.threads if self.closed else 0
+        threads = scenario.workload.threads if isinstance(scenario.workload, ClosedLoop) else 0
+        self.closed = threads > 0
         self._special_rows()
         rows = self.specials + max(8, threads)
         self.calendar = Calendar(rows, replications, len(self.hops) * KINDS)
@@ -84,20 +89,21 @@ class EventLoop(Abandoned):
         self.ejections: list[tuple] = []
         self.finished = np.zeros(replications, dtype=bool)
         self.has_outer = False  # can the first route's proxy give up while the inner call goes on?
-        self.ready: dict[int, list[tuple]] = {}  # of each hop, the requests whose next attempt starts in this step
         self._start(threads)
 
     def _start(self, threads: int) -> None:
         everyone = np.arange(self.replications)
-        self.arrivals = None if self.closed else Arrivals(self.scenario.workload, self.replications, self.uniform)
-        if self.closed:
+        workload = self.scenario.workload
+        if isinstance(workload, ClosedLoop):
+            self.pacing = partial(pacing, workload)
             self.limits = np.zeros(self.allocated)
-            for limit in self.scenario.workload.calls_per_thread:
+            for limit in workload.calls_per_thread:
                 row = self._take_row(everyone)
                 self.limits[row[0]] = limit
                 self._set(everyone, row, np.zeros(self.replications), ENTER)
             self.outstanding = np.full(self.replications, threads)
         else:
+            self.arrivals = Arrivals(workload, self.replications, self.uniform)
             first, more = self.arrivals.next(everyone)
             self.outstanding = more.astype(np.int64)  # the stream of arrivals counts as one
             self.calendar.set(np.zeros(self.replications, dtype=np.int64), everyone, first, ARRIVAL)
@@ -105,10 +111,10 @@ class EventLoop(Abandoned):
     def _configure(self, routes: tuple[Route, ...], now: float) -> None:
         everyone = np.arange(self.replications)
         for hop, route in zip(self.hops, routes, strict=True):
-            had = [u.cluster.outlier_detection if u.cluster else None for u in hop.upstreams]
+            had = [u.outlier_detection for u in hop.upstreams]
             hop.configure(route)
             for upstream, before in zip(hop.upstreams, had, strict=True):
-                policy = upstream.cluster.outlier_detection if upstream.cluster else None
+                policy = upstream.outlier_detection
                 if policy != before:
                     # The proxy started its interval timer long before the load: any phase is as likely.
                     phase = self.uniform(self.replications) if now == 0 else 1.0
@@ -142,23 +148,27 @@ class EventLoop(Abandoned):
             return False
         for code in (begin[1:] > begin[:-1]).nonzero()[0]:
             which = slice(begin[code], begin[code + 1])
-            self._handle(code, r[which], row[which], cell[which], t[which])
-        for hop, ready in self.ready.items():
-            self._pick(self.hops[hop], *(np.concatenate(column) if len(ready) > 1 else column[0] for column in zip(*ready, strict=True)))
-        self.ready.clear()
+            self._handle(int(code), r[which], row[which], cell[which], t[which])
+        for hop in self.hops:
+            if hop.to_pick:
+                self._pick(hop, *drained(hop.to_pick))
+            if hop.to_send:
+                self._send(hop, *drained(hop.to_send))
+            if hop.to_answer:
+                self._answer(hop, *drained(hop.to_answer))
         return True
 
     def _handle(self, code: int, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
-        index, kind = divmod(int(code), KINDS)
+        index, kind = divmod(code, KINDS)
         hop = self.hops[index]
         if kind == ENTER:
             self._enter(hop, r, row, cell, t)
         elif kind == PICK:
-            self.ready.setdefault(index, []).append((r, row, cell, t))
+            hop.to_pick.append((r, row, cell, t))
         elif kind == GRANTED:
-            self._dispatch(hop, r, row, cell, t)
+            hop.to_send.append((r, row, cell, t))
         elif kind == ANSWER:
-            self._answer(hop, r, row, cell, t, self.code[cell])
+            hop.to_answer.append((r, row, cell, t, self.code[cell]))
         elif kind == OUTER:
             self._outer(r, row, cell, t)
         elif kind == HEDGE:
@@ -196,18 +206,19 @@ class EventLoop(Abandoned):
         if delay is not None:
             self._set(r, row, t, PICK, hop.index)
         else:
-            self.ready.setdefault(hop.index, []).append((r, row, cell, t))
+            hop.to_pick.append((r, row, cell, t))
 
     def _destination(self, hop: Hop, cell: np.ndarray, n: int) -> np.ndarray:
         """Which upstream: the caller's (the pod that the route before picked), and a weighted cluster."""
-        caller: np.ndarray | int = 0
+        caller, cluster = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         if hop.index > 0 and len(hop.callers) > 1:
             outer = self.hops[hop.index - 1]
             pods = np.array([hop.callers.index(name) for name in outer.pod_names])
             caller = pods[self._pod(outer, cell, outer.endpoint[cell])]
         elif len(hop.callers) > 1:
             caller = (self.uniform(n) * len(hop.callers)).astype(np.int64)
-        cluster = np.searchsorted(hop.weights, self.uniform(n) * hop.weights[-1], side="right") if len(hop.clusters) > 1 else 0
+        if len(hop.clusters) > 1:
+            cluster = np.searchsorted(hop.weights, self.uniform(n) * hop.weights[-1], side="right")
         return caller * len(hop.clusters) + cluster
 
     def _fault(self, route: Route, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -245,7 +256,7 @@ class EventLoop(Abandoned):
             self._give_row(r, row)
             self._leave(r)
             return
-        following = pacing(self.scenario.workload, t, calls, self.limits.take(row))
+        following = self.pacing(t, calls, self.limits.take(row))
         self._set(r, row, following, ENTER)
         if following.max() >= NEVER:
             self._leave(r[following >= NEVER])

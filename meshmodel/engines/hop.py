@@ -6,6 +6,7 @@ Also what the parts of the event loop share: the kinds of events, the table of s
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,16 +37,24 @@ def take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(array.take(which) for array in arrays)
 
 
+def drained(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Empty the list of parts, each some columns (n,), and return the columns joined."""
+    joined = parts[0] if len(parts) == 1 else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    parts.clear()
+    return joined
+
+
 class Columns:
     """Columns of the rows, flat (rows * replications,), each an attribute.
 
     Those that every event reads stand together in `records`, so that a row costs one trip to memory.
     """
 
-    FIELDS: dict[str, tuple[type, object]]
+    FIELDS: ClassVar[dict[str, tuple[type, object]]]
     """The columns in `records`: type, and value in a row not yet used."""
-    RARE: dict[str, tuple[type, object]]
+    RARE: ClassVar[dict[str, tuple[type, object]]]
     """The others."""
+    records: np.ndarray
 
     def lengthen(self, cells: int) -> None:
         """(Re)allocate for so many cells, keeping what there is."""
@@ -74,6 +83,26 @@ class Hop(Columns):
         "endpoint": (np.int32, NOBODY), "deadline": (float, np.inf),
     }  # fmt: skip
     RARE = {"limit": (float, np.inf), "began": (float, 0.0), "own": (float, 0.0)}
+    tries: np.ndarray
+    """Attempts so far."""
+    upstream: np.ndarray
+    """Index of the upstream that the request goes to."""
+    worker: np.ndarray
+    """Of the proxy, by index."""
+    is_retry: np.ndarray
+    """Does its attempt count among those under `maxRetries`?"""
+    waiting: np.ndarray
+    """For a connection."""
+    endpoint: np.ndarray
+    """Of the attempt under way, `NOBODY` between attempts."""
+    deadline: np.ndarray
+    """When the route's timeout ends the request, seconds."""
+    limit: np.ndarray
+    """When this proxy gives up a call that its pod makes in turn, seconds."""
+    began: np.ndarray
+    """When the attempt was sent, seconds."""
+    own: np.ndarray
+    """Seconds that the pod works itself, besides the call that it makes."""
 
     def __init__(self, index: int, routes: list[Route], workers: int, replications: int, uniform: Draws) -> None:
         self.index, self.replications = index, replications
@@ -96,9 +125,13 @@ class Hop(Columns):
         self.abort_code = 0
         self.pod_requests = np.zeros((max(1, len(self.pod_names)), replications), dtype=np.int64)
         self.pod_attempts = np.zeros((len(self.pod_names), replications), dtype=np.int64)
+        self.to_pick: list[tuple] = []  # of this step: the requests whose next attempt starts,
+        self.to_send: list[tuple] = []  # those that have an endpoint and a connection,
+        self.to_answer: list[tuple] = []  # and those whose attempt is over
         self.most_tries = 1 + max(route.retries.attempts for route in routes)
-        self.tried: np.ndarray | None = None
-        self.hedges: np.ndarray | None = None
+        # (attempts, cells): the endpoints of a request's attempts, and the rows of those that a hedging proxy has left running
+        self.tried = np.zeros((self.most_tries, 0), dtype=np.int16)
+        self.hedges = np.zeros((self.most_tries, 0), dtype=np.int64)
 
     def configure(self, route: Route) -> None:
         """Take over the policies and pods of `route` (at the start, or at a change)."""
@@ -132,6 +165,7 @@ class Hop(Columns):
         before = getattr(self, "free_at", {})
         self.free_at = {pod: before.get(pod, np.zeros((n, self.replications))) for pod, n in enumerate(limits) if n is not None}
         for pod, free in self.free_at.items():
-            if free.shape[0] != limits[pod]:
-                kept = np.sort(free, axis=0)[: limits[pod]]
-                self.free_at[pod] = np.concatenate((kept, np.zeros((limits[pod] - len(kept), self.replications))))
+            limit = limits[pod] or 0
+            if len(free) != limit:
+                kept = np.sort(free, axis=0)[:limit]
+                self.free_at[pod] = np.concatenate((kept, np.zeros((limit - len(kept), self.replications))))

@@ -29,7 +29,8 @@ class LogWriter:
         if not self.sure:
             self._make_room()
         self.sure -= 1
-        return _write(*self.columns, self.count, records, r, cell, t, status)
+        start, latency, code, endpoint, attempts = self.columns
+        return _write(start, latency, code, endpoint, attempts, self.count, records, r, cell, t, status)
 
     def _make_room(self) -> None:
         longest, rows = int(self.count.max()), len(self.columns[0])

@@ -61,23 +61,24 @@ def simulate(
     return _joined(scenario, seed, sizes, list(results))
 
 
-def run_block(scenario: Scenario, replications: int, seed: np.random.SeedSequence) -> tuple:
+def run_block(
+    scenario: Scenario, replications: int, seed: np.random.SeedSequence
+) -> tuple[RequestLog, np.ndarray, dict[str, np.ndarray], Ejections]:
     """One block: RequestLog, attempts per pod, counters, ejections."""
     rng = np.random.default_rng(seed)
     reduced = collapse(scenario)
     expected = min(MOST_ROWS, int(1.1 * expected_requests(scenario)))
     if loop_for(reduced) == "short":
         log, attempts = closed_loop.ClosedLoopRun(reduced, replications, rng, expected).run()
-        result = log, attempts, {}, Ejections()
+        counters, ejections = {}, Ejections()
     else:
         from meshmodel.engines.events import EventLoop  # its compiler takes most of a second to load; the short loop needs none
 
-        result = EventLoop(reduced, replications, rng, expected).run()
+        log, attempts, counters, ejections = EventLoop(reduced, replications, rng, expected).run()
     if len(reduced.routes) < len(scenario.routes):
         # The pod in front, left out of the run, turns any failure into a 500 of its own.
-        code = result[0].code
-        code[(code != 200) & (code != -2)] = 500
-    return result
+        log.code[(log.code != 200) & (log.code != -2)] = 500
+    return log, attempts, counters, ejections
 
 
 def _joined(scenario: Scenario, seed: int, sizes: list[int], results: list[tuple]) -> Replay:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from meshmodel.engines.calendar import Calendar
+from meshmodel.engines.draws import Draws
 from meshmodel.engines.hop import ANSWER, ENTER, KINDS, OUTER, Columns, Hop
 from meshmodel.engines.requestlog import NEVER
 from meshmodel.engines.upstream import Upstream
 from meshmodel.policies.balancing import NOBODY
+from meshmodel.scenario import Scenario
 
 
 class Rows(Columns):
@@ -22,16 +25,56 @@ class Rows(Columns):
         "behind": (np.int64, -1), "parent": (np.int64, -1), "finish": (float, NEVER), "finish_code": (np.int16, 0), "orphan": (bool, False),
         "saved_time": (float, NEVER), "saved_kind": (np.int64, ENTER),
     }  # fmt: skip
+    start: np.ndarray
+    """When the load generator sent the request, seconds."""
+    attempts: np.ndarray
+    """Sent to the last route's pods for it."""
+    code: np.ndarray
+    """Outcome of the attempt under way: a status, or a negative code of `policies.retries`."""
+    server: np.ndarray
+    """The pod that answered, `NOBODY`: the proxy."""
+    calls: np.ndarray
+    """Requests that this connection has sent."""
+    behind: np.ndarray
+    """The row that waits behind this one for a connection, -1: none."""
+    parent: np.ndarray
+    """The row of the request whose attempt was left running in this one."""
+    finish: np.ndarray
+    """When the pod would answer, seconds (kept for hedging)."""
+    finish_code: np.ndarray
+    """What it would answer."""
+    orphan: np.ndarray
+    """Has everybody given up on it?"""
+    saved_time: np.ndarray
+    """The timer that the outer proxy's patience stands in for, seconds."""
+    saved_kind: np.ndarray
+    """Its kind."""
+
+    # What `EventLoop` sets:
+    scenario: Scenario
+    replications: int
+    closed: bool
+    hops: list[Hop]
+    last: int
+    calendar: Calendar
+    uniform: Draws
+    has_outer: bool
+    splits_local_origin: bool
+    counters: dict[str, np.ndarray]
+    ejections: list[tuple]
+    allocated: int
+    free_rows: np.ndarray
+    free_count: np.ndarray
 
     def _special_rows(self) -> None:
         """Row 0: arrivals of an open loop; then a tick and a flush for each upstream of each hop."""
-        self.owner: list[tuple[Hop, Upstream] | None] = [None]
+        self.owner: dict[int, tuple[Hop, Upstream]] = {}
         self.row_of: dict[int, int] = {}
         for hop in self.hops:
             for upstream in hop.upstreams:
-                self.row_of[id(upstream)] = len(self.owner)
-                self.owner += [(hop, upstream), (hop, upstream)]
-        self.specials = len(self.owner)
+                row = self.row_of[id(upstream)] = len(self.owner) + 1
+                self.owner[row] = self.owner[row + 1] = hop, upstream
+        self.specials = len(self.owner) + 1
 
     def _accept_connections(self) -> None:
         """A connection belongs to the worker that accepted it: the kernel picks one at random (SO_REUSEPORT)."""
@@ -47,9 +90,8 @@ class Rows(Columns):
         for hop in self.hops:
             hop.lengthen(cells)
             for name, kind, fill in (("tried", np.int16, NOBODY), ("hedges", np.int64, -1)):
-                column = np.full((hop.most_tries, cells), fill, dtype=kind)
-                if (before := getattr(hop, name)) is not None:
-                    column[:, : before.shape[1]] = before
+                before, column = getattr(hop, name), np.full((hop.most_tries, cells), fill, dtype=kind)
+                column[:, : before.shape[1]] = before
                 setattr(hop, name, column)
         before = getattr(self, "allocated", self.specials)
         fresh = np.arange(before, rows)[:, None] + np.zeros((1, self.replications), dtype=np.int64)
@@ -95,7 +137,7 @@ class Rows(Columns):
             return
         which = hop.upstream[cell]
         for index in np.unique(which):
-            yield hop.upstreams[index], np.flatnonzero(which == index)
+            yield hop.upstreams[index], (which == index).nonzero()[0]
 
     def _pod(self, hop: Hop, cell: np.ndarray, endpoint: np.ndarray) -> np.ndarray:
         """Index of the pod that is number `endpoint` (n,) of each row's upstream; for `NOBODY` any."""

@@ -18,7 +18,7 @@ from meshmodel.engines.draws import Draws
 from meshmodel.policies import balancing
 from meshmodel.policies.breakers import ConnectionState
 from meshmodel.policies.outlier import OutlierState
-from meshmodel.scenario import Cluster, ConnectionPool, Endpoint
+from meshmodel.scenario import Cluster, ConnectionPool, Endpoint, OutlierDetection
 
 
 class Upstream:
@@ -27,6 +27,8 @@ class Upstream:
     `endpoints` are all that the cluster has at any time of the experiment; `configure`
     says which of them it has now, and under which policies.
     """
+
+    cluster: Cluster
 
     def __init__(self, endpoints: tuple[Endpoint, ...], caller: int, workers: int, replications: int, uniform: Draws) -> None:
         self.endpoints, self.caller, self.workers, self.replications = endpoints, caller, workers, replications
@@ -39,15 +41,17 @@ class Upstream:
         self.updated = np.full((1, replications), -np.inf)
         self.flush_at = np.full((1, replications), np.inf)
         self.first_tick = np.zeros(replications)
+        self.outlier_detection: OutlierDetection | None = None
         self.counts_connections = False  # does any configuration of the experiment limit them?
-        self.cluster: Cluster | None = None
 
     # --- configuration ------------------------------------------------------------------
 
     def configure(self, cluster: Cluster) -> None:
         """Take over the endpoints and policies of `cluster`; a new detector starts without ejections."""
-        before, self.cluster = self.cluster, cluster
-        if before is not None and before.outlier_detection != cluster.outlier_detection:
+        before, self.cluster = getattr(self, "cluster", None), cluster
+        detection = self.outlier_detection = cluster.outlier_detection
+        self.interval, self.update_merge_window = (detection.interval, detection.update_merge_window) if detection else (np.inf, 0.0)
+        if before is not None and before.outlier_detection != detection:
             self.outlier = OutlierState(len(self.endpoints), self.replications)
         place = {e.name: i for i, e in enumerate(self.endpoints)}
         now = np.array([place[e.name] for e in cluster.endpoints], dtype=np.int64)
@@ -96,7 +100,7 @@ class Upstream:
     def refresh(self, replication: np.ndarray, levels: np.ndarray) -> None:
         """Show the workers of the replications (n,) the present health of some `levels`."""
         healthy = ~self.outlier.ejected[:, replication]
-        for group in np.flatnonzero(np.isin(self.level_of_group, levels)):
+        for group in np.isin(self.level_of_group, levels).nonzero()[0]:
             members = self.group_members[group]
             up = healthy[members]
             self.healthy[group, replication] = up.sum(axis=0)
@@ -129,7 +133,7 @@ class Upstream:
         self, replication: np.ndarray, worker: np.ndarray, tried: np.ndarray, cell: np.ndarray, tries: np.ndarray, frequency: int, more: int
     ) -> np.ndarray:
         """An endpoint for each request (n,), `NOBODY` where none is healthy; arguments as for `balancing.choose`."""
-        most, draws = len(replication) + (more * np.count_nonzero(tries) if more else 0), self.draws
+        most, draws = len(replication) + (more * int(np.count_nonzero(tries)) if more else 0), self.draws
         u = self.uniform.ahead(draws * most).reshape(most, draws)
         endpoint, picks = balancing.choose(self.view, replication, worker, tried, cell, tries, frequency, more, u)
         self.uniform.use(draws * picks)
@@ -143,7 +147,7 @@ class Upstream:
         A change within `update_merge_window` of the last one told waits for a timer of that
         length.  Source: Envoy, ClusterManagerImpl::scheduleUpdate.
         """
-        window = self.cluster.outlier_detection.update_merge_window
+        window = self.update_merge_window
         told_at = np.full(len(endpoint), np.inf)
         for level in np.unique(self.level_of[endpoint]):
             mine = self.level_of[endpoint] == level
@@ -159,12 +163,12 @@ class Upstream:
 
     def next_tick(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
         """The first tick of the interval timer after `t`, (n,); ticks that would find nothing to do are left out."""
-        interval, first = self.cluster.outlier_detection.interval, self.first_tick[replication]
-        return first + interval * np.maximum(np.floor((t * (1 + ROUNDING) + ROUNDING - first) / interval) + 1, 0)
+        first = self.first_tick[replication]
+        return first + self.interval * np.maximum(np.floor((t * (1 + ROUNDING) + ROUNDING - first) / self.interval) + 1, 0)
 
     def idle(self, replication: np.ndarray) -> np.ndarray:
         """Whether a tick would change nothing: nobody is out, and no multiplier is left to shrink; (n,)."""
-        return ~self.outlier.multiplier[:, replication].any(axis=0)
+        return np.logical_not(self.outlier.multiplier[:, replication].any(axis=0))
 
     def flush(self, replication: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Tell the workers of the replications (n,) what was held back until `t`; returns the next such time."""

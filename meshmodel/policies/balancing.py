@@ -98,7 +98,7 @@ class View(NamedTuple):
     """(slots, replications) endpoints, each group's from its own first slot, those to pick from in front."""
     first_slot: np.ndarray
     """(groups,)"""
-    count: np.ndarray
+    available: np.ndarray
     """(groups, replications) how many endpoints there are to pick from."""
     size: np.ndarray
     """(groups,) endpoints, healthy or not."""
@@ -138,8 +138,8 @@ def choose(
     `frequency`, a retry leaves out the levels of the attempts up to the last multiple of it; it is picked
     anew up to `more` times while it is one of those tried.  `u` (picks, draws): a row of uniforms for each pick.
     """
-    members, first_slot, count, active, loads, next_index = (
-        view.members, view.first_slot, view.count, view.active, view.loads, view.next_index,
+    members, first_slot, available, active, loads, next_index = (
+        view.members, view.first_slot, view.available, view.active, view.loads, view.next_index,
     )  # fmt: skip
     endpoint, picks, levels = np.empty(len(replication), np.int64), 0, len(loads)
     remaining = np.empty((levels, 1), np.int64)
@@ -156,7 +156,7 @@ def choose(
                     passed += remaining[group, 0] if fewer else loads[group, r]
             if view.weighted:
                 group = _locality(view, group, r, worker[i])
-            slot, n = first_slot[group], count[group, r]
+            slot, n = first_slot[group], available[group, r]
             if n == 0:
                 endpoint[i] = NOBODY
                 break
@@ -203,9 +203,9 @@ def _locality(view, level, r, worker):
     for group in range(len(view.size)):
         if view.level_of_group[group] == level:
             # Where no locality of the level has an endpoint to pick, any of its empty ones will do.
-            deadline = view.deadline[worker, group, r] if view.count[group, r] > 0 else 1e299
+            deadline = view.deadline[worker, group, r] if view.available[group, r] > 0 else 1e299
             if deadline < least:
                 best, least = group, deadline
-    share = min(100, OVERPROVISIONING * view.count[best, r] / max(view.size[best], 1)) / 100
+    share = min(100, OVERPROVISIONING * view.available[best, r] / max(view.size[best], 1)) / 100
     view.deadline[worker, best, r] += 1 / max(view.weight[best] * share, 1e-12)
     return best

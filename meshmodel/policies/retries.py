@@ -72,7 +72,7 @@ def longest_backoff(policy: RetryPolicy, attempts: int) -> np.ndarray:
     return np.minimum(bound, policy.max_interval)
 
 
-def most_at_once(pool: ConnectionPool, active: np.ndarray | None) -> np.ndarray:
+def most_at_once(pool: ConnectionPool, active: np.ndarray) -> np.ndarray:
     """How many retries may be under way at once, `active` (n,) requests being in flight: (n,), or (1,) whatever their number.
 
     `max_retries`, or the retry budget in its place: max(min_retry_concurrency, percent of
