@@ -138,6 +138,7 @@ def choose(
     `frequency`, a retry leaves out the levels of the attempts up to the last multiple of it; it is picked
     anew up to `more` times while it is one of those tried.  `u` (picks, draws): a row of uniforms for each pick.
     """
+    # All in one loop: handing arrays to a function of its own would cost more than a pick does.
     members, first_slot, available, active, loads, next_index = (
         view.members, view.first_slot, view.available, view.active, view.loads, view.next_index,
     )  # fmt: skip

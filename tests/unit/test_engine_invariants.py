@@ -15,8 +15,8 @@ from meshmodel.engines import montecarlo
 from meshmodel.engines.events import EventLoop
 from meshmodel.engines.montecarlo import simulate
 from meshmodel.replay import RequestLog
-from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Fault, OpenLoop, RetryBudget, Scenario
-from tests.oracle_loop import detection, plain, retry, route, scenario
+from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Scenario
+from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
 
 REPLICATIONS = 4
 COIN = {"error_rate": 0.5, "injector": "nominal"}
@@ -344,3 +344,28 @@ def test_a_refused_hedge_leaves_the_first_attempt_running() -> None:
     loop = EventLoop(tested, 3, np.random.default_rng(1))
     log = loop.run()[0]
     assert set(np.unique(log.code)) <= {200, -2} and not loop.hops[0].upstreams[0].active.any()
+
+
+def test_a_pod_that_changes_counts_its_requests_from_the_start() -> None:
+    """fake-service fails every second request of its own (at once); the pod that `kubectl apply` puts in its place has seen none; exact."""
+    before, after = (route([plain(0.1, error_rate=0.5, error_code=code)]) for code in (503, 501))
+    for change, codes in ((before, [200, 503, 200, 503, 200, 503]), (after, [200, 503, 200, 200, 501, 200])):
+        tested = scenario(before, load=ClosedLoop(calls=6), overhead=0.0, changes=(Change(at=0.15, routes=(change,)),))
+        assert simulate(tested, 2).log.code[:, 0].tolist() == codes
+
+
+def test_a_weight_of_zero_sends_nothing_to_the_only_locality() -> None:
+    """Istio takes away the endpoints that `distribute` names no share for: no healthy upstream; exact."""
+    for weight, code in ((0, 503), (100, 200)):
+        only = cluster([plain(0.1)] * 2, localities=("a", "a"), locality_weights=({"a": weight},))
+        tested = scenario(replace(route([plain()]), destinations=(Destination(cluster=only),)), load=ClosedLoop(connections=2, duration=1))
+        assert set(simulate(tested, 3).codes) == {code}
+
+
+def test_levels_without_endpoints_are_passed_over() -> None:
+    """Priorities may start at 1, or skip a number; exact."""
+    for levels in ((1, 1), (0, 2), (2, 1)):
+        tested = scenario(route([plain(0.1)] * 2, priorities=(levels,)), load=ClosedLoop(connections=2, duration=2))
+        runs = EventLoop(tested, 3, np.random.default_rng(1)).run()[0]
+        best = [i for i, level in enumerate(levels) if level == min(levels)]
+        assert set(np.unique(runs.endpoint)) - {-2} == set(best)
