@@ -12,12 +12,19 @@ function calls compiled functions of its own file only (`tests/unit/test_project
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from numba import njit
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
 
-compiled = njit(cache=True, error_model="numpy")
-"""Decorator: compile at the first call.  Division by zero gives inf or nan, as in NumPy."""
+
+def compiled(function: Callable) -> Dispatcher:
+    """Decorator: compile at the first call.  Division by zero gives inf or nan, as in NumPy."""
+    try:
+        return njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # there is nowhere to keep the machine code: each run compiles
+        return njit(error_model="numpy")(function)
 
 
 class _Announcement(event.Listener):

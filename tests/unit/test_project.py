@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import meshmodel
+from meshmodel.compiled import compiled
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -135,14 +136,20 @@ def test_package_is_marked_as_typed() -> None:
 
 def test_compiled_functions_call_those_of_their_own_file_only() -> None:
     """numba's cache would not see a change in another file, and go on with what it has."""
-    compiled = {module.__name__: {n for n, v in vars(module).items() if isinstance(v, Dispatcher)} for module in modules()}
-    assert len([name for names in compiled.values() for name in names]) > 20
+    known = {module.__name__: {n for n, v in vars(module).items() if isinstance(v, Dispatcher)} for module in modules()}
+    assert len([name for names in known.values() for name in names]) > 20
     borrowed = {
         f"{module.__name__}.{name}": sorted(used)
         for module in modules()
-        for name in compiled[module.__name__]
+        for name in known[module.__name__]
         if (function := getattr(module, name)).py_func.__module__ == module.__name__
-        and (used := {n for n in compiled[module.__name__] & set(function.py_func.__code__.co_names)
+        and (used := {n for n in known[module.__name__] & set(function.py_func.__code__.co_names)
                       if getattr(module, n).py_func.__module__ != module.__name__})
     }  # fmt: skip
     assert borrowed == {}
+
+
+def test_without_a_place_to_keep_machine_code_functions_still_compile() -> None:
+    space: dict[str, Any] = {}
+    exec(compile("def twice(x):\n    return 2 * x", "<a file that is not there>", "exec"), space)
+    assert compiled(space["twice"])(21) == 42
