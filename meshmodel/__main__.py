@@ -61,12 +61,8 @@ def _manifest(file: str) -> Path | str:
 def _mesh(args: argparse.Namespace) -> Any:
     from meshmodel.mesh import Mesh
 
-    return Mesh(**_mesh_options(args)).apply(*map(_manifest, args.files))
-
-
-def _changing_mesh(args: argparse.Namespace) -> Any:
-    mesh = _mesh(args)
-    for time, file in args.at:
+    mesh = Mesh(**_mesh_options(args)).apply(*map(_manifest, args.files))
+    for time, file in getattr(args, "at_file", ()):
         mesh.at(time).apply(_manifest(file))
     return mesh
 
@@ -75,7 +71,7 @@ def _changing_mesh(args: argparse.Namespace) -> Any:
 
 
 def _load(args: argparse.Namespace) -> None:
-    mesh = _changing_mesh(args)
+    mesh = _mesh(args)
     _report(mesh, _simulated(mesh, args, **_simulation(args)), args)
 
 
@@ -87,7 +83,7 @@ def _simulated(mesh: Any, args: argparse.Namespace, **options: Any) -> Any:
 
 
 def _curl(args: argparse.Namespace) -> None:
-    mesh = _changing_mesh(args)
+    mesh = _mesh(args)
     replay = mesh.curl(args.n, **_caller(args), **_simulation(args))
     _report(mesh, replay, args, _curl_counts(replay))
 
@@ -102,12 +98,12 @@ def _measure(args: argparse.Namespace) -> None:
     from meshmodel.engines.envoy import print_config
     from meshmodel.scenario import ClosedLoop
 
-    mesh = _changing_mesh(args)
+    mesh = _mesh(args)
     if args.print_config:
         print(print_config(mesh.scenario(ClosedLoop(calls=1), **_caller(args))), end="")
         return
-    load = {"workload": _open_loop(args), **_closed_loop(args), **_caller(args)}
-    _report(mesh, mesh.measure(**load, repetitions=args.replications, seed=args.seed, progress=sys.stderr.isatty()), args)
+    options = {"repetitions": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
+    _report(mesh, mesh.measure(workload=_open_loop(args), **_closed_loop(args), **_caller(args), **options), args)
 
 
 def _replay(args: argparse.Namespace) -> None:
@@ -119,11 +115,9 @@ def _replay(args: argparse.Namespace) -> None:
     replay = experiment.replay(**_simulation(args), **_mesh_options(args))
     against = experiment.compare(replay)
     told = [against, experiment.explain(against)] if against else ["the tutorial recorded nothing for it"]
-    held = [*told, *_envoy_records(args.name, replay)]
     counts = [] if experiment.workload.duration else [_curl_counts(replay)]
-    _report(
-        mesh, replay, args, *counts, *map(str, held), title=f"{args.name}: {experiment.title}\napplied: {', '.join(experiment.manifests)}\n"
-    )
+    title = f"{args.name}: {experiment.title}\napplied: {', '.join(experiment.manifests)}\n"
+    _report(mesh, replay, args, *counts, *map(str, told), *_envoy_records(args.name, replay), title=title)
 
 
 def _envoy_records(name: str, replay: Any) -> Iterator[str]:
@@ -174,9 +168,8 @@ def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
         record.table_counts(resolution)
     except FortioError:
         found = record.table_resolution()
-        print(
-            f"warning: {name}: recorded with resolution {found:g}, not {resolution:g}: make the figures with -r {found:g}", file=sys.stderr
-        )
+        remark = f"recorded with resolution {found:g}, not {resolution:g}: make the figures with -r {found:g}"
+        print(f"warning: {name}: {remark}", file=sys.stderr)
 
 
 def _routes(args: argparse.Namespace) -> None:

@@ -27,9 +27,7 @@ class _Parser(argparse.ArgumentParser):
     """An argparse parser that complains in one line."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        options["allow_abbrev"] = False
-        super().__init__(**options)
+        super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} ({self.prog} -h shows the flags)")
@@ -98,9 +96,8 @@ def _load_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", metavar="TIME", help="duration, e.g. 1m30s (60s)")
     parser.add_argument("-n", type=int, metavar="CALLS", help="exactly so many calls, instead of -t")
     parser.add_argument("--rate", type=float, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
-    parser.add_argument(
-        "--segment", action="append", type=_segment, metavar="TIME:FIRST:LAST", help="open loop of changing rate; repeatable"
-    )
+    changing = "open loop of changing rate; repeatable"
+    parser.add_argument("--segment", action="append", type=_segment, metavar="TIME:FIRST:LAST", help=changing)
     parser.add_argument("--arrivals", choices=("poisson", "paced"), default="poisson", help="of an open loop (poisson)")
     for flag in FORTIO_ONLY:
         parser.add_argument(flag, action=_NotModelled, nargs=0, help=argparse.SUPPRESS)
@@ -112,9 +109,8 @@ def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000)
 
 
 def _at_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--at", nargs=2, action="append", default=[], metavar=("TIME", "FILE"), help="apply FILE during the load; repeatable"
-    )
+    what = "apply FILE during the load; repeatable"
+    parser.add_argument("--at", nargs=2, action="append", default=[], dest="at_file", metavar=("TIME", "FILE"), help=what)
 
 
 def _json_flag(parser: argparse.ArgumentParser) -> None:

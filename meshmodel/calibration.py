@@ -78,39 +78,34 @@ def _overhead(theta: np.ndarray, least: float) -> Distribution:
 
 def _expected_service(record: Histogram, service: np.ndarray) -> float:
     """Mean service time if every request of a bucket took the longest service time that fits below it."""
-    buckets = record.buckets
-    middles = np.array([(b.start + b.end) / 2 for b in buckets])
+    middles = (record.starts + record.ends) / 2
     longest = service[np.maximum(np.searchsorted(service, middles) - 1, 0)]
-    return float(np.average(longest, weights=[b.count for b in buckets]))
+    return float(np.average(longest, weights=record.counts))
 
 
 def _log_likelihood(overhead: Distribution, record: Histogram, service: np.ndarray) -> float:
     """The composite log-likelihood of counts, mean, minimum and maximum, the pods' shares maximised over."""
-    edges = np.array([record.buckets[0].start, *(b.end for b in record.buckets)])
-    edges[0], edges[-1] = -np.inf, np.inf
-    counts = np.array([b.count for b in record.buckets], dtype=float)
+    edges = np.array([-np.inf, *record.ends[:-1], np.inf])
     inside = np.diff(overhead.cdf(edges[:, None] - service), axis=0)  # (buckets, services)
-    share = _shares(inside, counts)
+    share = _shares(inside, record.counts)
     probability = np.maximum(inside @ share, 1e-300)
     mean = share @ service + overhead.mean()  # the shares follow the counts, so only X is left to vary
     n = record.count
-    within = counts @ np.log(probability) + stats.norm.logpdf(record.mean, mean, np.sqrt(overhead.var() / n))
+    within = record.counts @ np.log(probability) + stats.norm.logpdf(record.mean, mean, np.sqrt(overhead.var() / n))
     # The smallest of n lies in (a, b] with probability (1-F(a))^n - (1-F(b))^n, the largest likewise.
     # Both to the histogram's resolution: as densities they would be unbounded as loc nears the minimum.
     half = record.table_resolution() / 2
-    cdf = (
-        overhead.cdf(np.array([[record.min - half, record.min + half], [record.max - half, record.max + half]])[..., None] - service)
-        @ share
-    )
+    extremes = np.add.outer([record.min, record.max], [-half, half])
+    cdf = overhead.cdf(extremes[..., None] - service) @ share
     smallest = (1 - cdf[0, 0]) ** n - (1 - cdf[0, 1]) ** n
     largest = cdf[1, 1] ** n - cdf[1, 0] ** n
     return float(within + np.log(np.maximum(smallest, 1e-300)) + np.log(np.maximum(largest, 1e-300)))
 
 
-def _shares(inside: np.ndarray, counts: np.ndarray, steps: int = 20) -> np.ndarray:
+def _shares(inside: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The pods' shares that make the bucket counts likeliest (EM for mixture weights; Dempster et al. 1977)."""
     share = np.full(inside.shape[1], 1 / inside.shape[1])
-    for _ in range(steps):
+    for _ in range(20):
         weight = inside * share
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
         share = counts @ weight / counts.sum()

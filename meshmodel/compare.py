@@ -30,10 +30,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tabulate import tabulate
 
 from meshmodel import fortio
@@ -119,7 +121,7 @@ class Comparison:
             (
                 row.figure,
                 *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)),
-                _percent(row.relative_error),
+                "-" if np.isnan(row.relative_error) else f"{100 * row.relative_error:+.1f} %",
                 *row.verdict,
             )
             for row in self.rows
@@ -154,9 +156,8 @@ class Comparisons(dict[str, Comparison]):
     @property
     def p_value(self) -> float | None:
         """The smallest joint p-value times the number of records (Bonferroni), at most 1."""
-        values = [c.p_value for c in self.values()]
-        known = [value for value in values if value is not None]
-        return min(1.0, len(values) * min(known)) if known else None
+        known = [c.p_value for c in self.values() if c.p_value is not None]
+        return min(1.0, len(self) * min(known)) if known else None
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ class Comparisons(dict[str, Comparison]):
     def table(self, fmt: str = "simple") -> str:
         """The six figures: for each record its value, the model's mean (binned like the record) and the p-value."""
         headers = ["figure", *(title for name, c in self.items() for title in (name, c.outcome.engine, "p", "inside"))]
-        rows = [[figure, *(cell for c in self.values() for cell in _brief(c, figure))] for figure in FIGURES]
+        rows = [[figure, *(cell for c in self.values() for cell in _brief(c[figure]))] for figure in FIGURES]
         joint = ["joint", *(cell for c in self.values() for cell in ("", "", _p_text(c.p_value), ""))]
         return tabulate([*rows, joint], headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
@@ -182,9 +183,8 @@ class Comparisons(dict[str, Comparison]):
         return {"p_value": self.p_value, "records": {name: c.to_json() for name, c in self.items()}}
 
 
-def _brief(comparison: Comparison, figure: str) -> tuple[str, str, str, str]:
-    row = comparison[figure]
-    return _readable(figure, row.recorded), _readable(figure, row.predicted), *row.verdict
+def _brief(row: Row) -> tuple[str, str, str, str]:
+    return _readable(row.figure, row.recorded), _readable(row.figure, row.predicted), *row.verdict
 
 
 def _p_text(value: float | None) -> str:
@@ -197,10 +197,6 @@ def _readable(figure: str, value: float) -> str:
     if figure.startswith("share"):
         return f"{100 * value:.2f} %"
     return f"{value:,.1f}" if figure.startswith("count") else f"{value:.4f}"
-
-
-def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:+.1f} %"
 
 
 # --- fortio records ---------------------------------------------------------------------
@@ -278,19 +274,15 @@ def share_cells(record: Histogram, resolution: float) -> list[tuple[str, slice]]
     """
     edges = fortio.bucket_edges(resolution)
     printed = np.flatnonzero(record.table_counts(resolution)).tolist()
-    cells: list[tuple[str, slice]] = []
-    begin = 0
-    for index in printed:
-        start = 0 if not cells else index
-        if begin < start:
-            cells.append((f"{edges[begin - 1]:g}-{edges[index - 1]:g}", slice(begin, index)))
-        cells.append((f"{edges[index - 1]:g}-{edges[index]:g}", slice(start, index + 1)))
-        begin = index + 1
-    first, last = cells[0][1], cells[-1][1]
+    first, last = printed[0], printed[-1]
     if first == last:
         return [("all", slice(0, fortio.BUCKETS))]
-    cells[0] = (f"up to {edges[first.stop - 1]:g}", first)
-    cells[-1] = (f"over {edges[last.start - 1]:g}", slice(last.start, fortio.BUCKETS))
+    cells = [(f"up to {edges[first]:g}", slice(0, first + 1))]
+    for before, index in pairwise(printed):
+        if index > before + 1:
+            cells.append((f"{edges[before]:g}-{edges[index - 1]:g}", slice(before + 1, index)))
+        cells.append((f"{edges[index - 1]:g}-{edges[index]:g}", slice(index, index + 1)))
+    cells[-1] = (f"over {edges[last - 1]:g}", slice(last, fortio.BUCKETS))
     return cells
 
 
@@ -343,8 +335,9 @@ def depth_p_value(recorded: np.ndarray, runs: np.ndarray, floor: np.ndarray | fl
     missing = np.isnan(pooled)
     present = np.maximum((~missing).sum(axis=0), 1)
     centred = np.where(missing, 0.0, pooled - np.where(missing, 0.0, pooled).sum(axis=0) / present)
-    scale = np.sqrt((centred**2).mean(axis=0) + np.square(floor))
-    varies = (centred**2).mean(axis=0) > 1e-24 * (1 + np.square(pooled, where=~missing, out=np.zeros_like(pooled)).mean(axis=0))
+    variance = (centred**2).mean(axis=0)
+    scale = np.sqrt(variance + np.square(floor))
+    varies = variance > 1e-24 * (1 + np.square(pooled, where=~missing, out=np.zeros_like(pooled)).mean(axis=0))
     if not varies.any():
         return 1.0
     scaled = centred[:, varies] / scale[varies]
@@ -404,11 +397,7 @@ def compare_curl(replay: Replay, codes: Sequence[int], seconds: Sequence[float],
 
 def _medians(replay: Replay, code: int) -> np.ndarray:
     """The median latency of the answers with `code` in each replication, NaN where it has none."""
-    latency = np.sort(np.where(replay.log.code == code, replay.log.latency, np.inf), axis=0)
-    count = replay.codes.get(code, np.zeros(replay.replications, int))
-    low, high = (np.maximum(half, 0)[None] for half in ((count - 1) // 2, count // 2))
-    middle = (np.take_along_axis(latency, low, 0) + np.take_along_axis(latency, np.minimum(high, len(latency) - 1), 0))[0] / 2
-    return np.where(count > 0, middle, np.nan)
+    return pd.DataFrame(replay.log.latency).where(replay.log.code == code).median().to_numpy()
 
 
 def _key(key: int | str) -> int | str:

@@ -15,16 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from meshmodel.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio_defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
-from meshmodel.istio_resources import (
-    DestinationRule,
-    Gateway,
-    HttpRoute,
-    RouteDestination,
-    Subset,
-    TrafficPolicy,
-    VirtualService,
-    conflict,
-)
+from meshmodel.istio_resources import DestinationRule, Gateway, HttpRoute, RouteDestination, Subset, TrafficPolicy, VirtualService
 from meshmodel.manifests import Deployment, Resource, Service, ServicePort
 from meshmodel.policies.locality import LocalityLbSetting, Pod, locality_weights, priorities, split_by_priority
 from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, RetryPolicy, Route
@@ -67,7 +58,14 @@ class Plan:
     keep_alives: bool | None = None
 
 
-_Entry = tuple[VirtualService | None, Service | None, ServicePort | None, list[Proxy]]
+@dataclass(frozen=True)
+class _Hop:
+    """What a route is made from: who is responsible for it, its hosts and their ports, and what it does."""
+
+    owner: VirtualService | Service
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    http: HttpRoute
 
 
 class ControlPlane:
@@ -93,32 +91,31 @@ class ControlPlane:
         """
         self._check()
         plan = Plan()
-        virtual_service, service, port, proxies = self._entry(target, locality)
+        hop, proxies = self._entry(target, locality)
         for _ in range(MAX_HOPS):
-            route, pods = self._route(plan, virtual_service, service, port, proxies)
+            route, pods = self._route(plan, hop, proxies)
             plan.routes += (route,)
-            upstream = self._upstream(pods)
-            if upstream is None or not pods:
+            owner = self._caller(pods)
+            if owner is None or owner.upstream is None:
                 break
-            owner, (host, number) = upstream
+            host, number = owner.upstream
             service = self.service(host, owner, "UPSTREAM_URIS")
-            port = self._port(service, number, owner, "UPSTREAM_URIS")
-            virtual_service = self._virtual_service(service)
+            hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"))
             plan.keep_alives = owner.keep_alives
-            last = None if target is not None and self._find(target) else locality
-            proxies = [self._sidecar(endpoint, owner_of, last) for endpoint, owner_of in pods]
+            last = None if self._find(target) else locality
+            proxies = [_sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
         else:
             raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
             moved = [replace(proxy, caller=replace(proxy.caller, locality=locality)) for proxy in proxies]
-            plan.routes = (self._route(plan, virtual_service, service, port, moved)[0],)
+            plan.routes = (self._route(plan, hop, moved)[0],)
         return plan
 
-    def _entry(self, target: str | None, locality: str | None) -> _Entry:
-        service = self._find(target) if target is not None else None
+    def _entry(self, target: str | None, locality: str | None) -> tuple[_Hop, list[Proxy]]:
+        service = self._find(target)
         if service is not None:
             caller = Proxy(Caller(name="caller", locality=locality or ""), service.namespace, {})
-            return self._virtual_service(service), service, self._port(service, None, None, "target"), [caller]
+            return self._hop(service, self._port(service, None, None, "target")), [caller]
         bound = self._bound()
         if target is not None:
             bound = [(vs, gateway) for vs, gateway in bound if target in vs.hosts]
@@ -130,8 +127,8 @@ class ControlPlane:
         if bound:
             virtual_service, gateway = bound[0]
             proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, "GATEWAY")
-            return virtual_service, None, None, [proxy]
-        called = {host for d in self.deployments if d.upstream for host in [d.upstream[0]]}
+            return _Hop(virtual_service, virtual_service.hosts, (80,), virtual_service.route), [proxy]
+        called = {d.upstream[0] for d in self.deployments if d.upstream}
         first = [service for service in self.services if service.name not in called and service.fqdn not in called]
         if len(first) != 1:
             names = ", ".join(service.name for service in self.services) or "there is none yet"
@@ -152,62 +149,51 @@ class ControlPlane:
                 found.append((vs, gateway))
         return found
 
-    def _upstream(self, pods: list[tuple[Endpoint, Deployment]]) -> tuple[Deployment, tuple[str, int]] | None:
-        """The one address that the pods of a route call, with a Deployment of theirs; None where they call nothing."""
+    def _caller(self, pods: list[tuple[Endpoint, Deployment]]) -> Deployment | None:
+        """One Deployment of the pods of a route, which must all call on alike; None where there is no pod."""
         owners = list({owner.key: owner for _, owner in pods}.values())
-        upstreams = {(owner.upstream, owner.keep_alives if owner.upstream else None) for owner in owners}
-        if len(upstreams) > 1:
+        if len({(owner.upstream, owner.upstream and owner.keep_alives) for owner in owners}) > 1:
             names = " and ".join(str(owner) for owner in owners)
             raise owners[0].error("UPSTREAM_URIS", f"{names} are called alike but call on differently, which is not modelled")
-        return (owners[0], owners[0].upstream) if owners and owners[0].upstream else None
-
-    def _sidecar(self, endpoint: Endpoint, owner: Deployment, locality: str | None) -> Proxy:
-        place = endpoint.locality if locality is None else locality
-        return Proxy(Caller(name=endpoint.name, locality=place), owner.namespace, owner.labels)
+        return owners[0] if owners else None
 
     # ---- one route
 
-    def _route(
-        self, plan: Plan, vs: VirtualService | None, service: Service | None, port: ServicePort | None, proxies: list[Proxy]
-    ) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
-        owner = vs or service
-        assert owner is not None
-        http = vs.route if vs else self._default_route(service, port)
-        hosts = (service.fqdn,) if service else vs.hosts if vs else ()
-        plan.route_owner[hosts[0]] = str(owner)
+    def _hop(self, service: Service, port: ServicePort) -> _Hop:
+        """A call of a Service; without a VirtualService Istio writes a route of its own."""
+        destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
+        default = HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
+        vs = next(iter(self._virtual_services(service)), None)
+        return _Hop(vs or service, (service.fqdn,), tuple(p.port for p in service.ports), vs.route if vs else default)
+
+    def _route(self, plan: Plan, hop: _Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
+        plan.route_owner[hop.hosts[0]] = str(hop.owner)
         destinations: list[Destination] = []
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
-        for each in http.destinations:
+        for each in hop.http.destinations:
             if each.weight:
-                cluster, owners = self._cluster(plan, each, owner, proxies)
+                cluster, owners = self._cluster(plan, each, hop.owner, proxies)
                 destinations.append(Destination(cluster=cluster, weight=each.weight))
                 if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
-                    raise owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
+                    raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
                 pods.update(owners)
-        numbers = [p.port for p in service.ports] if service else [80]
-        vhosts = {*hosts, *(f"{host}:{number}" for host in hosts for number in numbers)}
-        retries = self._patched(plan, http.retries, vhosts, proxies)
-        callers = tuple(proxy.caller for proxy in proxies)
+        vhosts = {*hop.hosts, *(f"{host}:{port}" for host in hop.hosts for port in hop.ports)}
         route = Route(
-            host=hosts[0], callers=callers, destinations=tuple(destinations), timeout=http.timeout, retries=retries, fault=http.fault
+            host=hop.hosts[0],
+            callers=tuple(proxy.caller for proxy in proxies),
+            destinations=tuple(destinations),
+            timeout=hop.http.timeout,
+            retries=self._patched(plan, hop.http.retries, vhosts, proxies),
+            fault=hop.http.fault,
         )
-        return route, [pods[endpoint.name] for endpoint in route.endpoints]
-
-    def _default_route(self, service: Service | None, port: ServicePort | None) -> HttpRoute:
-        """What Istio writes for a Service without a VirtualService."""
-        assert service is not None and port is not None
-        destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
-        return HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
+        return route, list(pods.values())
 
     def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], proxies: list[Proxy]) -> RetryPolicy:
         for envoy_filter, patch in self._patches(proxies):
-            if patch.retry_budget is not None or (patch.vhost is not None and patch.vhost not in vhosts):
-                continue
-            plan.filters.add(str(envoy_filter))
-            if patch.hedge_on_per_try_timeout is not None:
-                retries = replace(retries, hedge_on_per_try_timeout=patch.hedge_on_per_try_timeout)
-            codes = retries.retriable_status_codes | patch.retriable_status_codes
-            retries = replace(retries, retriable_status_codes=codes, **patch.retry)  # type: ignore[arg-type]
+            if patch.retry_budget is None and (patch.vhost is None or patch.vhost in vhosts):
+                plan.filters.add(str(envoy_filter))
+                codes = retries.retriable_status_codes | patch.retriable_status_codes
+                retries = replace(retries, retriable_status_codes=codes, **patch.retry)  # type: ignore[arg-type]
         return retries
 
     def _patches(self, proxies: list[Proxy]) -> list[tuple[EnvoyFilter, Patch]]:
@@ -224,9 +210,6 @@ class ControlPlane:
             raise envoy_filter.error("spec.workloadSelector", "selects only some of the callers of a route, which is not modelled")
         return answers == {True}
 
-    def _virtual_service(self, service: Service) -> VirtualService | None:
-        return next(iter(self._virtual_services(service)), None)
-
     def _virtual_services(self, service: Service) -> list[VirtualService]:
         inside = [vs for vs in self.virtual_services if "mesh" in vs.gateways]
         return [vs for vs in inside if service.fqdn in {_fqdn(host, vs.namespace) for host in vs.hosts}]
@@ -236,8 +219,7 @@ class ControlPlane:
     def _cluster(
         self, plan: Plan, destination: RouteDestination, owner: Resource, proxies: list[Proxy]
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
-        where = f"{destination.path}.host" if destination.path else "spec"
-        service = self.service(destination.host, owner, where)
+        service = self.service(destination.host, owner, f"{destination.path}.host")
         port = self._port(service, destination.port, owner, f"{destination.path}.port")
         rules = self._rules(service, proxies[0])
         subset = self._subset(rules, destination, owner)
@@ -246,9 +228,9 @@ class ControlPlane:
         pods = self._pods(service, port, subset.labels if subset else {})
         name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
         plan.cluster_owner[name] = str(rules[0] if rules else service)
-        cluster = self._balanced(name, policy, port, [(e, Pod(e.locality, tuple(d.labels.items()))) for e, d in pods], proxies, rules)
+        cluster = self._balanced(name, policy, port, pods, proxies, rules)
         for envoy_filter, patch in self._patches(proxies):
-            if patch.retry_budget is not None and _selects(patch, service, port, destination.subset):
+            if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
                 plan.filters.add(str(envoy_filter))
                 cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
         return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
@@ -258,17 +240,17 @@ class ControlPlane:
         name: str,
         policy: TrafficPolicy,
         port: ServicePort,
-        pods: list[tuple[Endpoint, Pod]],
+        pods: list[tuple[Endpoint, Deployment]],
         proxies: list[Proxy],
         rules: list[DestinationRule],
     ) -> Cluster:
         """The cluster's policy and, for each calling proxy, its priorities and locality weights."""
         chosen, setting = policy.load_balancer or (None, LocalityLbSetting())
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
-        places = [pod for _, pod in pods]
+        places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
         levels = tuple(priorities(proxy.pod, places, setting, outlier is not None) for proxy in proxies)
         weights = [locality_weights(proxy.pod, places, setting, outlier is not None) for proxy in proxies]
-        weighted = tuple(weight for weight in weights if weight is not None)
+        weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
         if weighted and any(split_by_priority(places, row) for row in levels):
             where = "spec.trafficPolicy.loadBalancer.localityLbSetting"
             raise rules[0].error(where, "a failoverPriority that splits a locality is not modelled")
@@ -278,7 +260,7 @@ class ControlPlane:
             endpoints=tuple(endpoint for endpoint, _ in pods),
             load_balancing=chosen or self.defaults.load_balancing,
             priorities=levels,
-            locality_weights=weighted if len(weighted) == len(proxies) and weighted else None,
+            locality_weights=weighted or None,
             outlier_detection=outlier,
             connection_pool=replace(pool, retry_budget=policy.retry_budget, http2=pool.http2 or port.http2),
             panic_threshold=panic,
@@ -293,37 +275,37 @@ class ControlPlane:
             number = deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
             if number is None:
                 raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
-            behaviour = replace(deployment.behaviour, undelayed=fastest)
-            for i in range(deployment.replicas):
-                name = f"{deployment.name}-{i + 1}"
-                address = f"{self._address(f'{deployment.namespace}/{name}')}:{number}"
+            for i in range(1, deployment.replicas + 1):
+                name = f"{deployment.name}-{i}"
                 pod = Endpoint(
                     name=name,
                     deployment=deployment.name,
-                    address=address,
+                    address=f"{self._address(f'{deployment.namespace}/{name}')}:{number}",
                     locality=deployment.locality,
                     message=deployment.message,
-                    behaviour=behaviour,
+                    behaviour=replace(deployment.behaviour, undelayed=fastest),
                 )
                 found.append((pod, deployment))
         return found
 
     def _rules(self, service: Service, proxy: Proxy) -> list[DestinationRule]:
         """The DestinationRules for a Service: those of the caller's namespace, else the Service's, else the root's."""
-        matching = [rule for rule in self.rules if _fqdn(rule.host, rule.namespace) == service.fqdn]
+        matching = self._matching(service)
         for namespace in (proxy.namespace if proxy.kind != "GATEWAY" else service.namespace, service.namespace, ROOT_NAMESPACE):
             found = [rule for rule in matching if rule.namespace == namespace]
             if found:
                 return found
         return []
 
+    def _matching(self, service: Service) -> list[DestinationRule]:
+        return [rule for rule in self.rules if _fqdn(rule.host, rule.namespace) == service.fqdn]
+
     def _subset(self, rules: list[DestinationRule], destination: RouteDestination, owner: Resource) -> Subset | None:
         if destination.subset is None:
             return None
         subsets = {name: subset for rule in reversed(rules) for name, subset in rule.subsets.items()}
         if destination.subset not in subsets:
-            hint = _near(destination.subset, list(subsets))
-            rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{hint}"
+            rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{_near(destination.subset, list(subsets))}"
             raise owner.error(f"{destination.path}.subset", rule)
         return subsets[destination.subset]
 
@@ -337,7 +319,7 @@ class ControlPlane:
                 return service
         raise owner.error(path, f"there is no Service {host}{_near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
 
-    def _find(self, target: str) -> Service | None:
+    def _find(self, target: str | None) -> Service | None:
         return next((s for s in self.services if target in (s.name, f"{s.name}.{s.namespace}", s.fqdn)), None)
 
     def _check(self) -> None:
@@ -361,25 +343,35 @@ class ControlPlane:
     def remarks(self) -> list[MeshWarning]:
         """Resources for no Service, and of two VirtualServices or DestinationRules for one host which wins."""
         known = {service.fqdn for service in self.services}
-        found = []
-        for rule in self.rules:
-            if _fqdn(rule.host, rule.namespace) not in known:
-                found.append(MeshWarning(str(rule), "spec.host", f"there is no Service {rule.host}, so it has no effect", NAMES))
-        for vs in self.virtual_services:
-            if "mesh" in vs.gateways and not known & {_fqdn(host, vs.namespace) for host in vs.hosts}:
-                found.append(MeshWarning(str(vs), "spec.hosts", f"there is no Service {', '.join(vs.hosts)}, so it has no effect", NAMES))
+        named: list[tuple[Resource, str, tuple[str, ...]]] = [(rule, "spec.host", (rule.host,)) for rule in self.rules]
+        named += [(vs, "spec.hosts", vs.hosts) for vs in self.virtual_services if "mesh" in vs.gateways]
+        found = [
+            MeshWarning(str(resource), path, f"there is no Service {', '.join(hosts)}, so it has no effect", NAMES)
+            for resource, path, hosts in named
+            if not known & {_fqdn(host, resource.namespace) for host in hosts}
+        ]
         return found + [remark for service in self.services for remark in self._conflicts(service)]
 
     def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
-        by_namespace: dict[str, list[DestinationRule]] = {}
-        for rule in self.rules:
-            if _fqdn(rule.host, rule.namespace) == service.fqdn:
-                by_namespace.setdefault(rule.namespace, []).append(rule)
-        for first, *others in by_namespace.values():
+        rules = self._matching(service)
+        for namespace in dict.fromkeys(rule.namespace for rule in rules):
+            first, *others = (rule for rule in rules if rule.namespace == namespace)
             for other in others:
-                yield conflict(first, other, "its trafficPolicy wins, of this one only further subsets count")
-        for loser in self._virtual_services(service)[1:]:
-            yield conflict(self._virtual_services(service)[0], loser, "this one has no effect for it")
+                yield _conflict(first, other, "spec.host", "its trafficPolicy wins, of this one only further subsets count")
+        virtual_services = self._virtual_services(service)
+        for loser in virtual_services[1:]:
+            yield _conflict(virtual_services[0], loser, "spec.hosts", "this one has no effect for it")
+
+
+def _sidecar(pod: Endpoint, deployment: Deployment, locality: str | None) -> Proxy:
+    place = pod.locality if locality is None else locality
+    return Proxy(Caller(name=pod.name, locality=place), deployment.namespace, deployment.labels)
+
+
+def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWarning:
+    """The warning that `loser` has no effect because `winner`, applied before it, is for the same host."""
+    source = "istio.io/latest/docs/ops/best-practices/traffic-management"
+    return MeshWarning(str(loser), path, f"{winner} was applied first for the same host: {what}", source)
 
 
 def _fqdn(host: str, namespace: str) -> str:
@@ -388,13 +380,5 @@ def _fqdn(host: str, namespace: str) -> str:
 
 
 def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {near[0]}?" if near else f" (there are {', '.join(sorted(known))})" if known else ""
-
-
-def _selects(patch: Patch, service: Service, port: ServicePort, subset: str | None) -> bool:
-    return (
-        patch.cluster_host in (None, service.fqdn)
-        and patch.cluster_port in (None, port.port)
-        and (patch.cluster_subset or None) in (None, subset)
-    )

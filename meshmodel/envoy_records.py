@@ -78,18 +78,13 @@ class Case:
 @lru_cache(maxsize=1)
 def cases() -> dict[str, Case]:
     """Every case by name: the catalogue's, then each policy in isolation."""
-    return {name: _of_catalogue(name) for name in catalogue.names()} | {
-        name: _of_entry(name, entry) for name, entry in _experiments()["isolation"].items()
-    }
+    entries = yaml.safe_load(data_path("envoy", "experiments.yaml").read_text(encoding="utf-8"))
+    tutorial = {name: _of_catalogue(name, entries["catalogue"].get(name, {})) for name in catalogue.names()}
+    return tutorial | {name: _of_entry(name, entry) for name, entry in entries["isolation"].items()}
 
 
-@lru_cache(maxsize=1)
-def _experiments() -> dict[str, Any]:
-    return yaml.safe_load(data_path("envoy", "experiments.yaml").read_text(encoding="utf-8"))
-
-
-def _of_catalogue(name: str) -> Case:
-    experiment, more = catalogue.experiment(name), (_experiments()["catalogue"] or {}).get(name, {})
+def _of_catalogue(name: str, more: Mapping[str, Any]) -> Case:
+    experiment = catalogue.experiment(name)
     manifests = tuple(f"tutorial/manifests/{file}" for file in experiment.manifests)
     return Case(
         name, "the tutorial's experiments", experiment.title, manifests, experiment.workload, skip=experiment.skip,

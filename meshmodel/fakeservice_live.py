@@ -29,7 +29,6 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -255,7 +254,7 @@ class FakeServices:
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -22,8 +22,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -46,8 +46,6 @@ TITLE = "Aggregated Function Time"
 LARGEST_FILE = 16 * 2**20
 _ON_EDGE = 1e-12  # fortio counts x on an edge, or this little above it, in the bucket below
 _BLOCK = 2**17  # samples binned at once: the scratch arrays stay in the cache
-
-Locate = Callable[[str, int], str]
 
 
 class FortioError(ValueError):
@@ -216,7 +214,6 @@ class Histogram:
         resolution: float = DEFAULT_RESOLUTION,
         offset: float = 0.0,
         *,
-        percentiles: Sequence[float] = DEFAULT_PERCENTILES,
         codes: Mapping[int, int] | None = None,
         qps: float | None = None,
     ) -> Histogram:
@@ -227,8 +224,7 @@ class Histogram:
             raise FortioError(f"latencies[{bad[0]}]: must be zero or more seconds, got {samples[bad[0]]}")
         counts = bucket_counts(samples, resolution, offset)
         low, high = (samples.min(), samples.max()) if len(samples) else (0.0, 0.0)
-        total, squares = samples.sum(), np.square(samples).sum()
-        return cls.from_counts(counts, low, high, total, squares, resolution, offset, percentiles=percentiles, codes=codes, qps=qps)
+        return cls.from_counts(counts, low, high, samples.sum(), np.square(samples).sum(), resolution, offset, codes=codes, qps=qps)
 
     @classmethod
     def from_counts(
@@ -241,7 +237,6 @@ class Histogram:
         resolution: float = DEFAULT_RESOLUTION,
         offset: float = 0.0,
         *,
-        percentiles: Sequence[float] = DEFAULT_PERCENTILES,
         codes: Mapping[int, int] | None = None,
         qps: float | None = None,
     ) -> Histogram:
@@ -254,20 +249,18 @@ class Histogram:
             raise FortioError(f"counts: must be {BUCKETS} numbers, zero or more")
         _require_table(resolution, offset)
         number = int(table.sum())
-        low, high = (float(minimum), float(maximum)) if number else (0.0, 0.0)
-        mean = float(total) / number if number else 0.0
-        variance = (float(total_of_squares) - float(total) * float(total) / number) / number if number else 0.0
+        given = (minimum, maximum, total, total_of_squares)
+        low, high, total, squares = (float(value) if number else 0.0 for value in given)
+        mean = total / max(1, number)
+        variance = (squares - total * total / max(1, number)) / max(1, number)
         start, end = _bounds(table[:, None], np.array([low]), np.array([high]), resolution, offset)
         filled = table > 0
-        start, end, inside = start[filled, 0], end[filled, 0], table[filled]
         std = math.sqrt(max(0.0, variance))  # rounding can leave a tiny negative variance; fortio prints 0 then too
-        targets: tuple[tuple[float, float], ...] = ()
-        if number:
-            values = _interpolate(start[:, None], end[:, None], inside[:, None], low, high, percentiles)[:, 0]
-            targets = tuple((float(p), float(value)) for p, value in zip(percentiles, values, strict=True))
-        made = cls(number, mean, std, low, high, float(total) if number else 0.0, start, end, inside, targets, dict(codes or {}), qps)
+        made = cls(number, mean, std, low, high, total, start[filled, 0], end[filled, 0], table[filled], codes=dict(codes or {}), qps=qps)
         made.check()
-        return made
+        if not number:
+            return made
+        return replace(made, targets=tuple(zip(DEFAULT_PERCENTILES, made.percentile(DEFAULT_PERCENTILES).tolist(), strict=True)))
 
     @classmethod
     def from_text(cls, fortio_output: str, name: str = "<text>") -> Histogram:
@@ -320,12 +313,11 @@ class Histogram:
 
     def percentile(self, p: ArrayLike) -> Any:
         """The latency (seconds) that fortio would print for percent `p`: a float, or an array of the shape of `p`."""
-        if not self.count:
-            values = np.full(np.size(p), np.nan)
-        else:
+        values = np.full(np.shape(p), np.nan)
+        if self.count:
             columns = (self.starts[:, None], self.ends[:, None], self.counts[:, None])
-            values = _interpolate(*columns, self.min, self.max, np.ravel(p))[:, 0]
-        return float(values[0]) if np.ndim(p) == 0 else values.reshape(np.shape(p))
+            values = _interpolate(*columns, self.min, self.max, np.ravel(p)).reshape(np.shape(p))
+        return float(values) if np.ndim(p) == 0 else values
 
     def table_counts(self, resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> NDArray[np.int64]:
         """The counts over the whole table, shape (BUCKETS,). Raises FortioError if these are not buckets of that table."""
@@ -359,7 +351,7 @@ class Histogram:
 
     def check(self) -> None:
         """Raise FortioError unless counts sum, edges ascend, min <= mean <= max, percentiles rise; nothing NaN or negative."""
-        _raise_first(_problems(self), lambda part, index: part if part in ("count", "codes") else f"{part} {index}")
+        _require_sound(self, lambda part, index: part if part in ("count", "codes") else f"{part} {index}")
 
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, Histogram) else NotImplemented
@@ -425,8 +417,17 @@ _SUM_DIGITS = 1e-6  # relative: a text's average has eight digits
 _PERCENTILE_DIGITS = 1e-4  # relative: interpolated between six-digit edges, far tighter than a digit lost
 
 
-def _problems(h: Histogram) -> Iterator[tuple[str, int, str]]:
+def _require_sound(h: Histogram, locate: Callable[[str, int], str], percents: Sequence[float] = ()) -> None:
+    """Raise FortioError for the first broken rule; `percents` is the record's own column, `locate` gives the place of a part."""
+    for part, index, problem in _problems(h, percents):
+        raise FortioError(f"{locate(part, index)}: {problem}")
+
+
+def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, int, str]]:
     """Each broken rule as (part, index, what is wrong); a part is count, bucket, percentile or codes."""
+    for i, (before, after) in enumerate(pairwise(percents), start=1):
+        if after < before:
+            yield "bucket", i, f"percent falls from {before:g} to {after:g}"
     figures = {"avg": h.mean, "std": h.std, "min": h.min, "max": h.max, "sum": h.sum}
     yield from (("count", 0, f"{key} must be zero or more, got {value}") for key, value in figures.items() if not 0 <= value < math.inf)
     if h.min > h.max:
@@ -460,22 +461,9 @@ def _problems(h: Histogram) -> Iterator[tuple[str, int, str]]:
             yield "percentile", i, f"{p:g}% is {value:.6g}, but the buckets give {h.percentile(p):.6g}"
     if h.codes and sum(h.codes.values()) != h.count:
         yield "codes", 0, f"counts of the codes sum to {sum(h.codes.values())}, header says {h.count}"
-
-
-def _percent_problems(stated: Sequence[float], h: Histogram) -> Iterator[tuple[str, int, str]]:
-    """A record's percent column against its counts; a text gives it to two decimals."""
-    for i, percent in enumerate(stated):
-        if i and percent < stated[i - 1]:
-            yield "bucket", i, f"percent falls from {stated[i - 1]:g} to {percent:g}"
-    yield from _problems(h)
-    for i, (percent, counted) in enumerate(zip(stated, h.percents, strict=True)):
+    for i, (percent, counted) in enumerate(zip(percents, h.percents, strict=False)):  # a text gives two decimals
         if not abs(percent - counted) < 0.0051:
             yield "bucket", i, f"percent {percent:g} is not that of the counts, {counted:.2f}"
-
-
-def _raise_first(problems: Iterator[tuple[str, int, str]], locate: Locate) -> None:
-    for part, index, problem in problems:
-        raise FortioError(f"{locate(part, index)}: {problem}")
 
 
 def _require_table(resolution: float, offset: float) -> None:
@@ -555,46 +543,42 @@ def _read_block(lines: list[str], head: int, name: str, codes: dict[int, int], q
     mean, std, low, high, total = (_decimal(word, at) for word in header.groups()[1:])
     if head + 1 == len(lines) or not lines[head + 1].startswith("# range"):
         raise FortioError(f"{name} line {head + 2}: expected '# range, mid point, percentile, count'")
-    rows = [
-        (*(_decimal(word, f"{name} line {i + 1}") for word in words[:4]), _whole(words[4], f"{name} line {i + 1}"))
-        for i, words in _matching(lines, head + 2, ">", _BUCKET, name)
-    ]
+    buckets = _matching(lines, head + 2, ">", _BUCKET, name)
+    rows = [(*(_decimal(word, at) for word in words[:4]), _whole(words[4], at)) for at, words in buckets]
     if not rows:
         raise FortioError(f"{name} line {head + 3}: no buckets; is the file cut off?")
     first_target = head + 2 + len(rows)
-    targets = tuple(
-        (_decimal(words[0], f"{name} line {i + 1}"), _decimal(words[1], f"{name} line {i + 1}"))
-        for i, words in _matching(lines, first_target, "# target", _TARGET, name)
-    )
+    printed = _matching(lines, first_target, "# target", _TARGET, name)
+    targets = tuple((_decimal(percent, at), _decimal(value, at)) for at, (percent, value) in printed)
     start, end, middle, percent, counts = (np.array(column) for column in zip(*rows, strict=True))
     start[0] = low if f"{low:.6g}" == f"{start[0]:.6g}" else start[0]
     end[-1] = high if f"{high:.6g}" == f"{end[-1]:.6g}" else end[-1]
     read = Histogram(count, mean, std, low, high, total, start, end, counts, targets, codes, qps, middles=middle)
     line = {"count": head + 1, "bucket": head + 3, "percentile": first_target + 1, "codes": len(lines)}
-    _raise_first(_percent_problems(percent.tolist(), read), lambda part, index: f"{name} line {line[part] + index}")
+    _require_sound(read, lambda part, index: f"{name} line {line[part] + index}", percent.tolist())
     return read
 
 
-def _matching(lines: list[str], first: int, prefix: str, pattern: re.Pattern[str], name: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The run of lines from `first` on that begin with `prefix`, with the words that `pattern` finds."""
-    for i in range(first, len(lines)):
-        if not lines[i].startswith(prefix):
+def _matching(lines: list[str], first: int, prefix: str, pattern: re.Pattern[str], name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The run of lines from `first` on that begin with `prefix`: where each is, and the words that `pattern` finds."""
+    for number, line in enumerate(lines[first:], start=first + 1):
+        if not line.startswith(prefix):
             return
-        match = pattern.match(lines[i])
+        match = pattern.match(line)
         if not match:
-            raise FortioError(f"{name} line {i + 1}: not as fortio prints it: {lines[i][:60]!r}")
-        yield i, match.groups()
+            raise FortioError(f"{name} line {number}: not as fortio prints it: {line[:60]!r}")
+        yield f"{name} line {number}", match.groups()
 
 
 def _read_tail(lines: list[str], name: str) -> tuple[dict[int, int], float | None]:
     """Codes and rate, from the lines around the block."""
     codes: dict[int, int] = {}
     qps: float | None = None
-    for i, line in enumerate(lines):
+    for number, line in enumerate(lines, start=1):
         if code := _CODE.match(line):
-            codes[int(code[1])] = _whole(code[2], f"{name} line {i + 1}")
+            codes[int(code[1])] = _whole(code[2], f"{name} line {number}")
         elif (rate := _RATE.match(line)) and qps is None:
-            qps = _decimal(rate[1] or rate[2], f"{name} line {i + 1}")
+            qps = _decimal(rate[1] or rate[2], f"{name} line {number}")
     return codes, qps
 
 
@@ -614,10 +598,9 @@ class _Fields:
     """Typed access to a JSON object; a missing or ill-typed key raises FortioError with its full path."""
 
     def __init__(self, value: Any, path: str, name: str) -> None:
-        self.path, self.name = path, name
         if not isinstance(value, Mapping):
             raise FortioError(f"{name}: {path}: must be an object, got {type(value).__name__}")
-        self.value = value
+        self.value, self.path, self.name = value, path, name
 
     def _fail(self, key: str, rule: str) -> NoReturn:
         where = f"{self.path}.{key}" if self.path else key
@@ -637,8 +620,8 @@ class _Fields:
 
     def rows(self, key: str) -> list[_Fields]:
         value = self.value.get(key)
-        if value is None and key in self.value:  # as Go writes an empty list
-            value = []
+        if value is None and key in self.value:
+            return []  # as Go writes an empty list
         if not isinstance(value, list):
             self._fail(key, "must be a list")
         return [_Fields(row, f"{self.path}.{key}[{i}]", self.name) for i, row in enumerate(value)]
@@ -649,33 +632,20 @@ def _read_json(content: Mapping[str, Any], name: str) -> Histogram:
     result = {"DurationHistogram": content} if bare else content
     if "DurationHistogram" not in result:
         raise FortioError(f"{name}: DurationHistogram: missing, not a fortio result file")
-    top = _Fields(result, "", name)
     h = _Fields(result["DurationHistogram"], "DurationHistogram", name)
     rows = [(row.number("Start"), row.number("End"), row.number("Percent"), row.whole("Count")) for row in h.rows("Data")]
-    start, end, percent = (np.array([row[i] for row in rows], dtype=float) for i in range(3))
+    start, end, percent, counts = (np.array([row[i] for row in rows], dtype=kind) for i, kind in enumerate((float, float, float, np.int64)))
     targets = tuple((row.number("Percentile"), row.number("Value")) for row in h.rows("Percentiles")) if "Percentiles" in h.value else ()
+    count = h.whole("Count")
+    mean, std, low, high, total = (h.number(key) for key in ("Avg", "StdDev", "Min", "Max", "Sum"))
     read = Histogram(
-        h.whole("Count"),
-        h.number("Avg"),
-        h.number("StdDev"),
-        h.number("Min"),
-        h.number("Max"),
-        h.number("Sum"),
-        start,
-        end,
-        np.array([row[3] for row in rows], dtype=np.int64),
-        targets,
-        _read_codes(result.get("RetCodes"), name),
-        top.number("ActualQPS") if "ActualQPS" in result else None,
-        {} if bare else dict(result),
-    )
-    fields = {"count": "DurationHistogram", "codes": "RetCodes"}
-    lists = {"bucket": "Data", "percentile": "Percentiles"}
-
-    def locate(part: str, index: int) -> str:
-        return f"{name}: " + (fields[part] if part in fields else f"DurationHistogram.{lists[part]}[{index}]")
-
-    _raise_first(_percent_problems(percent.tolist(), read), locate)
+        count, mean, std, low, high, total, start, end, counts, targets,
+        codes=_read_codes(result.get("RetCodes"), name),
+        qps=_Fields(result, "", name).number("ActualQPS") if "ActualQPS" in result else None,
+        result={} if bare else dict(result),
+    )  # fmt: skip
+    place = {"bucket": "DurationHistogram.Data[{}]", "percentile": "DurationHistogram.Percentiles[{}]", "codes": "RetCodes"}
+    _require_sound(read, lambda part, index: f"{name}: {place.get(part, 'DurationHistogram').format(index)}", percent.tolist())
     return read
 
 
@@ -691,11 +661,7 @@ def _read_codes(value: Any, name: str) -> dict[int, int]:
 
 
 def _go_g(value: float) -> str:
-    """Go's %g: the shortest digits that give the same float, in exponent form below 1e-4 and from 1e6 on."""
-    number = Decimal(repr(float(value))).normalize()
-    exponent = number.adjusted()
-    if not number or -4 <= exponent < 6:
-        return f"{number:f}"
-    digits = "".join(str(digit) for digit in number.as_tuple().digits)
-    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
-    return f"{'-' if value < 0 else ''}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+    """Go's %g of zero or more: the shortest digits that give the same float, with an exponent below 1e-4 and from 1e6 on."""
+    if value == 0 or 1e-4 <= value < 1e6:
+        return np.format_float_positional(value, trim="-")
+    return np.format_float_scientific(value, trim="-", exp_digits=2)

@@ -8,6 +8,7 @@ field is an error that names the nearest one.  Ranges follow Istio's validation
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -15,8 +16,8 @@ from meshmodel.istio_defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.manifests import Context, Resource
 from meshmodel.policies.locality import LocalityLbSetting
 from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
-from meshmodel.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY, MeshWarning
-from meshmodel.yaml_source import Field
+from meshmodel.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
+from meshmodel.yaml_source import Field, Table
 
 NO = "is not modelled"
 UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
@@ -36,11 +37,8 @@ class Gateway(Resource):
     hosts: tuple[str, ...]
 
     def serves(self, host: str) -> bool:
-        return any(_covers(pattern.rpartition("/")[2], host) for pattern in self.hosts)
-
-
-def _covers(pattern: str, host: str) -> bool:
-    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+        patterns = [pattern.rpartition("/")[2] for pattern in self.hosts]
+        return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,6 @@ class TrafficPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    name: str
     labels: dict[str, str]
     policy: TrafficPolicy
 
@@ -141,27 +138,26 @@ def read_destination_rule(document: Field, base: dict[str, object], context: Con
     host = spec.need("host")
     if "*" in host.name():
         raise host.wrong("a wildcard is not modelled")
-    policy = spec.get("trafficPolicy")
     subsets: dict[str, Subset] = {}
-    for subset in spec.need("subsets").items() if "subsets" in spec else ():
-        subset.only("name", "labels", "trafficPolicy")
-        name, own, labels = subset.need("name").name(), subset.get("trafficPolicy"), subset.get("labels")
+    for subset in spec.get_or("subsets", []).items():
+        name = subset.only("name", "labels", "trafficPolicy").need("name").name()
         if name in subsets:
             raise subset.error(f"the subset {name} stands twice")
-        read = _traffic_policy(own, context) if own else TrafficPolicy()
-        subsets[name] = Subset(name=name, labels=labels.texts() if labels else {}, policy=read)
-    read = _traffic_policy(policy, context) if policy else TrafficPolicy()
-    return DestinationRule(**base, host=host.name(), policy=read, subsets=subsets)  # type: ignore[arg-type]
+        own = _traffic_policy(subset.get_or("trafficPolicy", {}), context)
+        subsets[name] = Subset(labels=subset.get_or("labels", {}).texts(), policy=own)
+    policy = _traffic_policy(spec.get_or("trafficPolicy", {}), context)
+    return DestinationRule(**base, host=host.name(), policy=policy, subsets=subsets)  # type: ignore[arg-type]
 
 
 def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -> TrafficPolicy:
-    parts = ["loadBalancer", "outlierDetection", "connectionPool", "tls"]
     extra = ["port"] if port_level else ["portLevelSettings", "retryBudget"]
-    policy.only(*parts, *extra, refused=dict.fromkeys(("tunnel", "proxyProtocol"), NO))
-    _no_effect(policy, ("tls",), context)
-    balancer, outlier, pool, budget = (policy.get(name) for name in (*parts[:3], "retryBudget"))
+    refused = dict.fromkeys(("tunnel", "proxyProtocol"), NO)
+    policy.only("loadBalancer", "outlierDetection", "connectionPool", "tls", *extra, refused=refused)
+    _no_effect(policy, context)
+    balancer, outlier = policy.get("loadBalancer"), policy.get("outlierDetection")
+    pool, budget = policy.get("connectionPool"), policy.get("retryBudget")
     ports: dict[int, TrafficPolicy] = {}
-    for setting in policy.need("portLevelSettings").items() if "portLevelSettings" in policy else ():
+    for setting in policy.get_or("portLevelSettings", []).items():
         number = setting.need("port").only("number").need("number").integer(1, 65535)
         if number in ports:
             raise setting.error(f"the port {number} stands twice")
@@ -181,31 +177,28 @@ def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -
 def _load_balancer(balancer: Field, context: Context) -> tuple[LoadBalancing | None, LocalityLbSetting]:
     refused = dict.fromkeys(("consistentHash", "warmup", "warmupDurationSecs", "backendUtilization", "zoneAwareLbSetting"), NO)
     balancer.only("simple", "localityLbSetting", refused=refused)
-    simple, locality = balancer.get("simple"), balancer.get("localityLbSetting")
-    chosen: LoadBalancing | None = None
-    if simple:
-        word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
-        if word == "PASSTHROUGH":
-            raise simple.error("PASSTHROUGH is not modelled")
-        if word == "LEAST_CONN":
-            context.warn(simple, "LEAST_CONN is a deprecated alias of LEAST_REQUEST, which counts requests, not connections", ISTIO_CLUSTER)
-            word = "LEAST_REQUEST"
-        chosen = None if word == "UNSPECIFIED" else word  # type: ignore[assignment]
-    return chosen, _locality_setting(locality) if locality else LocalityLbSetting()
+    simple = balancer.get_or("simple", "UNSPECIFIED")
+    word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
+    if word == "PASSTHROUGH":
+        raise simple.error("PASSTHROUGH is not modelled")
+    if word == "LEAST_CONN":
+        context.warn(simple, "LEAST_CONN is a deprecated alias of LEAST_REQUEST, which counts requests, not connections", ISTIO_CLUSTER)
+        word = "LEAST_REQUEST"
+    setting = _locality_setting(balancer.get_or("localityLbSetting", {}))
+    return None if word == "UNSPECIFIED" else word, setting  # type: ignore[return-value]
 
 
 def _locality_setting(setting: Field) -> LocalityLbSetting:
     setting.only("enabled", "distribute", "failover", "failoverPriority")
-    distribute, failover, labels = (setting.get(name) for name in ("distribute", "failover", "failoverPriority"))
-    if distribute and distribute.items() and ((failover and failover.items()) or (labels and labels.items())):
+    distribute, failover, labels = (setting.get_or(name, []).items() for name in ("distribute", "failover", "failoverPriority"))
+    if distribute and (failover or labels):
         raise setting.error("distribute excludes failover and failoverPriority")
-    origins = [entry.need("from") for entry in distribute.items()] if distribute else []
-    _no_overlap([(origin, origin.name()) for origin in origins])
+    _no_overlap([(entry.need("from"), entry.need("from").name()) for entry in distribute])
     return LocalityLbSetting(
-        enabled=setting.need("enabled").boolean() if "enabled" in setting else True,
-        distribute=tuple(_distribute(entry) for entry in distribute.items()) if distribute else (),
-        failover=tuple(_failover(entry) for entry in failover.items()) if failover else (),
-        failover_priority=tuple(label.name() for label in labels.items()) if labels else (),
+        enabled=setting.get_or("enabled", True).boolean(),
+        distribute=tuple(_distribute(entry) for entry in distribute),
+        failover=tuple(_failover(entry) for entry in failover),
+        failover_priority=tuple(label.name() for label in labels),
     )
 
 
@@ -223,7 +216,7 @@ def _no_overlap(localities: list[tuple[Field, str]]) -> None:
     """Istio's rule: "*" only at the end, and no locality covered by another of the same list."""
     seen: list[str] = []
     for where, text in localities:
-        if not re.fullmatch(r"(\*|[^*/]+(/[^*/]+){0,2}(/\*)?)", text) or text.count("/") > 2:
+        if not re.fullmatch(r"\*|[^*/]+(/[^*/]+)?(/([^*/]+|\*))?", text):
             raise where.error(f'must be "region/zone/subzone" with "*" at most at the end, got {text!r}')
         stem = text.removesuffix("*").rstrip("/")
         for other in seen:
@@ -234,106 +227,117 @@ def _no_overlap(localities: list[tuple[Field, str]]) -> None:
 
 def _failover(entry: Field) -> tuple[str, str]:
     entry.only("from", "to")
-    origin, target = entry.need("from").name(), entry.need("to").name()
-    for where in (entry.need("from"), entry.need("to")):
-        if "*" in where.text() or "/" in where.text():
-            raise where.wrong("must be a region")
-    if origin == target:
+    origin, target = entry.need("from"), entry.need("to")
+    for region in (origin, target):
+        if re.search("[*/]", region.name()):
+            raise region.wrong("must be a region")
+    if origin.value == target.value:
         raise entry.error("from and to must be different regions")
-    return origin, target
+    return origin.value, target.value
+
+
+def _uint32(field: Field) -> int:
+    return field.integer(0, MAX_UINT32)
+
+
+def _percent(field: Field) -> int:
+    return field.integer(0, 100)
+
+
+_OUTLIER_DETECTION: Table = {
+    "consecutive5xxErrors": ("consecutive_5xx", _uint32),
+    "consecutiveGatewayErrors": ("consecutive_gateway_failure", _uint32),
+    "consecutiveLocalOriginFailures": ("consecutive_local_origin_failure", _uint32),
+    "maxEjectionPercent": ("max_ejection_percent", _percent),
+    "minHealthPercent": ("min_health_percent", _percent),
+    "splitExternalLocalOriginErrors": ("split_external_local_origin_errors", Field.boolean),
+    "interval": ("interval", Field.duration),
+    "baseEjectionTime": ("base_ejection_time", Field.duration),
+}
 
 
 def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetection, float]:
     """The detector and the panic threshold in percent.  A field that is absent or 0 where Istio cannot tell takes Envoy's default."""
-    names = "consecutive5xxErrors consecutiveGatewayErrors consecutiveLocalOriginFailures maxEjectionPercent minHealthPercent".split()
-    refused = {"outlierDetectionHttpErrorCodes": NO}
-    outlier.only(*names, "interval", "baseEjectionTime", "splitExternalLocalOriginErrors", "consecutiveErrors", refused=refused)
+    outlier.only(*_OUTLIER_DETECTION, "consecutiveErrors", refused={"outlierDetectionHttpErrorCodes": NO})
     if "consecutiveErrors" in outlier:
         outlier.need("consecutiveErrors").integer()
         context.warn(outlier.need("consecutiveErrors"), "this deprecated field has no effect, use consecutive5xxErrors", ISTIO_CLUSTER)
-    given = {name: outlier.need(name).integer(0, 100 if name.endswith("Percent") else MAX_UINT32) for name in names if name in outlier}
-    split = outlier.need("splitExternalLocalOriginErrors").boolean() if "splitExternalLocalOriginErrors" in outlier else False
-    if "consecutiveLocalOriginFailures" in given and not split:
+    given = outlier.read(_OUTLIER_DETECTION)
+    if "consecutive_local_origin_failure" in given and not given.get("split_external_local_origin_errors"):
         reason = "has no effect without splitExternalLocalOriginErrors: true"
         context.warn(outlier.need("consecutiveLocalOriginFailures"), reason, ISTIO_CLUSTER)
-    detector = OutlierDetection(
-        consecutive_5xx=given.get("consecutive5xxErrors", 5),
-        consecutive_gateway_failure=given.get("consecutiveGatewayErrors", 0),
-        split_external_local_origin_errors=split,
-        consecutive_local_origin_failure=given.get("consecutiveLocalOriginFailures", 0) or 5,
-        interval=outlier.need("interval").duration() if "interval" in outlier else 10.0,
-        base_ejection_time=outlier.need("baseEjectionTime").duration() if "baseEjectionTime" in outlier else 30.0,
-        max_ejection_percent=given.get("maxEjectionPercent", 0) or 10,
-        one_host_always=context.defaults.one_host_always,
-    )
-    if given.get("maxEjectionPercent") == 0:
+    if given.get("max_ejection_percent") == 0:
         context.warn(outlier.need("maxEjectionPercent"), "0 cannot be told from absent: Envoy's default of 10 holds", ISTIO_CLUSTER)
-    return detector, float(given.get("minHealthPercent", 0))
+    for name in ("consecutive_local_origin_failure", "max_ejection_percent"):
+        if given.get(name) == 0:
+            del given[name]
+    panic_threshold = float(given.pop("min_health_percent", 0))
+    return OutlierDetection(**given, one_host_always=context.defaults.one_host_always), panic_threshold
+
+
+def _limit(field: Field) -> int:
+    return field.integer() or UNLIMITED
+
+
+_TCP_POOL: Table = {"maxConnections": ("max_connections", _limit)}
+_HTTP_POOL: Table = {
+    "http1MaxPendingRequests": ("max_pending_requests", _limit),
+    "http2MaxRequests": ("max_requests", _limit),
+    "maxRetries": ("max_retries", _limit),
+    "maxRequestsPerConnection": ("max_requests_per_connection", Field.integer),
+}
 
 
 def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
     """The limits; 0 is Istio's "not set"."""
     pool.only("tcp", "http")
-    tcp, http = pool.get("tcp"), pool.get("http")
-    limits = {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED, "max_retries": UNLIMITED}
-    per_connection, http2 = 0, False
-    if tcp:
-        _no_effect(tcp, ("connectTimeout", "idleTimeout"), context)
-        refused = {"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED}
-        tcp.only("maxConnections", "connectTimeout", "idleTimeout", refused=refused)
-        _limit(tcp, "maxConnections", limits, "max_connections")
-    if http:
-        names = ("http1MaxPendingRequests", "http2MaxRequests", "maxRetries")
-        idle = ("idleTimeout", "useClientProtocol")
-        http.only(
-            *names, *idle, "maxRequestsPerConnection", "h2UpgradePolicy", refused={"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
-        )
-        _no_effect(http, idle, context)
-        for name, target in zip(names, ("max_pending_requests", "max_requests", "max_retries"), strict=True):
-            _limit(http, name, limits, target)
-        per_connection = http.need("maxRequestsPerConnection").integer() if "maxRequestsPerConnection" in http else 0
-        if "h2UpgradePolicy" in http:
-            http2 = http.need("h2UpgradePolicy").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE"
-    return replace(ConnectionPool(max_requests_per_connection=per_connection, http2=http2), **limits)  # type: ignore[arg-type]
-
-
-def _limit(parent: Field, name: str, limits: dict[str, int], target: str) -> None:
-    if name in parent:
-        limits[target] = parent.need(name).integer() or UNLIMITED
+    tcp, http = pool.get_or("tcp", {}), pool.get_or("http", {})
+    tcp.only(*_TCP_POOL, "connectTimeout", "idleTimeout", refused={"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED})
+    refused = {"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
+    http.only(*_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", "useClientProtocol", refused=refused)
+    _no_effect(tcp, context)
+    _no_effect(http, context)
+    return ConnectionPool(
+        **tcp.read(_TCP_POOL),
+        **http.read(_HTTP_POOL),
+        http2=http.get_or("h2UpgradePolicy", "DEFAULT").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE",
+    )
 
 
 _TLS = "sni caCertificates caCrl clientCertificate privateKey credentialName subjectAltNames insecureSkipVerify".split()
-_UNUSED_REASONS = {
-    "connectTimeout": "connecting takes no time here: a refused connection fails at once",
-    "idleTimeout": "connections are never idle for long enough here, so it changes nothing",
-    "useClientProtocol": "the clients here speak HTTP/1.1, so it changes nothing",
-    "tls": "encryption takes no time and never fails here",
+
+
+def _tls(tls: Field) -> None:
+    mode = tls.only("mode", refused=dict.fromkeys(_TLS, UNNEEDED)).get_or("mode", "DISABLE")
+    mode.choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+
+
+def _timeout(field: Field) -> float:
+    return field.duration(0)
+
+
+_NO_EFFECT: dict[str, tuple[Callable[[Field], object], str]] = {
+    "connectTimeout": (_timeout, "connecting takes no time here: a refused connection fails at once"),
+    "idleTimeout": (_timeout, "connections are never idle for long enough here, so it changes nothing"),
+    "useClientProtocol": (Field.boolean, "the clients here speak HTTP/1.1, so it changes nothing"),
+    "tls": (_tls, "encryption takes no time and never fails here"),
 }
 
 
-def _no_effect(parent: Field, names: tuple[str, ...], context: Context) -> None:
+def _no_effect(parent: Field, context: Context) -> None:
     """Check and warn about fields that change neither times nor codes here."""
-    for name in names:
-        if name not in parent:
-            continue
-        value = parent.need(name)
-        if name == "tls":
-            value.only("mode", refused=dict.fromkeys(_TLS, UNNEEDED))
-            if "mode" in value:
-                value.need("mode").choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
-        elif name == "useClientProtocol":
-            value.boolean()
-        else:
-            value.duration(0)
-        context.warn(value, _UNUSED_REASONS[name])
+    for name, (check, reason) in _NO_EFFECT.items():
+        if name in parent:
+            check(parent.need(name))
+            context.warn(parent.need(name), reason)
 
 
 def _retry_budget(budget: Field, context: Context) -> RetryBudget:
     """Istio's retryBudget; defaults as in istio/api networking/v1alpha3/destination_rule.proto."""
     budget.only("percent", "minRetryConcurrency", refused={"budgetInterval": NO})
     return RetryBudget(
-        budget_percent=budget.need("percent").number(0, 100) if "percent" in budget else 20.0,
-        min_retry_concurrency=budget.need("minRetryConcurrency").integer(0, MAX_UINT32) if "minRetryConcurrency" in budget else 3,
+        budget_percent=budget.get_or("percent", 20.0).number(0, 100),
+        min_retry_concurrency=budget.get_or("minRetryConcurrency", 3).integer(0, MAX_UINT32),
     )
 
 
@@ -341,7 +345,6 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
     refused = dict.fromkeys(("tcp", "tls"), "only http is modelled")
     spec = document.need("spec").only("hosts", "gateways", "http", "exportTo", refused=refused)
     _everywhere(spec)
-    gateways = spec.get("gateways")
     routes = some(spec.need("http"))
     for unreachable in routes[1:]:
         context.warn(unreachable, "the first route takes every request, this one is never reached", "istio.io VirtualService reference")
@@ -349,7 +352,7 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
     return VirtualService(
         **base,  # type: ignore[arg-type]
         hosts=tuple(host.name() for host in some(spec.need("hosts"))),
-        gateways=tuple(gateway.name() for gateway in gateways.items()) if gateways and gateways.items() else ("mesh",),
+        gateways=tuple(gateway.name() for gateway in spec.get_or("gateways", []).items()) or ("mesh",),
         route=read[0],
     )
 
@@ -359,35 +362,32 @@ def _http_route(route: Field, context: Context) -> HttpRoute:
     refused = dict.fromkeys(("redirect", "directResponse", "delegate", *mirrors), NO)
     refused |= dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
     route.only("name", "match", "route", "timeout", "retries", "fault", refused=refused)
-    if "name" in route:
-        route.need("name").text()
-    for match in route.need("match").items() if "match" in route else ():
-        match.mapping()
-        if "name" in match:
-            match.need("name").text()
-        if {name: value for name, value in match.plain().items() if name != "name"} != {"uri": {"prefix": "/"}}:
+    route.get_or("name", "").text()
+    for match in route.get_or("match", []).items():
+        match.get_or("name", "").text()
+        if match.plain() | {"name": ""} != {"uri": {"prefix": "/"}, "name": ""}:
             raise match.error("a match is not modelled, except uri.prefix: /")
-    retries, timeout, fault = route.get("retries"), route.get("timeout"), route.get("fault")
+    retries = route.get("retries")
     return HttpRoute(
-        destinations=_destinations(route.need("route"), context),
-        timeout=(timeout.duration(0) or None) if timeout else None,
+        destinations=_destinations(route.need("route")),
+        timeout=route.get_or("timeout", "0s").duration(0) or None,
         retries=_retries(retries, context) if retries else context.defaults.retry,
-        fault=_fault(fault, context) if fault else Fault(),
+        fault=_fault(route.get_or("fault", {}), context),
     )
 
 
-def _destinations(route: Field, context: Context) -> tuple[RouteDestination, ...]:
+def _destinations(route: Field) -> tuple[RouteDestination, ...]:
     found = []
     for entry in some(route):
         entry.only("destination", "weight", refused={"headers": UNNEEDED})
         destination = entry.need("destination").only("host", "subset", "port")
-        port, subset, weight = destination.get("port"), destination.get("subset"), entry.get("weight")
+        port, subset = destination.get("port"), destination.get("subset")
         found.append(
             RouteDestination(
                 host=destination.need("host").name(),
                 subset=subset.name() if subset else None,
                 port=port.only("number").need("number").integer(1, 65535) if port else None,
-                weight=weight.integer() if weight else 0,
+                weight=entry.get_or("weight", 0).integer(),
                 path=destination.path,
             )
         )
@@ -398,28 +398,28 @@ def _destinations(route: Field, context: Context) -> tuple[RouteDestination, ...
     return tuple(found)
 
 
+_RETRIES: Table = {
+    "attempts": ("attempts", Field.integer),
+    "perTryTimeout": ("per_try_timeout", Field.duration),
+    "backoff": ("backoff_base_interval", Field.duration),
+    "retryIgnorePreviousHosts": ("previous_hosts", Field.boolean),
+}
+
+
 def _retries(retries: Field, context: Context) -> RetryPolicy:
     """Istio's `ConvertPolicy`: the default policy, overridden field by field; attempts 0 (or absent) disables."""
-    retries.only("attempts", "perTryTimeout", "retryOn", "retryRemoteLocalities", "retryIgnorePreviousHosts", "backoff")
-    attempts = retries.need("attempts").integer() if "attempts" in retries else 0
-    policy = replace(context.defaults.retry, attempts=attempts)
-    if "retryOn" in retries:
-        words, codes = _retry_on(retries.need("retryOn"), context)
-        if words or codes:
-            policy = replace(policy, retry_on=words, retriable_status_codes=codes)
-    if "perTryTimeout" in retries:
-        policy = replace(policy, per_try_timeout=retries.need("perTryTimeout").duration())
-    if "backoff" in retries:
-        policy = replace(policy, backoff_base_interval=retries.need("backoff").duration())
-    if "retryIgnorePreviousHosts" in retries:
-        policy = replace(policy, previous_hosts=retries.need("retryIgnorePreviousHosts").boolean())
-    if "retryRemoteLocalities" in retries and retries.need("retryRemoteLocalities").boolean():
-        policy = replace(policy, previous_priorities_update_frequency=PREVIOUS_PRIORITIES_UPDATE_FREQUENCY)
-    if attempts == 0:
-        if len(retries.mapping()) > ("attempts" in retries):
-            context.warn(retries, "without attempts above 0 there are no retries, the other fields have no effect", ISTIO_RETRY)
-        return RetryPolicy(attempts=0)
-    return policy
+    retries.only(*_RETRIES, "retryOn", "retryRemoteLocalities")
+    changes = retries.read(_RETRIES)
+    words, codes = _retry_on(retries.get_or("retryOn", ""), context)
+    if words:
+        changes |= {"retry_on": words, "retriable_status_codes": codes}
+    if retries.get_or("retryRemoteLocalities", False).boolean():
+        changes["previous_priorities_update_frequency"] = PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
+    if changes.get("attempts", 0) > 0:
+        return replace(context.defaults.retry, **changes)
+    if len(retries.mapping()) > ("attempts" in retries):
+        context.warn(retries, "without attempts above 0 there are no retries, the other fields have no effect", ISTIO_RETRY)
+    return RetryPolicy(attempts=0)
 
 
 def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset[int]]:
@@ -455,17 +455,9 @@ def _fault(fault: Field, context: Context) -> Fault:
 
 
 def _percentage(parent: Field, context: Context) -> float:
-    whole = parent.need("percent").integer(0, 100) if "percent" in parent else None
+    whole = parent.get_or("percent", 0).integer(0, 100)
     if "percentage" in parent:
-        value = parent.need("percentage").only("value").get("value")
-        return value.number(0, 100) if value else 0.0
-    if whole is None:
+        return parent.need("percentage").only("value").get_or("value", 0.0).number(0, 100)
+    if "percent" not in parent:
         context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
-    return float(whole or 0)
-
-
-def conflict(winner: Resource, loser: Resource, what: str) -> MeshWarning:
-    """The warning that `loser` has no effect because `winner`, applied before it, is for the same host."""
-    field = "spec.host" if loser.kind == "DestinationRule" else "spec.hosts"
-    source = "istio.io/latest/docs/ops/best-practices/traffic-management"
-    return MeshWarning(str(loser), field, f"{winner} was applied first for the same host: {what}", source)
+    return float(whole)

@@ -23,6 +23,7 @@ from meshmodel.yaml_source import Field, ManifestError, Place
 
 MAX_REPLICAS = 1000
 FAILURES = ("refused", "reset", "hang")
+LOCALITY_RULE = 'must be "region", "region.zone" or "region.zone.subzone"'
 IGNORED_KINDS = ("Namespace", "ServiceAccount", "ConfigMap")
 _METADATA = (
     "name namespace labels annotations uid resourceVersion generation creationTimestamp managedFields selfLink "
@@ -124,7 +125,7 @@ def read(document: Field, context: Context) -> Resource | None:
         return None
     readers = _readers()
     if kind not in readers:
-        near = difflib.get_close_matches(kind, readers, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(kind, readers, n=1)
         raise document.need("kind").error(f"this kind is not modelled{f', did you mean {near[0]}?' if near else ''}")
     versions, reader = readers[kind]
     document.only("apiVersion", "kind", "metadata", "spec", "status")
@@ -137,7 +138,7 @@ def read(document: Field, context: Context) -> Resource | None:
         "name": name,
         "namespace": namespace.name() if namespace else context.namespace,
         "manifest": document.plain(),
-        "place": document.need("kind").place if document.need("kind").place.line else document.place,
+        "place": document.need("kind").place,
     }
     resource = reader(document, base, own)
     return replace(resource, warnings=tuple(own.warnings))
@@ -170,19 +171,18 @@ def read_deployment(document: Field, base: dict[str, object], context: Context) 
     spec = document.need("spec")
     spec.only("replicas", "selector", "template", *unused(spec, _DEPLOYMENT_UNUSED, context))
     template = spec.need("template").only("metadata", "spec")
-    labels = _texts(template.need("metadata").only(*_METADATA), "labels")
+    labels = template.need("metadata").only(*_METADATA).get_or("labels", {}).texts()
     selector = spec.need("selector").only("matchLabels", refused={"matchExpressions": "is not modelled, use matchLabels"})
-    wanted = _texts(selector, "matchLabels")
+    wanted = selector.get_or("matchLabels", {}).texts()
     if not wanted or not wanted.items() <= labels.items():
         raise selector.error("must match the labels of the template")
     pod = template.need("spec")
     pod.only("containers", "serviceAccountName", "serviceAccount", "nodeSelector", *unused(pod, _POD_UNUSED, context))
     container = _container(pod, context)
     environment = _environment(container)
-    replicas = spec.get("replicas")
     return Deployment(
         **base,  # type: ignore[arg-type]
-        replicas=replicas.integer(0, MAX_REPLICAS) if replicas else 1,
+        replicas=spec.get_or("replicas", 1).integer(0, MAX_REPLICAS),
         labels=labels,
         behaviour=_behaviour(document, template, container, environment, context),
         message=environment["MESSAGE"].text() if "MESSAGE" in environment else "Hello World",
@@ -191,11 +191,6 @@ def read_deployment(document: Field, base: dict[str, object], context: Context) 
         keep_alives=_keep_alives(environment),
         named_ports=_named_ports(container),
     )
-
-
-def _texts(parent: Field, name: str) -> dict[str, str]:
-    found = parent.get(name)
-    return found.texts() if found else {}
 
 
 def _container(pod: Field, context: Context) -> Field:
@@ -212,8 +207,7 @@ def _container(pod: Field, context: Context) -> Field:
 def _environment(container: Field) -> dict[str, Field]:
     """The variables by name; one whose value comes from elsewhere (valueFrom) is left out unless it matters."""
     variables: dict[str, Field] = {}
-    env = container.get("env")
-    for entry in env.items() if env else ():
+    for entry in container.get_or("env", []).items():
         entry.only("name", "value", "valueFrom")
         name = entry.need("name").name()
         if name in variables:
@@ -222,28 +216,25 @@ def _environment(container: Field) -> dict[str, Field]:
             if re.match(r"TIMING_|ERROR_|UPSTREAM_|HTTP_CLIENT_", name):
                 raise entry.error(f"the value of {name} must be written here")
             continue
-        value = entry.get("value")
-        if value is not None and not isinstance(value.value, str):
+        value = entry.get("value") or replace(entry, value="")
+        if not isinstance(value.value, str):
             raise value.wrong("must be text, put it in quotes")
-        variables[name] = value if value is not None else replace(entry, value="")
+        variables[name] = value
     return variables
 
 
 def _behaviour(document: Field, template: Field, container: Field, environment: dict[str, Field], context: Context) -> Behaviour:
+    def variable(remark: str) -> Field:
+        return environment.get(remark.partition(": ")[0], container)
+
     try:
         behaviour, remarks = from_environment({name: value.text() for name, value in environment.items()}, context.injector)
-    except ManifestError:
-        raise
     except ValueError as problem:
-        guilty = next((value for name, value in environment.items() if str(problem).startswith(f"{name}:")), container)
-        raise guilty.error(str(problem)) from None
+        raise variable(str(problem)).error(str(problem)) from None
     for remark in remarks:
-        guilty = next((value for name, value in environment.items() if remark.startswith(f"{name}:")), container)
-        context.warn(guilty, remark, "nicholasjackson/fake-service")
+        context.warn(variable(remark), remark, "nicholasjackson/fake-service")
     for parent in (document, template):
-        annotations = parent.need("metadata").get("annotations")
-        if annotations:
-            behaviour = _annotated(behaviour, annotations)
+        behaviour = _annotated(behaviour, parent.need("metadata").get_or("annotations", {}))
     return behaviour
 
 
@@ -264,12 +255,18 @@ def _locality(template: Field, pod: Field, labels: dict[str, str]) -> str:
     """ "region/zone/subzone" of the label istio-locality (parts joined by dots), else of the topology labels."""
     if "istio-locality" in labels:
         place = template.need("metadata").need("labels").need("istio-locality")
-        text = place.text() if "/" in place.text() else place.text().replace(".", "/")
-        if not 1 <= len(text.split("/")) <= 3 or not all(text.split("/")):
-            raise place.wrong('must be "region", "region.zone" or "region.zone.subzone"')
-        return text
-    topology = {**_texts(pod, "nodeSelector"), **labels}
+        locality = slashed(place.text())
+        if locality is None:
+            raise place.wrong(LOCALITY_RULE)
+        return locality
+    topology = pod.get_or("nodeSelector", {}).texts() | labels
     return "/".join(topology.get(name, "") for name in (REGION, ZONE, SUBZONE)).rstrip("/")
+
+
+def slashed(locality: str) -> str | None:
+    """ "region/zone/subzone" of a locality whose parts are joined by dots or slashes; None where it is no locality."""
+    parts = locality.split("/" if "/" in locality else ".")
+    return "/".join(parts) if len(parts) <= 3 and all(parts) else None
 
 
 def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
@@ -281,27 +278,23 @@ def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
         raise variable.wrong("more than one upstream is not modelled")
     try:
         address = urlsplit(uris[0])
-        host, port = address.hostname, address.port or 80
-    except ValueError:
-        raise variable.wrong("must be a URI such as http://simple-backend:80/") from None
-    if address.scheme != "http" or not host:
-        raise variable.wrong("must be a URI such as http://simple-backend:80/")
-    return host, port
+        if address.scheme == "http" and address.hostname:
+            return address.hostname, address.port or 80
+    except ValueError:  # not even the form of a URI
+        pass
+    raise variable.wrong("must be a URI such as http://simple-backend:80/")
 
 
 def _keep_alives(environment: dict[str, Field]) -> bool:
     variable = environment.get("HTTP_CLIENT_KEEP_ALIVES")
-    if variable is None:
-        return False
-    if variable.text() not in ("true", "false"):
+    if variable and variable.value not in ("true", "false"):
         raise variable.wrong('must be "true" or "false"')
-    return variable.text() == "true"
+    return variable is not None and variable.value == "true"
 
 
 def _named_ports(container: Field) -> dict[str, int]:
-    ports = container.get("ports")
     found = {}
-    for port in ports.items() if ports else ():
+    for port in container.get_or("ports", []).items():
         port.only("name", "containerPort", "protocol")
         number = port.need("containerPort").integer(1, 65535)
         if "name" in port:
@@ -314,9 +307,8 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
     refused = dict.fromkeys(("externalName", "trafficDistribution", "externalIPs"), "is not modelled")
     known = unused(spec, _SERVICE_UNUSED, context)
     spec.only("selector", "ports", "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", *known, refused=refused)
-    if "type" in spec:
-        spec.need("type").choice("ClusterIP", "NodePort", "LoadBalancer")
-    if "clusterIP" in spec and spec.need("clusterIP").text() == "None":
+    spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer")
+    if spec.get_or("clusterIP", "").text() == "None":
         raise spec.need("clusterIP").error("a headless Service is not modelled")
     selector = spec.need("selector").texts()
     if not selector:
@@ -334,13 +326,10 @@ def _service_port(port: Field) -> ServicePort:
     port.only("name", "port", "targetPort", "protocol", "nodePort", "appProtocol")
     number = port.need("port").integer(1, 65535)
     name = port.need("name").name() if "name" in port else ""
-    target = port.get("targetPort")
-    protocol = port.need("appProtocol").text() if "appProtocol" in port else name.split("-")[0]
-    if "protocol" in port:
-        port.need("protocol").choice("TCP")
+    target = port.get_or("targetPort", number)
+    protocol = port.get_or("appProtocol", name.split("-")[0]).text()
+    port.get_or("protocol", "TCP").choice("TCP")
     if protocol in ("tcp", "tls", "udp", "https", "grpc", "mongo", "mysql", "redis"):
         raise port.error(f"only HTTP is modelled, and Istio takes this port for {protocol}")
-    if target is None:
-        return ServicePort(name=name, port=number, target=number, http2=protocol == "http2")
     where = target.name() if isinstance(target.value, str) else target.integer(1, 65535)
     return ServicePort(name=name, port=number, target=where, http2=protocol == "http2")

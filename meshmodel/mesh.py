@@ -16,6 +16,7 @@ import difflib
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
 from tabulate import DataRow, TableFormat, tabulate
@@ -24,7 +25,7 @@ from meshmodel.control_plane import ControlPlane, Plan
 from meshmodel.fakeservice import parse_duration
 from meshmodel.istio_defaults import istio_defaults
 from meshmodel.istio_resources import RETRY_ON
-from meshmodel.manifests import Context, Resource, read
+from meshmodel.manifests import LOCALITY_RULE, Context, Resource, read, slashed
 from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Scenario, Workload
 from meshmodel.warnings import MeshWarning, scenario_warnings
 from meshmodel.yaml_source import ManifestError, resources
@@ -114,6 +115,9 @@ class Mesh:
             raise ManifestError(f"{kind} {name}: there is none in the namespace {key[1]}{f', did you mean {near[0]}?' if near else ''}")
         return key
 
+    def _times(self) -> list[float]:
+        return sorted({when for when, _, _ in self._later})
+
     def _state(self, time: float) -> dict[Key, Resource]:
         state = dict(self._resources)
         for when, key, resource in sorted(self._later, key=lambda change: change[0]):
@@ -135,11 +139,10 @@ class Mesh:
         "region.zone.subzone": of the load's caller where `target` is a Service, else of the pods that call
         the last Service (default: their own label).
         """
-        place = _locality(locality)
-        plan = self._plan(0.0, target, place)
+        plan = self._plan(0.0, target, locality)
         changes = []
-        for time in sorted({when for when, _, _ in self._later}):
-            later = self._plan(time, target, place)
+        for time in self._times():
+            later = self._plan(time, target, locality)
             if [(r.host, r.callers) for r in later.routes] != [(r.host, r.callers) for r in plan.routes]:
                 raise ManifestError(f"at {time:g}s: a change of which pods call which Service in the middle of a load is not modelled")
             changes.append(Change(at=time, routes=later.routes))
@@ -151,11 +154,11 @@ class Mesh:
             new_connection_per_request=_new_connections(plan, workload),
             changes=tuple(changes),
         )
-        self._last = workload, target, place
+        self._last = workload, target, _locality(locality)
         return scenario
 
     def _plan(self, time: float, target: str | None, locality: str | None) -> Plan:
-        return self._control_plane(time).plan(target, locality)
+        return self._control_plane(time).plan(target, _locality(locality))
 
     def _control_plane(self, time: float) -> ControlPlane:
         return ControlPlane(list(self._state(time).values()), self.defaults, self._address)
@@ -281,7 +284,7 @@ class Mesh:
             ejected = self._replay.ejected(time, replication)
         rows = [
             (e.address, "HEALTHY", "FAILED" if e.name in ejected else "OK", d.cluster.name)
-            for d in self._plan(time, target, _locality(locality)).routes[-1].destinations
+            for d in self._plan(time, target, locality).routes[-1].destinations
             for e in d.cluster.endpoints
         ]
         rows.sort(key=lambda row: (row[3], [int(part) for part in row[0].split(":")[0].split(".")]))
@@ -290,24 +293,14 @@ class Mesh:
     def proxy_config_routes(self, target: str | None = None, locality: str | None = None) -> str:
         """What the proxies' routes hold after Istio's defaults, one row a route."""
         rows = []
-        for route in self._plan(0.0, target, _locality(locality)).routes:
+        for route in self._plan(0.0, target, locality).routes:
             retries = route.retries
             on = ",".join(word for word in RETRY_ON if word in retries.retry_on) if retries.attempts else "-"
             codes = ",".join(map(str, sorted(retries.retriable_status_codes))) if retries.attempts else ""
-            budget = [d.cluster.connection_pool for d in route.destinations]
-            limited = min(pool.max_retries for pool in budget)
-            rows.append(
-                (
-                    route.callers[0].name,
-                    route.host,
-                    "none" if route.timeout is None else f"{route.timeout:g}s",
-                    retries.attempts,
-                    on,
-                    codes or "-",
-                    "none" if retries.per_try_timeout is None else f"{retries.per_try_timeout:g}s",
-                    "-" if limited == UNLIMITED else limited,
-                )
-            )
+            timeout, per_try = ("none" if each is None else f"{each:g}s" for each in (route.timeout, retries.per_try_timeout))
+            limit = min(destination.cluster.connection_pool.max_retries for destination in route.destinations)
+            limited = "-" if limit == UNLIMITED else limit
+            rows.append((route.callers[0].name, route.host, timeout, retries.attempts, on, codes or "-", per_try, limited))
         return _table(rows, ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES"))
 
     @property
@@ -317,16 +310,14 @@ class Mesh:
         found += [warning for _, _, resource in self._later if resource is not None for warning in resource.warnings]
         control_plane = self._control_plane(0.0)
         found += control_plane.remarks()
-        try:
+        with suppress(ManifestError):  # not a whole mesh yet; a load will say what is missing
             found += self._scenario_warnings(control_plane)
-        except ManifestError:
-            pass  # not a whole mesh yet; a load will say what is missing
         return list(dict.fromkeys(found))
 
     def _scenario_warnings(self, control_plane: ControlPlane) -> list[MeshWarning]:
         workload, target, locality = self._last
         plan = control_plane.plan(target, locality)
-        changes = tuple(Change(at=when, routes=plan.routes) for when in sorted({when for when, _, _ in self._later}))
+        changes = tuple(Change(at=when, routes=plan.routes) for when in self._times())
         any_load = workload or OpenLoop(segments=((1.0, 1.0, 1.0),))
         scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes)
         idle = [r for r in self._resources.values() if r.kind == "EnvoyFilter" and str(r) not in plan.filters]
@@ -376,18 +367,16 @@ def _fortio(connections: int, qps: float, duration: str | float, calls: int | No
 def _open(rate: float | Sequence[tuple[float, float, float]], duration: str | float | None, arrivals: str) -> OpenLoop:
     if arrivals not in ("poisson", "paced"):
         raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
-    segments: tuple[tuple[float, float, float], ...]
     if isinstance(rate, (int, float)):
         if duration is None:
             raise ManifestError("duration: must be given with a single rate")
-        segments = ((_seconds(duration, "duration"), float(rate), float(rate)),)
-    else:
-        if duration is not None:
-            raise ManifestError("duration: must not be given with segments, they have their own")
-        try:
-            segments = tuple((_seconds(seconds, "rate"), float(first), float(last)) for seconds, first, last in rate)
-        except (TypeError, ValueError) as problem:
-            raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
+        rate = [(_seconds(duration, "duration"), rate, rate)]
+    elif duration is not None:
+        raise ManifestError("duration: must not be given with segments, they have their own")
+    try:
+        segments = tuple((_seconds(seconds, "rate"), float(first), float(last)) for seconds, first, last in rate)
+    except (TypeError, ValueError) as problem:
+        raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
     return OpenLoop(segments=segments, arrivals=arrivals)  # type: ignore[arg-type]
 
 
@@ -406,11 +395,9 @@ def _whole(value: int, name: str, low: int) -> int:
 
 
 def _locality(text: str | None) -> str | None:
-    if text is None:
-        return None
-    found = text.replace(".", "/") if "/" not in text else text
-    if not 1 <= len(found.split("/")) <= 3 or not all(found.split("/")):
-        raise ManifestError(f'locality: must be "region", "region.zone" or "region.zone.subzone", got {text!r}')
+    found = None if text is None else slashed(text)
+    if text is not None and found is None:
+        raise ManifestError(f"locality: {LOCALITY_RULE}, got {text!r}")
     return found
 
 

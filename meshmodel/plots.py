@@ -180,7 +180,7 @@ def _sides(subject: Comparison | Replay, recorded: Histogram | None) -> tuple[Re
 def _drawn_edges(replay: Replay, record: Histogram | None, resolution: float, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Start and end of the buckets, the outermost ones cut at the least and the greatest latency of either side."""
     upper = fortio.bucket_edges(resolution)
-    lower = np.concatenate(([0.0], upper[:-1]))
+    lower = np.append(0.0, upper[:-1])
     least, most = float(replay.min.min()), float(replay.max.max())
     if record:
         least, most = min(least, record.min), max(most, record.max)
@@ -213,11 +213,9 @@ class _BrokenAxis:
     def ticks(self) -> list[float]:
         """Round values of seconds in every panel."""
         most = max(3, 7 // len(self.panels))
-        values = [
-            MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(*pair) for pair in zip(self._seconds[::2], self._seconds[1::2], strict=True)
-        ]
-        pairs = zip(values, self._seconds[::2], self._seconds[1::2], strict=True)
-        return [float(v) for ticks, low, high in pairs for v in ticks if low <= v <= high]
+        locator = MaxNLocator(most, steps=[1, 2, 5, 10])
+        spans = self._seconds.reshape(-1, 2).tolist()
+        return [float(v) for low, high in spans for v in locator.tick_values(low, high) if low <= v <= high]
 
 
 class _Heights:
@@ -300,10 +298,8 @@ def _overlay_text(replay: Replay, estimates: Mapping[str, Estimate], record: His
         beside = f", recorded {recorded_figure(record, name):.{digits}f}" if record else ""
         return f"{name} {mean:.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f}{beside})"
 
-    unit = "; avg and percentiles in seconds"
-    return (
-        f"Latency histogram of {replay.replications} replications: " + ", ".join(map(figure, ("count", "avg", "p50", "p75", "p99"))) + unit
-    )
+    figures = ", ".join(map(figure, ("count", "avg", "p50", "p75", "p99")))
+    return f"Latency histogram of {replay.replications} replications: {figures}; avg and percentiles in seconds"
 
 
 # --- one replication, request by request ------------------------------------------------
@@ -317,7 +313,7 @@ def timeline(replay: Replay, i: int = 0, seconds: float = 5.0, *, width: float =
     """
     table = replay.requests_table(i)
     table = table[table["start"] < seconds].head(MOST_BARS)
-    pods = [name for name in (*replay.pod_names, "envoy") if name != "envoy" or (table["endpoint"] == name).any()]
+    pods = [*replay.pod_names, *(["envoy"] if (table["endpoint"] == "envoy").any() else [])]
     margin = (max(map(len, pods)) * 0.085 + 0.2) / width
     picture = _picture(width, 1.2 + 0.9 * len(pods), left=margin, top=0.98, bottom=0.22 if len(pods) > 2 else 0.3)
     axes = picture.subplots()
@@ -328,7 +324,10 @@ def timeline(replay: Replay, i: int = 0, seconds: float = 5.0, *, width: float =
         row, depth = _stack(mine["start"].to_numpy(), mine["latency"].to_numpy())
         for code in codes:
             which = (mine["code"] == code).to_numpy()
-            _draw_bars(axes, mine[which], base + row[which], COLOURS[number % len(COLOURS)], HATCHES[codes.index(code) % len(HATCHES)])
+            axes.barh(
+                base + row[which] + 0.5, mine["latency"][which], 0.86, left=mine["start"][which], edgecolor="white", linewidth=0.6,
+                color=COLOURS[number % len(COLOURS)], hatch=HATCHES[codes.index(code) % len(HATCHES)],
+            )  # fmt: skip
         axes.axhspan(base - 0.2, base + depth + 0.2, color="0.5", alpha=0.06, linewidth=0)
         ticks.append(base + depth / 2)
         busy = mine["latency"].clip(upper=seconds - mine["start"]).sum() / seconds
@@ -354,18 +353,9 @@ def _stack(start: np.ndarray, latency: np.ndarray) -> tuple[np.ndarray, int]:
     return rows, max(1, len(free_at))
 
 
-def _draw_bars(axes: Axes, requests: Any, rows: np.ndarray, colour: str, hatch: str) -> None:
-    if len(requests):
-        axes.barh(
-            rows + 0.5, requests["latency"].to_numpy(), 0.86, left=requests["start"].to_numpy(),
-            color=colour, edgecolor="white", hatch=hatch, linewidth=0.6,
-        )  # fmt: skip
-
-
 def _code_legend(picture: Picture, codes: Sequence[int]) -> None:
-    handles = [
-        Patch(facecolor="0.55", edgecolor="white", hatch=HATCHES[k % len(HATCHES)], label=f"code {code}") for k, code in enumerate(codes)
-    ]
+    hatches = [HATCHES[k % len(HATCHES)] for k in range(len(codes))]
+    handles = [Patch(facecolor="0.55", edgecolor="white", hatch=h, label=f"code {code}") for h, code in zip(hatches, codes, strict=True)]
     picture.legend(handles=handles, loc="lower right", ncols=len(codes), fontsize=8, frameon=False)
 
 
@@ -382,8 +372,7 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
     every = max(1, len(table) // 12)
     said = []
     for axes, (prefix, label) in zip(all_axes, groups.items(), strict=False):
-        names = [column for column in table if column.startswith(prefix)]
-        for k, column in enumerate(names):
+        for k, column in enumerate(column for column in table if column.startswith(prefix)):
             style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
             axes.plot(table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=column.removeprefix(prefix), **style)
             said.append(f"{column} {table[column].sum():.0f}")
@@ -480,14 +469,8 @@ def _draw_group(axes: Axes, k: int, groups: int, label: str, estimates: Mapping[
     y = np.array([names.index(name) for name in estimates]) + (k - (groups - 1) / 2) * 0.8 / groups
     mean, lo, hi = np.array(list(estimates.values())).T
     axes.barh(
-        y,
-        mean,
-        0.7 / groups,
-        facecolor=COLOURS[k % len(COLOURS)],
-        edgecolor="white",
-        hatch=HATCHES[k % len(HATCHES)],
-        alpha=0.8,
+        y, mean, 0.7 / groups, facecolor=COLOURS[k % len(COLOURS)], edgecolor="white", hatch=HATCHES[k % len(HATCHES)], alpha=0.8,
         label=label,
-    )
+    )  # fmt: skip
     axes.hlines(y, lo, hi, color=BLACK, linewidth=1.4)
     return f"{label}: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(estimates, mean, strict=True))

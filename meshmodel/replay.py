@@ -22,8 +22,7 @@ from meshmodel.fakeservice import parse_duration
 from meshmodel.fortio import Histogram
 from meshmodel.scenario import Scenario
 
-PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9)
-"""The percentiles that fortio's web form prints."""
+PERCENTILES = fortio.DEFAULT_PERCENTILES
 
 ENVOY = "envoy"
 """Who answered when no pod did: the proxy itself (timeouts, overflow, no healthy upstream)."""
@@ -97,11 +96,6 @@ class Outcome(ABC):
 
     def _repr_html_(self) -> str:
         return self.table("html")
-
-
-def _nanoseconds(seconds: float) -> float:
-    """fortio's clock counts whole nanoseconds, and it prints all its digits."""
-    return round(float(seconds), 9)
 
 
 def _readable(name: str, value: float) -> str:
@@ -328,15 +322,17 @@ class Replay(Outcome):
     def _as_histogram(self, which: slice) -> Histogram:
         lowest, highest, total, squares = (moment[which] for moment in self._moments)
         codes = {code: int(counts[which].sum()) for code, counts in self.codes.items() if counts[which].any()}
-        return Histogram.from_counts(
-            self.bucket_counts[:, which].sum(axis=1), _nanoseconds(lowest.min()), _nanoseconds(highest.max()), float(total.sum()),
-            float(squares.sum()), self.resolution, codes=codes, qps=self._rate(which),
-        )  # fmt: skip
-
-    def _rate(self, which: slice) -> float | None:
-        """Requests per second of load, None where there was none."""
         elapsed = self.elapsed[which].sum()
-        return float(self.requests[which].sum() / elapsed) if elapsed > 0 else None
+        return Histogram.from_counts(
+            self.bucket_counts[:, which].sum(axis=1),
+            round(float(lowest.min()), 9),  # fortio's clock counts whole nanoseconds, and it prints all its digits
+            round(float(highest.max()), 9),
+            total.sum(),
+            squares.sum(),
+            self.resolution,
+            codes=codes,
+            qps=float(self.requests[which].sum() / elapsed) if elapsed > 0 else None,
+        )
 
     @cached_property
     def elapsed(self) -> np.ndarray:
@@ -354,7 +350,7 @@ class Replay(Outcome):
         """
         simple = {"count": self.requests, "avg": self.mean, "min": self.min, "max": self.max}
         if figure in simple:
-            return np.asarray(simple[figure])
+            return simple[figure]
         if figure.startswith("p") and figure[1:].replace(".", "", 1).isdigit():
             return self.percentile(float(figure[1:]))
         raise KeyError(f"unknown figure {figure!r}: count, avg, min, max or p50, p99.9, ...")
@@ -398,11 +394,9 @@ class Replay(Outcome):
             return np.bincount(which[mask], minlength=bins) / self.replications
 
         columns = {f"code {code}": per_bin(self.log.code == code) for code in self.codes}
-        deployment = np.array([*self._deployment, ENVOY], dtype=object)
         for name in self.endpoints:
-            columns[f"endpoint {name}"] = per_bin(
-                np.isin(self.log.endpoint, np.where(deployment == name)[0] - (len(deployment) if name == ENVOY else 0))
-            )
+            pods = [-1] if name == ENVOY else [i for i, deployment in enumerate(self._deployment) if deployment == name]
+            columns[f"endpoint {name}"] = per_bin(np.isin(self.log.endpoint, pods))
         columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
         return pd.DataFrame(columns, index=pd.Index(bin * np.arange(bins), name="seconds"))
 
@@ -441,14 +435,15 @@ class Replay(Outcome):
 
     def to_json(self) -> dict[str, Any]:
         series = self.series(1.0)
-        pick = lambda kind: {c.removeprefix(kind): series[c].tolist() for c in series if c.startswith(kind)}  # noqa: E731
+        codes = {str(code): series[f"code {code}"].tolist() for code in self.codes}
+        endpoints = {name: series[f"endpoint {name}"].tolist() for name in self.endpoints}
         return super().to_json() | {
             "replications": self.replications,
             "seed": self.seed,
             "requests": int(self.requests.sum()),
             "pods": _plain(self._shares(self.pods)),
             "bodies": _plain(self._shares(self.bodies)),
-            "series": {"bin": 1.0, "codes": pick("code "), "endpoints": pick("endpoint "), "ejected": series["ejected"].tolist()},
+            "series": {"bin": 1.0, "codes": codes, "endpoints": endpoints, "ejected": series["ejected"].tolist()},
             "counters": _plain({name: Estimate.of(values) for name, values in self.counters.items()}),
             "fortio": self.histogram(0).to_json(),
             **({"provenance": self.provenance} if self.provenance else {}),

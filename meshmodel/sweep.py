@@ -68,7 +68,10 @@ def sweep(
     SweepError : an empty grid, or a cell that its engine refuses.
     """
     cells = _cells(grid)
-    seeds = [seed] * len(cells) if common_random_numbers else _spawned(seed, len(cells))
+    if common_random_numbers:
+        seeds = [seed] * len(cells)
+    else:
+        seeds = [int(child.generate_state(1, np.uint64)[0]) for child in np.random.SeedSequence(seed).spawn(len(cells))]
     rows: Iterable[dict[str, Any]] = (executor.map if executor else map)(partial(_row, build, replications), cells, seeds)
     table = pd.DataFrame(list(tqdm(rows, total=len(cells), desc="sweep", unit="cell", disable=not progress)))
     shares = [column for column in table if str(column).startswith(SHARES)]
@@ -77,9 +80,9 @@ def sweep(
 
 
 def _cells(grid: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
-    values = {name: _values(name, given) for name, given in grid.items()}
-    if not values:
+    if not grid:
         raise SweepError("grid: has no parameter")
+    values = {name: _values(name, given) for name, given in grid.items()}
     return [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
 
 
@@ -91,10 +94,6 @@ def _values(name: str, given: Iterable[Any]) -> list[Any]:
     if not values:
         raise SweepError(f"grid: {name}: has no values")
     return values
-
-
-def _spawned(seed: int, count: int) -> list[int]:
-    return [int(child.generate_state(1, np.uint64)[0]) for child in np.random.SeedSequence(seed).spawn(count)]
 
 
 def _row(build: Callable[..., Scenario | Outcome], replications: int, cell: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -41,12 +41,13 @@ def scenario_warnings(
     found: list[MeshWarning] = []
     for route in scenario.routes:
         for destination in route.destinations:
-            owner = cluster_owner.get(destination.cluster.name, f"Cluster {destination.cluster.name}")
+            owner = cluster_owner[destination.cluster.name]
             found += _locality(owner, destination.cluster)
             found += _ejections(owner, destination.cluster)
             found += _limits(owner, route, destination.cluster, scenario)
-        found += _timeouts(route_owner.get(route.host, f"Route {route.host}"), route, scenario)
-        found += _default_retry(route_owner, route, retries_503)
+        found += _timeouts(route_owner[route.host], route, scenario)
+        if not retries_503:
+            found += _default_retry(route_owner[route.host], route)
     return found + list(_two_hops(scenario.routes, route_owner))
 
 
@@ -139,12 +140,12 @@ def _longest_request(route: Route, slowest: float) -> float:
     return route.fault.delay + (1 + retries) * slowest + retries * route.retries.max_interval
 
 
-def _default_retry(route_owner: dict[str, str], route: Route, retries_503: bool) -> Iterator[MeshWarning]:
+def _default_retry(owner: str, route: Route) -> Iterator[MeshWarning]:
     default = {"unavailable", "cancelled", "refused-stream"} <= route.retries.retry_on
     returns_503 = any(pod.behaviour.error_rate and pod.behaviour.error_code == 503 for pod in route.endpoints)
-    if default and not retries_503 and 503 not in route.retries.retriable_status_codes and returns_503:
+    if default and 503 not in route.retries.retriable_status_codes and returns_503:
         reason = "from Istio 1.24 on the default retryOn no longer covers an answer 503, so these are not retried"
-        yield MeshWarning(route_owner.get(route.host, f"Route {route.host}"), "spec.http[0].retries.retryOn", reason, ISTIO_RETRY)
+        yield MeshWarning(owner, "spec.http[0].retries.retryOn", reason, ISTIO_RETRY)
 
 
 def _two_hops(routes: tuple[Route, ...], route_owner: dict[str, str]) -> Iterator[MeshWarning]:
@@ -154,6 +155,5 @@ def _two_hops(routes: tuple[Route, ...], route_owner: dict[str, str]) -> Iterato
         if first.retries.attempts and second.retries.attempts and repeats_500:
             product = (1 + first.retries.attempts) * (1 + second.retries.attempts)
             reason = f"retries multiply over two hops: one request may become {product} at {second.host}"
-            owner = route_owner.get(first.host, f"Route {first.host}")
             source = "meshmodel: (1 + attempts) of both hops; simple-web turns any failure into 500"
-            yield MeshWarning(owner, "spec.http[0].retries.attempts", reason, source)
+            yield MeshWarning(route_owner[first.host], "spec.http[0].retries.attempts", reason, source)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -51,7 +51,7 @@ class Place:
     line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.source} document {self.document} line {self.line}" if self.line else f"{self.source} document {self.document}"
+        return f"{self.source} document {self.document}" + (f" line {self.line}" if self.line else "")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ class Field:
         found = self.mapping().get(name)
         return None if found is None or found.value is None else found
 
+    def get_or(self, name: str, default: Any) -> Field:
+        """The field `name` of a mapping; where it is absent or null, one of the value `default`."""
+        found = self.get(name)
+        return Field(default, self.place, _join(self.path, name), self.owner) if found is None else found
+
     def need(self, name: str) -> Field:
         """The field `name` of a mapping, which must be there."""
         found = self.get(name)
@@ -116,13 +121,14 @@ class Field:
         """Refuse every field but `known`; `refused` says why a field that Istio has is not taken."""
         refused = refused or {}
         for name, field in self.mapping().items():
-            if name in known:
-                continue
-            if name in refused:
-                raise field.error(refused[name])
-            near = difflib.get_close_matches(name, [*known, *refused], n=1, cutoff=0.6)
-            raise field.error(f"unknown field{f', did you mean {near[0]!r}?' if near else ''}")
+            if name not in known:
+                near = difflib.get_close_matches(name, [*known, *refused], n=1)
+                raise field.error(refused.get(name, f"unknown field{f', did you mean {near[0]!r}?' if near else ''}"))
         return self
+
+    def read(self, table: Table) -> dict[str, Any]:
+        """The fields that are there, each under the name and as the type that `table` has for it."""
+        return {name: read(self.need(field)) for field, (name, read) in table.items() if field in self}
 
     def text(self) -> str:
         if not isinstance(self.value, str):
@@ -171,15 +177,18 @@ class Field:
     def choice(self, *words: str) -> str:
         if isinstance(self.value, str) and self.value in words:
             return self.value
-        near = difflib.get_close_matches(str(self.value).lower(), [word.lower() for word in words], n=1, cutoff=0.6)
-        meant = [word for word in words if near and word.lower() == near[0]]
-        hint = f" (did you mean {meant[0]}?)" if meant else ""
-        known = f"must be one of {', '.join(words)}" if len(words) < 10 or not meant else "is unknown"
-        raise self.wrong(known + hint)
+        lower = {word.lower(): word for word in words}
+        near = difflib.get_close_matches(str(self.value).lower(), lower, n=1)
+        known = f"must be one of {', '.join(words)}" if len(words) < 10 or not near else "is unknown"
+        raise self.wrong(f"{known} (did you mean {lower[near[0]]}?)" if near else known)
 
     def texts(self) -> dict[str, str]:
         """A mapping of names to text, as labels and annotations are."""
         return {name: field.text() for name, field in self.mapping().items()}
+
+
+Table = Mapping[str, tuple[str, Callable[[Field], Any]]]
+"""For `Field.read`: a field's name to the name that it takes and what reads it."""
 
 
 def resources(source: _Source) -> Iterator[Field]:
@@ -251,17 +260,15 @@ def _parse(text: str, source: str) -> Iterator[Field]:
     try:
         _refuse_depth(text, source)
         for number, node in enumerate(yaml.compose_all(text, Loader=_Loader), 1):
-            place = Place(source, number)
-            document = _from_node(node, place, "", [0], 0) if node is not None else None
-            if document is not None and document.value is not None:
+            if node is not None and node.tag != "tag:yaml.org,2002:null":
                 found = True
-                yield document
+                yield _from_node(node, Place(source, number), "", [0], 0)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         line = f" line {mark.line + 1}" if mark else ""
         raise ManifestError(f"{source}{line}: not YAML: {problem.problem or problem.context}") from None
     except yaml.YAMLError as problem:
-        raise ManifestError(f"{source}: not YAML: {' '.join(str(problem).split())}") from None
+        raise ManifestError(f"{source}: not YAML: {problem}") from None
     if not found:
         raise ManifestError(f"{source}: empty, it holds no Kubernetes resource")
 
@@ -287,13 +294,15 @@ def _count(place: Place, counter: list[int], depth: int) -> None:
 def _from_node(node: yaml.Node, place: Place, path: str, counter: list[int], depth: int) -> Field:
     _count(place, counter, depth)
     here = replace(place, line=node.start_mark.line + 1)
+    value: Any
     if isinstance(node, yaml.MappingNode):
-        return Field(_from_pairs(node, here, path, counter, depth), here, path)
-    if isinstance(node, yaml.SequenceNode):
-        children = [_from_node(child, here, f"{path}[{i}]", counter, depth + 1) for i, child in enumerate(node.value)]
-        return Field(children, here, path)
-    assert isinstance(node, yaml.ScalarNode)
-    return Field(_scalar(node, here, path), here, path)
+        value = _from_pairs(node, here, path, counter, depth)
+    elif isinstance(node, yaml.SequenceNode):
+        value = [_from_node(child, here, f"{path}[{i}]", counter, depth + 1) for i, child in enumerate(node.value)]
+    else:
+        assert isinstance(node, yaml.ScalarNode)
+        value = _scalar(node, here, path)
+    return Field(value, here, path)
 
 
 def _from_pairs(node: yaml.MappingNode, here: Place, path: str, counter: list[int], depth: int) -> dict[str, Field]:
@@ -323,13 +332,12 @@ def _from_plain(value: Any, place: Place, path: str, counter: list[int], depth: 
         for name in value:
             if not isinstance(name, str):
                 raise Field(None, place, path).error(f"a field's name must be text, got {_shown(name)}")
-        children = {name: _from_plain(child, place, _join(path, name), counter, depth + 1) for name, child in value.items()}
-        return Field(children, place, path)
-    if isinstance(value, (list, tuple)):
-        return Field([_from_plain(child, place, f"{path}[{i}]", counter, depth + 1) for i, child in enumerate(value)], place, path)
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return Field(value, place, path)
-    raise Field(None, place, path).error(f"must be text, a number, true, false, a list or a mapping, got {type(value).__name__}")
+        value = {name: _from_plain(child, place, _join(path, name), counter, depth + 1) for name, child in value.items()}
+    elif isinstance(value, (list, tuple)):
+        value = [_from_plain(child, place, f"{path}[{i}]", counter, depth + 1) for i, child in enumerate(value)]
+    elif value is not None and not isinstance(value, (str, bool, int, float)):
+        raise Field(None, place, path).error(f"must be text, a number, true, false, a list or a mapping, got {type(value).__name__}")
+    return Field(value, place, path)
 
 
 def _join(path: str, name: str) -> str:

@@ -57,35 +57,30 @@ class Occupancy:
     states: int
 
 
-def _canonical(states: np.ndarray, groups: tuple[tuple[int, ...], ...], base: int) -> np.ndarray:
-    """Endpoints that behave alike are interchangeable: sort them within their group; states (S, E, K)."""
-    code = states @ (base ** np.arange(states.shape[2], dtype=np.int64))
-    result = states.copy()
-    for group in groups:
-        if len(group) > 1:
-            order = np.argsort(code[:, group], axis=1)
-            result[:, group] = np.take_along_axis(states[:, group], order[..., None], axis=1)
-    return result
-
-
 class _Chain:
-    """The jump rates between canonical states; `phases` Erlang phases of each endpoint, one group id per endpoint."""
+    """The jump rates between canonical states (S, E, K): requests of each endpoint in each of its Erlang `phases`."""
 
     def __init__(self, service: Sequence[float], phases: Sequence[int], outside: float, connections: int, limit: int) -> None:
         self.limit = limit
         self.service, self.phases = np.asarray(service, float), np.asarray(phases)
         self.outside, self.connections = outside, connections
         self.count, self.depth = len(service), int(self.phases.max())
-        kinds: dict[tuple[float, int], list[int]] = {}
-        for e, kind in enumerate(zip(service, phases, strict=True)):
-            kinds.setdefault(kind, []).append(e)
-        self.groups = tuple(tuple(group) for group in kinds.values())
-        self.group_of = np.empty(self.count, int)
-        for g, group in enumerate(self.groups):
-            self.group_of[list(group)] = g
+        kinds = list(zip(service, phases, strict=True))
+        distinct = list(dict.fromkeys(kinds))
+        self.group_of = np.array([distinct.index(kind) for kind in kinds])
+        self.groups = [np.flatnonzero(self.group_of == g) for g in range(len(distinct))]
         shape = self.count * self.depth
         self.multipliers = np.random.default_rng(0).integers(1, 2**63, shape, dtype=np.uint64) | np.uint64(1)  # a hash, nothing random
         self._explore()
+
+    def _canonical(self, states: np.ndarray) -> np.ndarray:
+        """Endpoints that behave alike are interchangeable: sort them within their group."""
+        code = states @ ((self.connections + 1) ** np.arange(self.depth, dtype=np.int64))
+        result = states.copy()
+        for group in self.groups:
+            order = np.argsort(code[:, group], axis=1)
+            result[:, group] = np.take_along_axis(states[:, group], order[..., None], axis=1)
+        return result
 
     def _key(self, states: np.ndarray) -> np.ndarray:
         return (states.reshape(len(states), -1).astype(np.uint64) * self.multipliers).sum(axis=1, dtype=np.uint64)
@@ -123,13 +118,13 @@ class _Chain:
         return out
 
     def _explore(self) -> None:
-        base, start = self.connections + 1, np.zeros((1, self.count, self.depth), np.int64)
+        start = np.zeros((1, self.count, self.depth), np.int64)
         if self.outside <= 0:
             start[0, int(np.argmax(self.service > 0)), 0] = self.connections
-        frontier = _canonical(start, self.groups, base)
+        frontier = self._canonical(start)
         self.states, known = frontier, self._key(frontier)
         while len(frontier):
-            reached = _canonical(np.concatenate([state for _, state, _, _ in self.moves(frontier)]), self.groups, base)
+            reached = self._canonical(np.concatenate([state for _, state, _, _ in self.moves(frontier)]))
             keys, first = np.unique(self._key(reached), return_index=True)
             fresh = ~np.isin(keys, known)
             frontier = reached[first[fresh]]
@@ -140,8 +135,7 @@ class _Chain:
         self.known = known[self.order]
 
     def index(self, states: np.ndarray) -> np.ndarray:
-        keys = self._key(_canonical(states, self.groups, self.connections + 1))
-        return self.order[np.searchsorted(self.known, keys)]
+        return self.order[np.searchsorted(self.known, self._key(self._canonical(states)))]
 
 
 @lru_cache(maxsize=256)
@@ -171,10 +165,9 @@ def least_request_occupancy(
     chain = _Chain(service, phases or (1,) * len(service), outside, connections, limit)
     count, groups = len(chain.states), len(chain.groups)
     moves = chain.moves(chain.states)
-    source = np.concatenate([m[0] for m in moves])
-    target = chain.index(np.concatenate([m[1] for m in moves]))
-    rate = np.concatenate([m[2] for m in moves])
-    group = np.concatenate([np.full(len(m[0]), m[3]) for m in moves])
+    source, after, rate = (np.concatenate(part) for part in list(zip(*moves, strict=True))[:3])
+    target = chain.index(after)
+    group = np.repeat([m[3] for m in moves], [len(m[0]) for m in moves])
     reward = np.zeros((count, groups))
     np.add.at(reward, (source[group >= 0], group[group >= 0]), rate[group >= 0])
     q = sparse.coo_matrix((rate, (source, target)), (count, count)).tocsc()
@@ -255,12 +248,11 @@ def power_of_two_unlimited(load: float, levels: int = 60) -> np.ndarray:
     Sum over i of s_i = load fixes s_1.  Source: Mitzenmacher (2001), sec. 3, with service rate i at level i.
     """
     from scipy.optimize import fsolve
+    from scipy.stats import poisson
 
     def balance(inner: np.ndarray) -> np.ndarray:
         s = np.concatenate(([1.0], inner, [0.0]))
         i = np.arange(1, levels + 1)
         return load * (s[:-2] ** 2 - s[1:-1] ** 2) - i * (s[1:-1] - s[2:])
-
-    from scipy.stats import poisson
 
     return np.concatenate(([1.0], fsolve(balance, poisson.sf(np.arange(levels), load), xtol=1e-12)))

@@ -10,6 +10,7 @@ References: Envoy, "Circuit breaking"; L. Kleinrock vol. 1 (1975), ch. 3; F. P. 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import softmax
 
 from meshmodel.analytic.queues import engset_loss, erlang_b, mmck
 
@@ -54,7 +55,6 @@ def pool_loss_closed(max_connections: int, max_pending: int, connections: int, s
         return 0.0
     n = np.arange(1, places + 1)
     ratio = (connections - n + 1) / think * service / np.minimum(n, max_connections)
-    weight = np.concatenate(([0.0], np.cumsum(np.log(ratio))))
-    pi = np.exp(weight - weight.max())
+    pi = softmax(np.concatenate(([0.0], np.cumsum(np.log(ratio)))))
     arrivals = (connections - np.arange(places + 1)) * pi
     return float(arrivals[-1] / arrivals.sum())

@@ -7,8 +7,8 @@ folded numerically on a grid; one overhead alone keeps its exact distribution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -29,13 +29,6 @@ class Delay:
     def __add__(self, other: Delay) -> Delay:
         return Delay(self.overheads + other.overheads, tuple(sorted(self.widths + other.widths)), self.cuts + other.cuts)
 
-    def plus_overhead(self) -> Delay:
-        return replace(self, overheads=self.overheads + 1)
-
-    @property
-    def is_zero(self) -> bool:
-        return self == Delay()
-
 
 class Delays:
     """Distributions of every `Delay` under one overhead distribution.
@@ -54,7 +47,7 @@ class Delays:
 
     def _cells_of(self, delay: Delay) -> tuple[np.ndarray, float]:
         """Mass per cell, and the seconds at which the first cell is centred."""
-        parts = [self._overhead_cells()] * (delay.overheads if self.constant is None else 0)
+        parts = [self._overhead_cells] * (delay.overheads if self.constant is None else 0)
         parts += [np.diff(np.minimum(np.arange(np.ceil(w / self.step - 1e-9) + 1) * self.step / w, 1.0)) for w in delay.widths]
         offset = 0.5 * self.step * len(parts) + (0.0 if self.constant is None else delay.overheads * self.constant)
         for summand, cap in delay.cuts:
@@ -67,20 +60,24 @@ class Delays:
             pmf = np.maximum(fftconvolve(pmf, part), 0.0)
         return pmf / pmf.sum(), offset
 
-    @lru_cache(maxsize=1)  # noqa: B019
+    @cached_property
     def _overhead_cells(self) -> np.ndarray:
         edges = np.arange(int(np.ceil(self._largest / self.step)) + 1) * self.step
         return np.diff(np.asarray(self.overhead.cdf(edges)))
 
-    def _exact(self, delay: Delay) -> bool:
-        return not delay.widths and not delay.cuts and (delay.overheads <= 1 or self.constant is not None)
+    def _fixed(self, delay: Delay) -> float | None:
+        """The delay where nothing in it is random, seconds."""
+        if delay.widths or delay.cuts or (delay.overheads and self.constant is None):
+            return None
+        return delay.overheads * (self.constant or 0.0)
 
     def cdf(self, delay: Delay, seconds: np.ndarray) -> np.ndarray:
         """P(delay <= seconds), elementwise."""
         seconds = np.asarray(seconds, float)
-        if self._exact(delay):
-            if self.constant is not None or not delay.overheads:
-                return np.where(seconds >= delay.overheads * (self.constant or 0.0) - 1e-12, 1.0, 0.0)
+        fixed = self._fixed(delay)
+        if fixed is not None:
+            return np.where(seconds >= fixed - 1e-12, 1.0, 0.0)
+        if delay == Delay(1):
             return np.asarray(self.overhead.cdf(seconds))
         cells, first = self._cells(delay)
         edges = first + (np.arange(len(cells) + 1) - 0.5) * self.step
@@ -88,8 +85,9 @@ class Delays:
 
     def _moments_of(self, delay: Delay) -> tuple[float, float, float]:
         """Mean, variance and third central moment."""
-        if self._exact(delay) and (self.constant is not None or not delay.overheads):
-            return delay.overheads * (self.constant or 0.0), 0.0, 0.0
+        fixed = self._fixed(delay)
+        if fixed is not None:
+            return fixed, 0.0, 0.0
         cells, first = self._cells(delay)
         seconds = first + np.arange(len(cells)) * self.step
         mean = cells @ seconds

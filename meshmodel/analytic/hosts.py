@@ -31,6 +31,8 @@ def host_shares(cluster: Cluster, ejected: frozenset[int] = frozenset(), attempt
     previous priorities leave one more level out after every `previous_priorities_update_frequency` attempts.
     """
     count = len(cluster.endpoints)
+    if not count:
+        return np.zeros(0)
     level = np.asarray(cluster.priorities[0] if cluster.priorities else [0] * count)
     healthy = np.array([e not in ejected for e in range(count)])
     if cluster.panic_threshold > 0 and ejected:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import binom
 
 
 def priority_load(healthy: Sequence[int], total: Sequence[int], overprovisioning: int = 140) -> list[int]:
@@ -42,8 +43,6 @@ def expected_requests_until_ejection(consecutive: int, share: float) -> float:
 
 def expected_errors(requests: int, consecutive: int, share: float) -> float:
     """Expected failed requests among the first `requests`: E[min(k, Binomial(n, share))]."""
-    from scipy.stats import binom
-
     return float(sum(binom.sf(j, requests, share) for j in range(consecutive)))
 
 
@@ -75,11 +74,15 @@ def ejection_schedule(
     """
     out, at, number = [], first, 1
     while at < until:
-        due = at + min(base * number, max(longest, base))
-        back = phase + interval * math.ceil((due - phase) / interval - 1e-9)
+        back = _return(at, number, interval, base, longest, phase)
         out.append((at, back))
         at, number = back + inside, number + 1
     return out
+
+
+def _return(ejected: float, number: int, interval: float, base: float, longest: float, phase: float) -> float:
+    due = ejected + min(base * number, max(longest, base))
+    return phase + interval * math.ceil((due - phase) / interval - 1e-9)
 
 
 def duty_cycle(until: float, interval: float, base: float, longest: float, inside: float, first: float = 0.0) -> float:
@@ -110,8 +113,7 @@ def failing_and_answered(
         kept = max(consecutive, math.ceil((gone - now) / failing - 1e-9))
         sent = min(kept, requests - bad - good, np.ceil(max(until - now, 0) / failing))
         bad, now = int(bad + sent), now + sent * failing
-        due = ejected + min(base * number, max(longest, base))
-        changed = phase + interval * math.ceil((due - phase) / interval - 1e-9)
+        changed = _return(ejected, number, interval, base, longest, phase)
         sent = min(np.ceil(max(min(changed, until) - now, 0) / answered), requests - bad - good)
         good, now = int(good + sent), now + sent * answered
         if now >= until or bad + good >= requests:

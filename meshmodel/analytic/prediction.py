@@ -15,16 +15,18 @@ References: A. W. van der Vaart, Asymptotic Statistics (1998), ch. 21; fortio st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.stats import binom, norm
 
 from meshmodel import fortio
 from meshmodel.analytic.delays import Delays
+from meshmodel.analytic.locality import expected_errors
 from meshmodel.analytic.ways import Way
 from meshmodel.replay import ENVOY, PERCENTILES, Estimate, Outcome
 from meshmodel.scenario import Scenario
@@ -60,22 +62,22 @@ class Law:
         second = self.per_stratum(square or (lambda way: value(way) ** 2))
         return float(max(self.shares @ (second - first**2), 0.0) + max(first @ self.between @ first, 0.0))
 
-    def raw_moment(self, way: Way, power: int) -> float:
-        """E[latency^power] of one way, power 1, 2 or 3; seconds."""
+    def raw_moments(self, way: Way) -> tuple[float, float, float]:
+        """E[X], E[X^2], E[X^3] of the latency of one way, seconds."""
         mean, variance, third = self.delays.moments(way.delay)
         total = way.seconds + mean
-        return (total, total**2 + variance, total**3 + 3 * total * variance + third)[power - 1]
+        return total, total**2 + variance, total**3 + 3 * total * variance + third
 
     @cached_property
     def latency_moments(self) -> tuple[float, float, float]:
         """E[X], E[X^2], E[X^3] of the latency of a request, seconds."""
-        first, second, third = (self.mean(partial(self.raw_moment, power=k)) for k in (1, 2, 3))
-        return first, second, third
+        first, second = self.mean(lambda way: self.raw_moments(way)[0]), self.mean(lambda way: self.raw_moments(way)[1])
+        return first, second, self.mean(lambda way: self.raw_moments(way)[2])
 
     @cached_property
     def latency_variance(self) -> float:
         """V(latency): n times the variance of the mean of n latencies."""
-        return self.variance(lambda w: self.raw_moment(w, 1), lambda w: self.raw_moment(w, 2))
+        return self.variance(lambda w: self.raw_moments(w)[0], lambda w: self.raw_moments(w)[1])
 
     def cdf(self, seconds: np.ndarray) -> np.ndarray:
         """P(latency <= x | stratum), shape (G, len(x))."""
@@ -100,6 +102,11 @@ class Law:
         return high
 
 
+def alone(ways: Iterable[Way], delays: Delays) -> Law:
+    """Requests that all have the same `ways` to go, independently."""
+    return Law(np.ones(1), (tuple(ways),), np.zeros((1, 1)), delays, True)
+
+
 @dataclass(frozen=True)
 class Count:
     """Requests of a run: mean and variance (0: exactly so many)."""
@@ -116,41 +123,38 @@ class Prediction(Outcome):
 
     engine = "analytic"
 
-    def __init__(
-        self, scenario: Scenario, law: Law, count: Count, assumptions: tuple[tuple[str, str], ...] = (), resolution: float = 0.001
-    ) -> None:
-        self.scenario, self.law, self.count, self.resolution = scenario, law, count, resolution
-        self.assumptions = dict(assumptions)
+    def __init__(self, scenario: Scenario, law: Law, count: Count, assumptions: Mapping[str, str], resolution: float) -> None:
+        self.scenario, self.law, self.count, self.assumptions, self.resolution = scenario, law, count, assumptions, resolution
         self._deployment = {e.name: e.deployment for e in scenario.endpoints}
 
     def with_resolution(self, resolution: float) -> Prediction:
         """The same prediction read with another fortio resolution (seconds)."""
-        return Prediction(self.scenario, self.law, self.count, tuple(self.assumptions.items()), resolution)
+        return Prediction(self.scenario, self.law, self.count, self.assumptions, resolution)
 
     # --- shares -------------------------------------------------------------------------
 
     def code_shares(self) -> dict[int, Estimate]:
         codes = sorted({way.code for ways in self.law.ways for way in ways})
-        return {code: self._share(partial(_has, "code", code)) for code in codes}
+        return {code: self._share_with(lambda way: way.code, code) for code in codes}
 
     def endpoint_shares(self) -> dict[str, Estimate]:
-        def answered(way: Way, name: str) -> bool:
-            return self._deployment.get(way.by) == name
-
-        shares = {name: self._share(partial(answered, name=name)) for name in self.scenario.deployments}
-        by_proxy = self._share(partial(_has, "by", ENVOY))
+        shares = {name: self._share_with(lambda way: self._deployment.get(way.by), name) for name in self.scenario.deployments}
+        by_proxy = self._share_with(lambda way: way.by, ENVOY)
         return shares | ({ENVOY: by_proxy} if by_proxy.mean > 0 else {})
 
     def pod_shares(self) -> dict[str, Estimate]:
         """Pod -> share of the requests that it answered."""
-        return {e.name: self._share(partial(_has, "by", e.name)) for e in self.scenario.endpoints}
+        return {e.name: self._share_with(lambda way: way.by, e.name) for e in self.scenario.endpoints}
 
     def attempt_shares(self) -> dict[str, Estimate]:
-        def reached(way: Way, name: str | None) -> float:
-            return sum(count for pod, count in way.attempts if name is None or self._deployment.get(pod) == name)
+        def attempts(at: str) -> Estimate:
+            return self._share(lambda way: sum(count for pod, count in way.attempts if self._deployment.get(pod) == at))
 
-        names: dict[str, str | None] = {"per_request": None, **{name: name for name in self.scenario.deployments}}
-        return {label: self._share(partial(reached, name=name)) for label, name in names.items()}
+        everywhere = self._share(lambda way: sum(count for _, count in way.attempts))
+        return {"per_request": everywhere, **{name: attempts(name) for name in self.scenario.deployments}}
+
+    def _share_with(self, of: Callable[[Way], object], wanted: object) -> Estimate:
+        return self._share(lambda way: of(way) == wanted)
 
     def _share(self, value: Callable[[Way], float]) -> Estimate:
         """Mean of a function of a request over a run: binomial when 0 or 1 and independent, else normal, in steps of 1/n."""
@@ -177,12 +181,10 @@ class Prediction(Outcome):
 
     def percentile(self, p: float) -> Estimate:
         """The p-th percentile as fortio would print it, seconds."""
-        return self._percentiles((p,))[0]
+        return self._percentiles([p])[0]
 
-    def _percentiles(self, wanted: tuple[float, ...]) -> list[Estimate]:
-        counts, lowest, highest = self._scenes
-        values = fortio.percentiles(counts, lowest, highest, list(wanted), self.resolution)
-        return [Estimate.of(row) for row in values]
+    def _percentiles(self, wanted: Sequence[float]) -> list[Estimate]:
+        return [Estimate.of(row) for row in fortio.percentiles(*self._scenes, list(wanted), self.resolution)]
 
     @cached_property
     def _scenes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -232,14 +234,24 @@ class Prediction(Outcome):
     def histogram(self) -> fortio.Histogram:
         """The expected histogram of one run (counts rounded), with median minimum and maximum."""
         n = max(round(self.count.mean), 1)
-        counts = _rounded(self.bucket_shares() * n)
         lowest, highest = self.law.quantile(np.array([1 - 0.5 ** (1 / n), 0.5 ** (1 / n)]))
-        first, second, _ = self.law.latency_moments
-        total = int(counts.sum())
-        codes = {code: round(share.mean * total) for code, share in self.code_shares().items() if round(share.mean * total)}
+        edges, counts = fortio.bucket_edges(self.resolution), _rounded(self.bucket_shares() * n, n)
+        first, last = np.searchsorted(edges, (lowest, highest))
+        counts = np.bincount(np.clip(np.repeat(np.arange(len(counts)), counts), first, last), minlength=len(counts))  # none beyond the ends
+        below = np.append(0.0, edges)
+        first, last = counts.nonzero()[0][[0, -1]]
+        mean, square, _ = self.law.latency_moments
+        shares = self.code_shares()
+        codes = dict(zip(shares, _rounded(np.array([share.mean for share in shares.values()]) * n, n).tolist(), strict=True))
         return fortio.Histogram.from_counts(
-            counts, round(float(lowest), 9), round(float(highest), 9), first * total, second * total, self.resolution, codes=codes
-        )  # fmt: skip
+            counts,
+            round(float(max(lowest, below[first])), 9),
+            round(float(min(max(highest, below[last]), edges[last])), 9),
+            mean * n,
+            square * n,
+            self.resolution,
+            codes={code: count for code, count in codes.items() if count},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The layout of every outcome; what only replications have is null or empty."""
@@ -251,15 +263,10 @@ class Prediction(Outcome):
         return f"<Prediction: {self.count.mean:,.1f} requests of {self.law.latency_moments[0]:.4f} s, {len(self.assumptions)} assumptions>"
 
 
-def _has(name: str, wanted: object, way: Way) -> bool:
-    return getattr(way, name) == wanted
-
-
-def _rounded(expected: np.ndarray) -> np.ndarray:
-    """Whole numbers with the same (rounded) sum: largest remainders first."""
+def _rounded(expected: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers that sum to `total`, which the expected ones do but for rounding: largest remainders first."""
     whole = np.floor(expected + 1e-9).astype(int)
-    missing = int(round(expected.sum())) - whole.sum()
-    whole[np.argsort(whole - expected, kind="stable")[:missing]] += 1
+    whole[np.argsort(whole - expected, kind="stable")[: total - whole.sum()]] += 1
     return whole
 
 
@@ -268,12 +275,8 @@ def combined(weights: np.ndarray, laws: list[Law], covariance: np.ndarray) -> La
     if len(laws) == 1:
         return laws[0]
     shares = np.concatenate([w * law.shares for w, law in zip(weights, laws, strict=True)])
-    spread = np.zeros((len(shares), len(laws)))
-    between, at = np.zeros((len(shares), len(shares))), 0
-    for d, law in enumerate(laws):
-        here = slice(at, at + len(law.shares))
-        spread[here, d], between[here, here] = law.shares, weights[d] * law.between
-        at += len(law.shares)
+    spread = block_diag(*(law.shares[:, None] for law in laws))
+    between = block_diag(*(w * law.between for w, law in zip(weights, laws, strict=True)))
     ways = tuple(ways for law in laws for ways in law.ways)
     independent = all(law.independent for law in laws) and bool(np.allclose(covariance, multinomial(weights)))
     return replace(laws[0], shares=shares, ways=ways, between=between + spread @ covariance @ spread.T, independent=independent)
@@ -286,7 +289,7 @@ def multinomial(shares: np.ndarray) -> np.ndarray:
 
 def until_ejected(before: Law, after: Law, failing: tuple[Way, ...], name: str, share: float, consecutive: int, n: int) -> Law:
     """n sequential requests: those that fail at `name` (k at most), the others before its ejection, and those after it."""
-    errors = float(sum(binom.sf(j, n, share) for j in range(consecutive)))
+    errors = expected_errors(n, consecutive, share)
     waiting = float(sum(binom.cdf(consecutive - 1, i, share) for i in range(n)))  # requests sent while it takes part
     parts = [(errors, Law(np.ones(1), (failing,), np.zeros((1, 1)), before.delays))]
     if share < 1:

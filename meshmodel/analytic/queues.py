@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import gammaln, softmax
 
 
 def erlang_b(servers: int, offered: float) -> float:
@@ -41,12 +42,6 @@ def mmc_wait(servers: int, rate: float, service: float) -> float:
     """Mean seconds in the queue of M/M/c: C(c, a) s / (c - a); infinite from saturation on.  Kleinrock vol. 1, ch. 3."""
     offered = rate * service
     return math.inf if offered >= servers else erlang_c(servers, offered) * service / (servers - offered)
-
-
-def mmc_wait_tail(servers: int, rate: float, service: float, seconds: float) -> float:
-    """Share of requests that wait longer than `seconds` in M/M/c: C exp(-(c - a) t / s).  Kleinrock vol. 1, ch. 3."""
-    offered = rate * service
-    return 1.0 if offered >= servers else erlang_c(servers, offered) * math.exp(-(servers - offered) * seconds / service)
 
 
 def mg1_wait(rate: float, service: float, service_squared: float) -> float:
@@ -81,9 +76,7 @@ def mmck(servers: int, places: int, offered: float) -> np.ndarray:
     The last entry is the share of arrivals that are lost.  Source: Kleinrock vol. 1, sec. 3.4 and 3.7.
     """
     ratio = np.concatenate(([1.0], offered / np.minimum(np.arange(1, places + 1), servers)))
-    logarithm = np.cumsum(np.log(np.maximum(ratio, 1e-300)))
-    weight = np.exp(logarithm - logarithm.max())
-    return weight / weight.sum()
+    return softmax(np.cumsum(np.log(np.maximum(ratio, 1e-300))))
 
 
 def engset(servers: int, sources: int, ratio: float) -> np.ndarray:
@@ -93,9 +86,7 @@ def engset(servers: int, sources: int, ratio: float) -> np.ndarray:
     Insensitive to both distributions.  Source: Engset (1918); F. P. Kelly, Reversibility (1979), sec. 3.3.
     """
     n = np.arange(min(servers, sources) + 1)
-    logarithm = np.array([math.lgamma(sources + 1) - math.lgamma(k + 1) - math.lgamma(sources - k + 1) for k in n]) + n * math.log(ratio)
-    weight = np.exp(logarithm - logarithm.max())
-    return weight / weight.sum()
+    return softmax(n * math.log(max(ratio, 1e-300)) - gammaln(n + 1) - gammaln(sources - n + 1))  # C(N, n) = N! / (n! (N - n)!)
 
 
 def engset_loss(servers: int, sources: int, ratio: float) -> float:

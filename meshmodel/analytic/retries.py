@@ -71,17 +71,15 @@ def with_failing_hosts(
     RANDOM, and LEAST_REQUEST without concurrent requests, draw independently.  ROUND_ROBIN goes on from its
     index, which the retries advance too: where requests begin is the stationary law of a Markov chain on the index.
     """
-    hosts = len(failing)
-    keep = reselections if previous_hosts else 0
     if load_balancing == "ROUND_ROBIN":
-        return _round_robin_figures(tuple(failing), retries, previous_hosts, keep)
-    shares = np.full(hosts, 1 / hosts)
+        return _round_robin_figures(failing, retries, previous_hosts, reselections)
+    shares = np.full(len(failing), 1 / len(failing))
     level: dict[frozenset[int], float] = {frozenset(): 1.0}
     success = attempts = first = 0.0
     for k in range(retries + 1):
         following: dict[frozenset[int], float] = {}
         for used, mass in level.items():
-            for e, p in enumerate(reselected(shares, sorted(used) if previous_hosts else [], keep)):
+            for e, p in enumerate(reselected(shares, sorted(used) if previous_hosts else [], reselections)):
                 attempts += mass * p
                 success += mass * p * (1 - failing[e])
                 following[used | {e}] = following.get(used | {e}, 0.0) + mass * p * failing[e]
@@ -90,7 +88,7 @@ def with_failing_hosts(
     return RetryFigures(success, attempts, first)
 
 
-def _round_robin_figures(failing: tuple[float, ...], retries: int, previous_hosts: bool, reselections: int) -> RetryFigures:
+def _round_robin_figures(failing: Sequence[float], retries: int, previous_hosts: bool, reselections: int) -> RetryFigures:
     hosts = len(failing)
     turn, figures = np.zeros((hosts, hosts)), np.zeros((hosts, 2))
     for start in range(hosts):

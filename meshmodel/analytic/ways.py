@@ -70,8 +70,7 @@ def is_retriable(policy: RetryPolicy, code: int, failure: str) -> bool:
     """
     words = policy.retry_on
     if failure:
-        always = {"5xx", "gateway-error", "reset"} & words
-        return bool(always) or failure in words
+        return bool({"5xx", "gateway-error", "reset", failure} & words)
     return (
         ("5xx" in words and 500 <= code <= 599)
         or ("gateway-error" in words and code in (502, 503, 504))
@@ -190,7 +189,7 @@ class Walk:
         tries = self.policy.host_selection_retry_max_attempts if self.policy.previous_hosts else 0
         used = state.used if self.policy.previous_hosts else ()
         ring, shares = self.chooser.ring, self.chooser.shares(number)
-        if not ring or not shares[list(ring)].sum() > 1 - 1e-9:
+        if not ring or shares[list(ring)].sum() <= 1 - 1e-9:
             for e in np.flatnonzero(shares):
                 yield replace(state, probability=state.probability * reselected(shares, used, tries)[e]), int(e)
             return
@@ -203,7 +202,7 @@ class Walk:
                 following = replace(state, probability=state.probability * p, position=begin + draws, draws=(*state.draws, *taken))
                 yield following, ring[place]
 
-    def _end(self, state: _State, code: int, by: str, failure: str = "") -> Way:
+    def _end(self, state: _State, code: int, by: str, failure: str) -> Way:
         self.ends[state.draws] = self.ends.get(state.draws, 0.0) + state.probability
         return Way(state.probability, state.seconds, code, by, state.attempts, state.delay, failure)
 
@@ -217,7 +216,7 @@ def _added(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...])
 
 def with_overhead(way: Way) -> Way:
     """The same way with the overhead that follows each call of the last route."""
-    return replace(way, delay=way.delay.plus_overhead(), failure="")
+    return replace(way, delay=way.delay + Delay(1), failure="")
 
 
 def as_answered(way: Way) -> Way:
@@ -232,7 +231,7 @@ def signature(ways: tuple[Way, ...]) -> frozenset:
 
 def sum_of_widths(policy: RetryPolicy) -> float:
     """The longest that all back-offs of a request can take, seconds."""
-    return sum(min(policy.backoff_base_interval * 2**k, policy.max_interval) for k in range(policy.attempts))
+    return sum(backoff_width(k, policy.backoff_base_interval, policy.max_interval) for k in range(1, policy.attempts + 1))
 
 
 def is_faulty(route: Route) -> bool:

@@ -21,7 +21,7 @@ from meshmodel.analytic.breakers import loss_closed, loss_open
 from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import host_shares, ring_of, ring_starts, ring_starts_interleaved, seen_alike
 from meshmodel.analytic.locality import failing_and_answered, may_eject
-from meshmodel.analytic.prediction import Count, Law, Prediction, combined, multinomial, until_ejected
+from meshmodel.analytic.prediction import Count, Law, Prediction, alone, combined, multinomial, until_ejected
 from meshmodel.analytic.ways import (
     Chooser,
     Walk,
@@ -56,8 +56,7 @@ def predict(scenario: Scenario, resolution: float = 0.001) -> Prediction:
     plan = _Plan(scenario)
     law = plan.law()
     count = plan.count(law)
-    named = tuple((name, approximations.ERRORS.get(name, "")) for name in sorted(plan.assumptions))
-    return Prediction(scenario, law, count, named, resolution)
+    return Prediction(scenario, law, count, {name: approximations.ERRORS[name] for name in sorted(plan.assumptions)}, resolution)
 
 
 @dataclass
@@ -73,8 +72,9 @@ class _Plan:
         loop = self.scenario.workload
         self.threads = loop.threads if isinstance(loop, ClosedLoop) else None
         self.sequential = self.threads == 1
-        widest = max((2 * sum_of_widths(route.retries) for route in self.scenario.routes), default=0.0)
-        self.delays = Delays(self.scenario.overhead, widest)
+        self.outside = float(self.scenario.overhead.mean())
+        self.delays = Delays(self.scenario.overhead, max(2 * sum_of_widths(route.retries) for route in self.scenario.routes))
+        self.refusal = alone([Way(1.0, 0.0, 503, ENVOY)], self.delays)
 
     # --- the chain of routes ------------------------------------------------------------
 
@@ -89,13 +89,13 @@ class _Plan:
     def _through(self, route: Route, inner: Law) -> Law:
         """What a request comes to that goes through `route` to pods that call on and answer as `inner`."""
         inner = replace(inner, ways=tuple(tuple(as_answered(way) for way in ways) for ways in inner.ways))
+        codes = {way.code for ways in inner.ways for way in ways}
         for destination in route.destinations:
             for pod in destination.cluster.endpoints:
                 if replace(pod.behaviour, injector="fake-service") != Behaviour():
                     raise NoClosedForm(f"{pod.name}, a pod that calls on, with times or errors of its own")
-            if destination.cluster.outlier_detection and any(way.code >= 500 for ways in inner.ways for way in ways):
+            if destination.cluster.outlier_detection and max(codes) >= 500:
                 raise NoClosedForm(f"outlier detection of {route.host}, whose pods call on")
-        codes = {way.code for ways in inner.ways for way in ways}
         retried = route.retries.attempts > 0 and any(is_retriable(route.retries, code, "") for code in codes)
         limited = route.timeout is not None or route.retries.per_try_timeout is not None or is_faulty(route)
         self._check_pool(route, [d.cluster for d in route.destinations], retried, None)
@@ -104,8 +104,7 @@ class _Plan:
         if not inner.independent and len({signature(ways) for ways in inner.ways}) > 1:
             raise NoClosedForm("retries at two hops over unequal endpoints, unless they are chosen at random")
         flat = merged([replace(w, probability=w.probability * p) for p, ways in zip(inner.shares, inner.ways, strict=True) for w in ways])
-        one = np.ones(1)
-        return Law(one, (self._outer_ways(route, flat),), np.zeros((1, 1)), self.delays, True)
+        return alone(self._outer_ways(route, flat), self.delays)
 
     def _outer_ways(self, route: Route, ways: list[Way]) -> tuple[Way, ...]:
         walk = Walk([ways], route.retries, route.timeout, Chooser(lambda attempt: np.ones(1)), self.delays)
@@ -134,7 +133,10 @@ class _Plan:
             return self._law_with_ejection(route, cluster, outcomes, bad)
         law, retried = self._steady_law(route, cluster, outcomes, frozenset())
         refused = self._check_pool(route, [cluster], retried > 0, law, weight)
-        return self._with_losses(law, refused) if refused else law
+        if not refused:
+            return law
+        weights = np.array([refused, 1 - refused])
+        return combined(weights, [self.refusal, law], multinomial(weights))
 
     def _check_pods(self, cluster: Cluster) -> None:
         for e in cluster.endpoints:
@@ -150,8 +152,7 @@ class _Plan:
         """The law of requests while hosts `ejected` are out, and the probability of a retry (summed over first hosts)."""
         shares = host_shares(cluster, ejected, 0, route.retries)
         if not shares.sum():
-            nobody = (Way(1.0, 0.0, 503, ENVOY),)
-            return Law(np.ones(1), (nobody,), np.zeros((1, 1)), self.delays, True), 0.0
+            return self.refusal, 0.0
         ring = ring_of(cluster, shares)
         hosts = ring or tuple(int(e) for e in np.flatnonzero(shares))
 
@@ -189,7 +190,8 @@ class _Plan:
         """Ways and shares of the first hosts when retries draw from ROUND_ROBIN's ring too."""
         rings = self.scenario.workers * len(route.callers)
         if self.sequential:
-            return results, ring_starts([ends for _, ends in results], self._requests(None) / rings)
+            calls = getattr(self.scenario.workload, "calls", None) or np.inf
+            return results, ring_starts([ends for _, ends in results], calls / rings)
         self.assumptions.add(approximations.INTERLEAVED)
         for _ in range(4):  # the rate of the others' draws depends on the result: a fixed point, reached in a few turns
             begin = ring_starts_interleaved([ends for _, ends in results])
@@ -206,15 +208,15 @@ class _Plan:
         rate = (loop.threads - 1) / law.latency_moments[0]
         return min(rate, loop.qps) if loop.qps else rate
 
-    def _requests(self, law: Law | None) -> float:
+    def _requests(self, law: Law) -> float:
         """About how many requests the run makes."""
         loop = self.scenario.workload
         if isinstance(loop, OpenLoop):
             return loop.expected
-        if loop.calls is not None or law is None:
-            return float(loop.calls or np.inf)
-        assert loop.duration is not None
-        mean = max(law.latency_moments[0] + float(self.scenario.overhead.mean()), 1e-9)
+        if loop.calls is not None:
+            return float(loop.calls)
+        assert loop.duration is not None  # a closed loop has calls or a duration
+        mean = max(law.latency_moments[0] + self.outside, 1e-9)
         return loop.threads * loop.duration / max(mean, loop.threads / loop.qps if loop.qps else 0.0)
 
     def _ring_covariance(self, route: Route, law: Law) -> np.ndarray:
@@ -236,23 +238,38 @@ class _Plan:
         if not np.allclose(law.shares, 1 / len(hosts)):
             raise NoClosedForm("LEAST_REQUEST with concurrent requests over several priorities or localities")
         service = [float(sum(w.probability * w.seconds for w in ways)) for ways in law.ways]
-        mean = sum(service) / len(service) + float(self.scenario.overhead.mean())
+        mean = sum(service) / len(service) + self.outside
         several = len(route.callers) > 1 or len(route.destinations) > 1
-        busy = isinstance(loop, ClosedLoop) and closed_loop.is_saturated(loop.threads, loop.qps, mean)
-        if isinstance(loop, OpenLoop) or not busy or several or retried or not any(service):
+        if (
+            isinstance(loop, OpenLoop)
+            or not closed_loop.is_saturated(loop.threads, loop.qps, mean)
+            or several
+            or retried
+            or not any(service)
+        ):
             if not alike:
                 raise NoClosedForm("LEAST_REQUEST among unequal endpoints outside a saturated closed loop of one caller")
             return self._symmetric(law)
         try:
-            limit = SMALL_CHAIN if alike else MAX_STATES
-            chain = least_request_constant(tuple(service), float(self.scenario.overhead.mean()), loop.threads, limit)
+            chain = least_request_constant(tuple(service), self.outside, loop.threads, SMALL_CHAIN if alike else MAX_STATES)
         except NoClosedForm:
             if not alike:
                 raise
             return self._symmetric(law)
         self.assumptions.add(approximations.OCCUPANCY)
-        shares = chain.shares if alike else _with_burst(chain.shares, chain.burst, service, self.scenario)
+        shares = chain.shares if alike else self._with_burst(chain.shares, chain.burst, service)
         return replace(law, shares=shares, between=chain.covariance, independent=False)
+
+    def _with_burst(self, shares: np.ndarray, burst: np.ndarray, service: list[float]) -> np.ndarray:
+        """Shares over the whole run: the first requests of all connections come at once and spread more evenly."""
+        loop = self.scenario.workload
+        assert isinstance(loop, ClosedLoop)
+        if loop.calls is None:
+            counts = shares * (loop.threads * (loop.duration or 0.0) / (float(shares @ np.asarray(service)) + self.outside)) + burst
+        else:
+            counts = shares * float(loop.calls) + (burst - shares * burst.sum())
+        counts = np.clip(counts, 0, None)
+        return counts / counts.sum()
 
     def _symmetric(self, law: Law) -> Law:
         """Endpoints that are all alike get equal shares whatever is active; how evenly is bounded by independent draws."""
@@ -268,10 +285,11 @@ class _Plan:
             return None
         limits = [t for t in (route.timeout, route.retries.per_try_timeout) if t is not None]
         failing = [sum(w.probability for w in ways if w.code >= 500 or w.seconds > min(limits, default=np.inf)) for ways in outcomes]
-        sure = [e for e in np.flatnonzero(shares) if failing[e] > 1 - 1e-9]
-        for e in np.flatnonzero(shares):
-            alone = cluster.endpoints[e].behaviour.injector == "fake-service" and detection.consecutive_5xx > 1 and not limits
-            if 0 < failing[e] <= 1 - 1e-9 and not alone:
+        hosts = [int(e) for e in np.flatnonzero(shares)]
+        sure = [e for e in hosts if failing[e] > 1 - 1e-9]
+        for e in hosts:
+            never_in_a_row = cluster.endpoints[e].behaviour.injector == "fake-service" and detection.consecutive_5xx > 1 and not limits
+            if 0 < failing[e] <= 1 - 1e-9 and not never_in_a_row:
                 raise NoClosedForm(f"outlier detection while {cluster.endpoints[e].name} fails now and then")
         if not sure:
             return None
@@ -281,7 +299,7 @@ class _Plan:
         split = detection.split_external_local_origin_errors and any(w.failure for w in outcomes[sure[0]])
         if detection.consecutive_gateway_failure or split or not detection.consecutive_5xx or limits or len(route.callers) > 1:
             raise NoClosedForm("outlier detection other than consecutive_5xx of one caller without timeouts")
-        return int(sure[0])
+        return sure[0]
 
     def _law_with_ejection(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> Law:
         """Sequential requests: until the bad host has failed k times, and after."""
@@ -291,8 +309,7 @@ class _Plan:
         after, _ = self._steady_law(route, cluster, outcomes, frozenset({bad}))
         longest = max(law.latency_moments[0] for law in (before, after)) + self.delays.largest(Delay(1))
         if loop.calls is None or loop.calls * longest >= detection.base_ejection_time:
-            return self._law_of_ejections(before, after, detection, retried)
-        n = loop.calls
+            return self._law_of_ejections(before, after, detection, loop, retried)
         if retried and detection.consecutive_5xx > 1:
             raise NoClosedForm("retries of requests that lead to an ejection")
         name = cluster.endpoints[bad].name
@@ -300,14 +317,12 @@ class _Plan:
         share = float(before.shares @ touches)
         if share < 1 and cluster.load_balancing == "ROUND_ROBIN":
             raise NoClosedForm("ROUND_ROBIN over several endpoints until an ejection")
-        return until_ejected(before, after, self._failing_law(route, cluster, outcomes, bad), name, share, detection.consecutive_5xx, n)
+        failing = self._failing_ways(route, cluster, outcomes, bad, detection)
+        return until_ejected(before, after, failing, name, share, detection.consecutive_5xx, loop.calls)
 
-    def _law_of_ejections(self, before: Law, after: Law, detection: OutlierDetection, retried: float) -> Law:
+    def _law_of_ejections(self, before: Law, after: Law, detection: OutlierDetection, loop: ClosedLoop, retried: float) -> Law:
         """A run in which the failing host, alone in its priority, comes back and goes again; mean over the timer's phase."""
-        outside = float(self.scenario.overhead.mean())
-        failing, answered = (law.latency_moments[0] + outside for law in (before, after))
-        loop, phases = self.scenario.workload, (np.arange(20) + 0.5) / 20 * detection.interval
-        assert isinstance(loop, ClosedLoop)
+        failing, answered = (law.latency_moments[0] + self.outside for law in (before, after))
         if retried or len(before.shares) > 1 or min(failing, answered) <= 0 or loop.qps:
             raise NoClosedForm("ejections and returns of an endpoint that is not alone in its priority, or with retries or pacing")
         self.assumptions.add(approximations.EJECTIONS)
@@ -316,7 +331,7 @@ class _Plan:
             failing_and_answered(
                 loop.calls or np.inf, until, detection.consecutive_5xx, failing, answered,
                 detection.interval, detection.base_ejection_time, detection.max_ejection_time, detection.update_merge_window, phase,
-            ) for phase in phases
+            ) for phase in (np.arange(20) + 0.5) / 20 * detection.interval
         ]).astype(float)  # fmt: skip
         share = runs[:, 0] / runs.sum(axis=1)
         total, scatter = runs.sum(axis=1).mean(), 0.0
@@ -325,11 +340,12 @@ class _Plan:
         spread = (share.var() * total + scatter) * np.array([[1, -1], [-1, 1]])
         return combined(np.array([share.mean(), 1 - share.mean()]), [before, after], spread)
 
-    def _failing_law(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int) -> tuple[Way, ...]:
+    def _failing_ways(
+        self, route: Route, cluster: Cluster, outcomes: list[list[Way]], bad: int, detection: OutlierDetection
+    ) -> tuple[Way, ...]:
         """The ways of a request whose first attempt fails at `bad`; where that ejects it, retries see it out."""
-        last = cluster.outlier_detection is not None and cluster.outlier_detection.consecutive_5xx == 1
-        out = frozenset({bad}) if last else frozenset()
-        if last and cluster.load_balancing == "ROUND_ROBIN":
+        out = frozenset({bad} if detection.consecutive_5xx == 1 else ())
+        if out and cluster.load_balancing == "ROUND_ROBIN":
             self.assumptions.add(approximations.EJECTED_RING)
         chooser = Chooser(lambda attempt: host_shares(cluster, out, attempt, route.retries))
         return tuple(Walk(outcomes, route.retries, route.timeout, chooser, self.delays).from_host(bad)[0])
@@ -361,17 +377,11 @@ class _Plan:
             if len(loop.segments) > 1 or loop.segments[0][1] != loop.segments[0][2] or loop.arrivals != "poisson":
                 raise NoClosedForm("max_requests under arrivals that are not steady and Poisson")
             return loss_open(limit, weight * loop.segments[0][1], service)
-        think = float(self.scenario.overhead.mean())
-        if weight < 1 or think <= 0 or not closed_loop.is_saturated(loop.threads, loop.qps, think):
+        if weight < 1 or self.outside <= 0 or not closed_loop.is_saturated(loop.threads, loop.qps, self.outside):
             raise NoClosedForm("max_requests in a closed loop that is paced, split, or without overhead")
         if self.delays.constant is not None:
             raise NoClosedForm("max_requests in a closed loop of constant overhead, whose callers march in step")
-        return loss_closed(limit, loop.threads, service, think)
-
-    def _with_losses(self, law: Law, refused: float) -> Law:
-        overflow = Law(np.ones(1), ((Way(1.0, 0.0, 503, ENVOY),),), np.zeros((1, 1)), self.delays, True)
-        weights = np.array([refused, 1 - refused])
-        return combined(weights, [overflow, law], multinomial(weights))
+        return loss_closed(limit, loop.threads, service, self.outside)
 
     # --- how many -----------------------------------------------------------------------
 
@@ -392,11 +402,10 @@ class _Plan:
         if loop.duration < 3 * first:
             raise NoClosedForm("a run of hardly more than one request per connection")
         variance = second - first**2
-        if variance > 1e-9 * first**2:
-            self.assumptions.add(approximations.RENEWAL)
-        mean = closed_loop.expected_count(loop.duration, first, variance, loop.threads)
         if variance <= 1e-9 * first**2:
             return Count(loop.threads * (np.floor(loop.duration / first + 1e-9) + 1.0))
+        self.assumptions.add(approximations.RENEWAL)
+        mean = closed_loop.expected_count(loop.duration, first, variance, loop.threads)
         if law.independent:
             skew = third - 3 * first * second + 2 * first**3
             return Count(mean, closed_loop.count_variance(loop.duration, first, variance, skew, loop.threads))
@@ -416,13 +425,3 @@ def _check_interleaved(walk: Walk, hosts: tuple[int, ...]) -> None:
     late = any(way.seconds > policy.backoff_base_interval for ways in failed for way in ways)
     if late or sum(sum(way.probability for way in ways) > 1 - 1e-9 for ways in failed) > 1:
         raise NoClosedForm("ROUND_ROBIN with concurrent retries of tries that fail late, or of several pods that always fail")
-
-
-def _with_burst(shares: np.ndarray, burst: np.ndarray, service: list[float], scenario: Scenario) -> np.ndarray:
-    """Shares over the whole run: the first requests of all connections come at once and spread more evenly."""
-    loop = scenario.workload
-    assert isinstance(loop, ClosedLoop)
-    mean = float(shares @ np.asarray(service)) + float(scenario.overhead.mean())
-    total = float(loop.calls) if loop.calls is not None else loop.threads * (loop.duration or 0.0) / mean
-    counts = shares * total + (burst if loop.calls is None else burst - shares * burst.sum())
-    return np.clip(counts, 0, None) / np.clip(counts, 0, None).sum()

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from meshmodel.scenario import Caller, Cluster, ConnectionPool, Endpoint, Fault, OutlierDetection, RetryPolicy, Route, Scenario
+from meshmodel.scenario import Cluster, ConnectionPool, Endpoint, Fault, OutlierDetection, RetryPolicy, Route, Scenario
 
 HOST = "127.0.0.1"
 STDOUT = "/dev/stdout"
@@ -45,13 +45,13 @@ def bootstrap(
     listen : port of the listener (0: Envoy takes a free one).
     observed : write every upstream attempt and every ejection to standard output, a line of JSON each.
     """
-    this = scenario.routes[route]
+    this, pod = scenario.routes[route], scenario.routes[route].callers[caller]
     clusters = {d.cluster.name: d.cluster for d in this.destinations}
     last = route == len(scenario.routes) - 1
     router = _typed("extensions.filters.http.router.v3.Router", **({"upstream_log": [_ATTEMPT_LOG]} if observed else {}))
     manager = _manager("outbound", [_virtual_host(this, last)], router, gateway=route == 0)
     return {
-        "node": _node(this.callers[caller]),
+        "node": {"id": pod.name, "cluster": pod.name, "locality": _locality(pod.locality)},
         "admin": {"address": _address(HOST, 0)},
         **({"cluster_manager": {"outlier_detection": {"event_log_path": STDOUT}}} if observed else {}),
         "static_resources": {
@@ -97,10 +97,6 @@ def _address(host: str, port: int) -> dict[str, Any]:
 
 def _locality(locality: str) -> dict[str, str]:
     return {name: part for name, part in zip(("region", "zone", "sub_zone"), locality.split("/"), strict=False) if part}
-
-
-def _node(caller: Caller) -> dict[str, Any]:
-    return {"id": caller.name, "cluster": caller.name, "locality": _locality(caller.locality)}
 
 
 # --- listener and route ------------------------------------------------------------------

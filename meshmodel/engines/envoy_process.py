@@ -87,14 +87,13 @@ class Proxy:
             await self._session.close()
 
     async def _start(self) -> None:
-        binary = require_binary()
         with tempfile.TemporaryDirectory(prefix="meshmodel-") as name:
             folder = Path(name)
             (folder / "bootstrap.json").write_text(json.dumps(self.config), encoding="utf-8")
             with open(folder / "messages", "wb") as messages, open(folder / "log", "wb") as log:
                 self._log = open(folder / "log", encoding="utf-8")
                 self._process = subprocess.Popen(
-                    _command(binary, folder, self.workers), stdin=subprocess.PIPE, stdout=log, stderr=messages, start_new_session=True
+                    _command(folder, self.workers), stdin=subprocess.PIPE, stdout=log, stderr=messages, start_new_session=True
                 )
             await self._wait_until_ready(folder)
 
@@ -164,9 +163,9 @@ class Proxy:
         return [json.loads(line) for line in self._log if line.strip()]
 
 
-def _command(binary: Path, folder: Path, workers: int) -> list[str]:
+def _command(folder: Path, workers: int) -> list[str]:
     guard = [sys.executable, "-I", "-S", envoy_guard.__file__, str(os.getpid())]
-    envoy = [str(binary), "-c", str(folder / "bootstrap.json"), "--concurrency", str(workers), "--disable-hot-restart"]
+    envoy = [str(require_binary()), "-c", str(folder / "bootstrap.json"), "--concurrency", str(workers), "--disable-hot-restart"]
     logs = ["-l", "error", "--file-flush-interval-msec", str(_FLUSH_MSEC), "--admin-address-path", str(folder / "admin")]
     return guard + envoy + logs
 

@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from meshmodel.analytic import NoClosedForm
 from meshmodel.engines import montecarlo
+from meshmodel.engines.analytic import predict
 from meshmodel.engines.events import EventLoop
 from meshmodel.engines.montecarlo import simulate
+from meshmodel.fortio import Histogram
 from meshmodel.replay import RequestLog
 from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Scenario
 from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
@@ -369,3 +372,23 @@ def test_levels_without_endpoints_are_passed_over() -> None:
         runs = EventLoop(tested, 3, np.random.default_rng(1)).run()[0]
         best = [i for i, level in enumerate(levels) if level == min(levels)]
         assert set(np.unique(runs.endpoint)) - {-2} == set(best)
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+)
+@given(scenarios())
+def test_any_scenario_is_predicted_or_refused_by_name(tested: Scenario) -> None:
+    """The formulas give a histogram that fortio could have written, or say what they do not cover."""
+    try:
+        prediction = predict(tested)
+    except NoClosedForm as refusal:
+        assert str(refusal).startswith("no closed form for ")
+        return
+    histogram = Histogram.from_json(prediction.to_json()["fortio"], "prediction")
+    assert histogram.count == max(1, round(prediction.count.mean)) == sum(histogram.codes.values())
+
+
+def test_a_mesh_scaled_to_zero_is_predicted() -> None:
+    prediction = predict(scenario(route([]), load=ClosedLoop(connections=2, duration=1)))
+    assert prediction.code_shares()[503].mean == 1.0 and prediction.endpoint_shares()["envoy"].mean == 1.0
