@@ -85,7 +85,7 @@ class Answers(Attempts):
     ) -> None:
         """Each row's connection goes to whoever waits first, if anybody does."""
         waiting = upstream.connections.release(upstream.limits, hop.worker[cell], endpoint, r, closes, self.behind)
-        if waiting.max() >= 0:
+        if waiting.max(initial=-1) >= 0:
             granted = (waiting >= 0).nonzero()[0]
             self._set(r[granted], waiting[granted], t[granted], GRANTED, hop.index)
 

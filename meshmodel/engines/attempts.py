@@ -43,7 +43,7 @@ class Attempts(Rows):
         worker, tries = hop.worker[cell], hop.tries[cell]
         endpoint = upstream.choose(r, worker, hop.tried, cell, tries, hop.frequency, hop.draws)
         pool = upstream.cluster.connection_pool
-        outcome = _note_pick(hop.records, hop.tried, hop.remembers, upstream.in_flight, pool.max_requests, endpoint, r, cell)
+        outcome = _note_pick(hop.records, hop.tried, upstream.in_flight, pool.max_requests, endpoint, r, cell)
         if upstream.counts_connections:
             upstream.connections.admit(upstream.limits, worker, endpoint, r, row, self.behind, outcome)
         return outcome
@@ -59,8 +59,7 @@ class Attempts(Rows):
             self._connected(hop, r, cell, code)
         policy = hop.route.retries
         per_try = np.inf if policy.per_try_timeout is None else policy.per_try_timeout
-        timed = hop.route.timeout is not None or policy.per_try_timeout is not None
-        limits = per_try, timed, policy.hedge_on_per_try_timeout, policy.attempts
+        limits = per_try, policy.hedge_on_per_try_timeout, policy.attempts
         if hop.index < self.last:
             self._call_on(hop, r, row, cell, t, seconds, code, _limits(hop.records, cell, t, *limits))
         else:
@@ -108,14 +107,13 @@ class Attempts(Rows):
 
 
 @compiled
-def _note_pick(records, tried, remembers, in_flight, max_requests, endpoint, r, cell):
+def _note_pick(records, tried, in_flight, max_requests, endpoint, r, cell):
     """Write down the endpoint of each new attempt; GO, or why it cannot be sent, (n,)."""
     outcome = np.zeros(len(r), np.int16)
     for i in range(len(r)):
         record = records[cell[i]]
         record.endpoint = endpoint[i]
-        if remembers:
-            tried[record.tries, cell[i]] = endpoint[i]
+        tried[record.tries, cell[i]] = endpoint[i]
         record.tries += 1
         if endpoint[i] < 0:
             outcome[i] = NO_HEALTHY
@@ -141,29 +139,28 @@ def _sent(records, pods, active, in_flight, pod_requests, pod_attempts, r, cell)
 
 
 @compiled
-def _limit(record, t, per_try_timeout, timed, hedges, attempts):
+def _limit(record, t, per_try_timeout, hedges, attempts):
     """When the attempt is given up (inf: never), and the outcome then: the per-try or the route's timeout."""
-    limit = record.deadline if timed else np.inf
-    if t + per_try_timeout < limit and not (hedges and record.tries > attempts):  # a hedging proxy lets the last attempt run on
+    if t + per_try_timeout < record.deadline and not (hedges and record.tries > attempts):  # a hedging proxy lets the last attempt run on
         return t + per_try_timeout, PER_TRY_TIMEOUT
-    return limit, ROUTE_TIMEOUT
+    return record.deadline, ROUTE_TIMEOUT
 
 
 @compiled
-def _limits(records, cell, t, per_try_timeout, timed, hedges, attempts):
+def _limits(records, cell, t, per_try_timeout, hedges, attempts):
     limit = np.empty(len(cell))
     for i in range(len(cell)):
-        limit[i], _ = _limit(records[cell[i]], t[i], per_try_timeout, timed, hedges, attempts)
+        limit[i], _ = _limit(records[cell[i]], t[i], per_try_timeout, hedges, attempts)
     return limit
 
 
 @compiled
-def _await(records, hop_records, cell, t, seconds, code, per_try_timeout, timed, hedges, attempts):
+def _await(records, hop_records, cell, t, seconds, code, per_try_timeout, hedges, attempts):
     """Note what the attempt comes to; returns when, (n,)."""
     when = np.empty(len(cell))
     for i in range(len(cell)):
         record = records[cell[i]]
-        limit, timeout = _limit(hop_records[cell[i]], t[i], per_try_timeout, timed, hedges, attempts)
+        limit, timeout = _limit(hop_records[cell[i]], t[i], per_try_timeout, hedges, attempts)
         record.attempts += 1
         record.code = timeout if t[i] + seconds[i] > limit else code[i]
         when[i] = min(t[i] + seconds[i], limit, NEVER)

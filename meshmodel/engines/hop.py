@@ -153,10 +153,11 @@ class Hop(Columns):
         self.retriable = retries.retriable(route.retries)
         self.longest_backoff = retries.longest_backoff(route.retries, self.most_tries)
         policy = route.retries
-        self.remembers = policy.attempts > 0  # must the endpoints that a request has tried be kept?
-        self.frequency = policy.previous_priorities_update_frequency if self.remembers else 0
-        self.draws = policy.host_selection_retry_max_attempts if self.remembers and policy.previous_hosts else 0
-        self.has_retry_budget = any(d.cluster.connection_pool.retry_budget is not None for d in route.destinations)
+        self.frequency = policy.previous_priorities_update_frequency
+        self.draws = policy.host_selection_retry_max_attempts if policy.previous_hosts else 0
+        # A cluster that a change has taken from the route still has requests, and its own limits.
+        pools = [upstream.cluster.connection_pool for upstream in self.upstreams if upstream.configured]
+        self.has_retry_budget = any(pool.retry_budget is not None for pool in pools)
         self._servers()
 
     def _servers(self) -> None:

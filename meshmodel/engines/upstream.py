@@ -42,13 +42,15 @@ class Upstream:
         self.flush_at = np.full((1, replications), np.inf)
         self.first_tick = np.zeros(replications)
         self.outlier_detection: OutlierDetection | None = None
+        self.configured = False
         self.counts_connections = False  # does any configuration of the experiment limit them?
 
     # --- configuration ------------------------------------------------------------------
 
     def configure(self, cluster: Cluster) -> None:
         """Take over the endpoints and policies of `cluster`; a new detector starts without ejections."""
-        before, self.cluster = getattr(self, "cluster", None), cluster
+        before, self.cluster = self.cluster if self.configured else None, cluster
+        self.configured = True
         detection = self.outlier_detection = cluster.outlier_detection
         self.interval, self.update_merge_window = (detection.interval, detection.update_merge_window) if detection else (np.inf, 0.0)
         if before is not None and before.outlier_detection != detection:
@@ -104,7 +106,6 @@ class Upstream:
             members = self.group_members[group]
             up = healthy[members]
             self.healthy[group, replication] = up.sum(axis=0)
-            self.count[group, replication] = self.healthy[group, replication] * (self.weight[group] > 0)
             order = np.argsort(~up, axis=0, kind="stable")
             self.members[self.offset[group] : self.offset[group] + len(members), replication] = members[order]
             if self.weighted:  # a new schedule, or who was away would get all the load until it had caught up
@@ -114,6 +115,7 @@ class Upstream:
 
     def _balance_levels(self, replication: np.ndarray) -> None:
         count = self.healthy[:, replication]
+        self.count[:, replication] = count * (self.weight > 0)[:, None]
         healthy = np.stack([count[self.level_of_group == level].sum(axis=0) for level in range(self.levels)])
         size = self.level_size[:, None]
         self.health[:, replication] = balancing.level_health(healthy, size)

@@ -18,7 +18,7 @@ from meshmodel.engines.events import EventLoop
 from meshmodel.engines.montecarlo import simulate
 from meshmodel.fortio import Histogram
 from meshmodel.replay import RequestLog
-from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Scenario
+from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Route, Scenario
 from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
 
 REPLICATIONS = 4
@@ -392,3 +392,63 @@ def test_any_scenario_is_predicted_or_refused_by_name(tested: Scenario) -> None:
 def test_a_mesh_scaled_to_zero_is_predicted() -> None:
     prediction = predict(scenario(route([]), load=ClosedLoop(connections=2, duration=1)))
     assert prediction.code_shares()[503].mean == 1.0 and prediction.endpoint_shares()["envoy"].mean == 1.0
+
+
+def failing(seconds: float) -> object:
+    return plain(error_rate=1.0, error_type="delay", error_delay=seconds)
+
+
+def two_clusters(first: list, second: list, weights: tuple[int, int], pool: ConnectionPool | None = None, **more: object) -> Route:
+    """A route to two clusters; a weight of 0 leaves its cluster out."""
+    made = (cluster(first, "RANDOM", "a", connection_pool=pool or ConnectionPool()), cluster(second, "RANDOM", "b"))
+    destinations = tuple(Destination(cluster=c, weight=w) for c, w in zip(made, weights, strict=True) if w)
+    return replace(route([plain()], retries=retry(1, **more)), destinations=destinations)
+
+
+def test_a_hedge_whose_answer_does_not_end_the_request_frees_its_connection() -> None:
+    policy = retry(2, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    pods = [plain(0.5, error_rate=0.5, injector="nominal", error_type="delay", error_delay=0.4)] * 2
+    tested = scenario(route(pods, "RANDOM", retries=policy, connection_pool=ConnectionPool(max_connections=3)))
+    assert simulate(tested, 3).requests.min() > 30
+
+
+def test_a_cluster_that_a_change_takes_away_keeps_its_retry_budget() -> None:
+    """Every replication counts the same, whatever its number: 1e-4 false alarms."""
+    pool = ConnectionPool(retry_budget=RetryBudget(min_retry_concurrency=1))
+    before, after = (two_clusters([failing(0.3)], [plain(0.1)], weights, pool) for weights in ((99, 1), (0, 100)))
+    load = OpenLoop(segments=((1.0, 60, 60),), arrivals="paced")
+    overflow = simulate(scenario(before, load=load, changes=(Change(at=0.999, routes=(after,)),)), 200).counters[
+        "upstream_rq_retry_overflow"
+    ]
+    assert stats.ttest_ind(overflow[:50], overflow[-50:]).pvalue > 1e-4 and overflow.mean() > 10
+
+
+def test_retries_that_a_change_allows_know_what_was_tried_before() -> None:
+    """Compiled with bounds checks, an index that nobody has set would be an error."""
+    chain = [two_clusters([failing(0.3)] * 6, [failing(0.3)], weights) for weights in ((100, 1), (1, 100), (1, 100))]
+    chain[1] = replace(chain[1], retries=retry(0))
+    chain[2] = replace(chain[2], retries=retry(2, previous_priorities_update_frequency=1))
+    changes = (Change(at=2, routes=(chain[1],)), Change(at=3.1, routes=(chain[2],)))
+    assert set(simulate(scenario(chain[0], load=ClosedLoop(connections=4, duration=6), changes=changes), 50).codes) == {500}
+
+
+def test_a_request_keeps_the_timeout_that_it_started_with() -> None:
+    """The second fails at 0.8 s and would succeed at its retry, after 1.2 s; a change at 0.5 s takes the timeout away; exact."""
+    pod = plain(0.4, error_rate=0.5, error_type="delay", error_delay=0.4)
+    before, after = (route([pod], timeout=timeout, retries=retry(3)) for timeout in (0.5, None))
+    tested = scenario(before, load=ClosedLoop(calls=4), overhead=0.0, changes=(Change(at=0.5, routes=(after,)),))
+    log = simulate(tested, 5).log
+    assert np.allclose(log.latency[:2, 0], (0.4, 0.5)) and log.code[:, 0].tolist() == [200, 504, 200, 200]
+    assert np.allclose(log.start[2], 0.9) and log.attempts[1].tolist() == [2] * 5
+
+
+def test_a_panic_that_is_over_leaves_no_level_in_panic() -> None:
+    """Two levels of two and three pods; when one pod of the first is back, the second goes back to its healthy one too; exact."""
+    policy = {"priorities": ((0, 0, 1, 1, 1),), "outlier_detection": detection(), "panic_threshold": 50.0}
+    loop = EventLoop(scenario(route([plain(0.1)] * 5, "RANDOM", **policy)), 1, np.random.default_rng(1))
+    loop._configure(loop.scenario.chains[0], 0.0)
+    upstream, here = loop.hops[0].upstreams[0], np.zeros(1, dtype=np.int64)
+    for out, levels, available in (([0, 1, 2, 3], [0, 1], [2, 3]), ([1, 2, 3], [0], [1, 1])):
+        upstream.outlier.ejected[:, 0] = np.isin(np.arange(5), out)
+        upstream.refresh(here, np.array(levels))
+        assert upstream.view.available[:, 0].tolist() == available
