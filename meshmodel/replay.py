@@ -211,18 +211,28 @@ class Replay(Outcome):
 
     def with_resolution(self, resolution: float) -> Replay:
         """The same requests, read with another histogram resolution (seconds)."""
-        return self._reading(self.log, resolution)
+        return self._reading(self.log, self.pod_attempts, resolution)
 
     def after(self, calls: int) -> Replay:
-        """The replay without the first `calls` requests of each replication."""
+        """The replay without the first `calls` requests of each replication; counters and ejections stay those of the whole run.
+
+        Raises ValueError where one of these requests was tried more than once: the log does not say where.
+        """
         if not calls:
             return self
-        log = RequestLog(*(getattr(self.log, name)[calls:] for name in RequestLog.FIELDS))
-        return self._reading(log, self.resolution)
+        first, rest = (
+            RequestLog(*(getattr(self.log, name)[part] for name in RequestLog.FIELDS)) for part in (slice(calls), slice(calls, None))
+        )
+        if ((first.code != -2) & (first.attempts != (first.endpoint >= 0))).any():
+            raise ValueError(
+                f"skip: one of the first {calls} requests was tried more than once, or its proxy answered: it cannot be left out"
+            )
+        gone = np.stack([(first.endpoint == pod).sum(axis=0) for pod in range(len(self.pod_names))])
+        return self._reading(rest, self.pod_attempts - gone, self.resolution)
 
-    def _reading(self, log: RequestLog, resolution: float) -> Replay:
+    def _reading(self, log: RequestLog, pod_attempts: np.ndarray, resolution: float) -> Replay:
         return Replay(
-            self.scenario, self.engine, log, self.pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
+            self.scenario, self.engine, log, pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
             resolution=resolution, provenance=self.provenance,
         )  # fmt: skip
 

@@ -1,7 +1,9 @@
 """A log of several blocks: the replications stand beside each other, and padding is never a request."""
 
 import numpy as np
+import pytest
 
+from meshmodel import catalogue
 from meshmodel.replay import RequestLog
 
 
@@ -14,3 +16,16 @@ def test_logs_of_different_lengths_are_padded_when_joined() -> None:
     assert joined.attempts.tolist() == [[1, 1], [-2, 2]]
     for column in (joined.start, joined.latency):
         assert np.isnan(column).tolist() == [[False, False], [True, False]]
+
+
+def test_leaving_out_the_first_requests_leaves_out_their_attempts() -> None:
+    experiment = catalogue.experiment("locality-failure")
+    replay = experiment.replay(replications=5, seed=1)
+    assert replay.requests.tolist() == [50] * 5 and replay.pod_attempts.sum(axis=0).tolist() == [50] * 5
+    assert replay.attempt_shares()["simple-backend-1"].mean == 0
+
+
+def test_requests_whose_attempts_nobody_knows_cannot_be_left_out() -> None:
+    retried = catalogue.experiment("retry-5xx-500").replay(replications=5, seed=1)
+    with pytest.raises(ValueError, match="skip: one of the first 3 requests"):
+        retried.after(3)
