@@ -30,10 +30,10 @@ lint: $(STAMP)
 	$(BIN)/mypy --no-error-summary
 
 record: $(STAMP)
-	$(BIN)/python -c 'from meshmodel.envoy_records import record; record("$(NAMES)".split())'
+	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
 
 conformance: $(STAMP)
-	$(BIN)/python -c 'from meshmodel.conformance import write; write()'
+	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'
 
 notebooks: $(STAMP)
 	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb

@@ -7,7 +7,7 @@ shares no code with it but the scenario.
 
 `simple`: a closed loop where nothing but the load balancer looks at an answer.
 `policies`: priorities, outlier detection, timeouts, retries and circuit breakers as well;
-the rules are those of `meshmodel.policies`, where their sources are named.  Only what the
+the rules are those of `meshmodel.rules`, where their sources are named.  Only what the
 benchmark's scenarios use is here; `run` refuses the rest.
 """
 
@@ -19,9 +19,9 @@ import numpy as np
 from numba import njit
 from scenarios import REQUEST, Runs, lognormal
 
-from meshmodel.engines.montecarlo import collapse, loop_for
 from meshmodel.fakeservice import error_period
 from meshmodel.scenario import ClosedLoop, Cluster, Scenario
+from meshmodel.simulation.montecarlo import collapse, loop_for
 
 NEVER = 1e300
 NOBODY = -1

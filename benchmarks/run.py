@@ -35,9 +35,10 @@ import scenarios  # noqa: E402
 import simpy_loop  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from meshmodel import catalogue, compare, plots  # noqa: E402
-from meshmodel.engines.montecarlo import collapse, loop_for, simulate  # noqa: E402
+from meshmodel import catalogue, compare  # noqa: E402
 from meshmodel.scenario import Scenario  # noqa: E402
+from meshmodel.simulation.montecarlo import collapse, loop_for, simulate  # noqa: E402
+from meshmodel.teaching import plots  # noqa: E402
 
 SIZES = (200, 1000, 2000, 4000)
 SECONDS = {scenarios.BITING: 15.0}

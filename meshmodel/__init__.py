@@ -3,11 +3,12 @@
 One scenario, three engines (closed forms, Monte Carlo, a real Envoy), one histogram.
 """
 
-from meshmodel import catalogue
-from meshmodel.compare import compare
-from meshmodel.fortio import Histogram
+from meshmodel.evidence import catalogue
+from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
-from meshmodel.sweep import sweep
+from meshmodel.results.compare import compare
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.sweep import sweep
 
-__all__ = ["Histogram", "Mesh", "catalogue", "compare", "sweep"]
+__all__ = ["Histogram", "ManifestError", "Mesh", "catalogue", "compare", "sweep"]
 __version__ = "0.1.0"

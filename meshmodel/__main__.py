@@ -95,7 +95,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    from meshmodel.engines.envoy import print_config
+    from meshmodel.envoy.engine import print_config
     from meshmodel.scenario import ClosedLoop
 
     mesh = _mesh(args)
@@ -123,7 +123,7 @@ def _replay(args: argparse.Namespace) -> None:
 def _envoy_records(name: str, replay: Any) -> Iterator[str]:
     """The model beside the first repetition of our own record of the real Envoy, data/envoy/NAME.json, where there is one."""
     from meshmodel import catalogue
-    from meshmodel.compare import compare
+    from meshmodel.results.compare import compare
 
     if runs := catalogue.envoy_records(name):
         yield f"A real Envoy, the first of {len(runs)} runs; with the overhead of loopback, not of the tutorial's cluster:"
@@ -131,7 +131,7 @@ def _envoy_records(name: str, replay: Any) -> Iterator[str]:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from meshmodel.compare import compare, read_outcome
+    from meshmodel.results.compare import compare, read_outcome
 
     outcome = read_outcome(args.outcome)
     names = [Path(path).stem for path in args.records]
@@ -144,7 +144,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _histogram(path: str) -> Any:
     """A record: what fortio wrote, or the fortio part of what --json wrote."""
-    from meshmodel.fortio import LARGEST_FILE, Histogram, read_record
+    from meshmodel.results.fortio import LARGEST_FILE, Histogram, read_record
 
     try:
         with open(path, "rb") as file:
@@ -159,7 +159,7 @@ def _histogram(path: str) -> Any:
 
 def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
     """Percentiles are interpolated in buckets: those of two resolutions differ although the latencies may not."""
-    from meshmodel.fortio import FortioError, Histogram
+    from meshmodel.results.fortio import FortioError, Histogram
 
     if "fortio" not in outcome.content:
         return
@@ -196,7 +196,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _student(args: argparse.Namespace) -> None:
-    from meshmodel.exercises import student_copy
+    from meshmodel.teaching.exercises import student_copy
 
     print(student_copy(args.notebook, args.out))
 

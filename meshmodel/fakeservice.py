@@ -29,7 +29,7 @@ import durationpy
 import numpy as np
 from numpy.typing import NDArray
 
-from .scenario import Behaviour, Injector, ScenarioError
+from meshmodel.scenario import Behaviour, Injector, ScenarioError
 
 REFUSED, RESET, HANG = -1, -2, -3
 """Codes of requests without an answer: connection refused, connection reset, no answer ever."""

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tabulate import DataRow, TableFormat, tabulate
 
-from meshmodel.control_plane import ControlPlane, Plan
 from meshmodel.fakeservice import parse_duration
-from meshmodel.istio_defaults import istio_defaults
-from meshmodel.istio_resources import RETRY_ON
-from meshmodel.manifests import LOCALITY_RULE, Context, Resource, read, slashed
+from meshmodel.istio.control_plane import ControlPlane, Plan
+from meshmodel.istio.defaults import istio_defaults
+from meshmodel.istio.manifests import LOCALITY_RULE, Context, Resource, read, slashed
+from meshmodel.istio.resources import RETRY_ON
+from meshmodel.istio.warnings import MeshWarning, scenario_warnings
+from meshmodel.istio.yaml_source import ManifestError, resources
 from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Scenario, Workload
-from meshmodel.warnings import MeshWarning, scenario_warnings
-from meshmodel.yaml_source import ManifestError, resources
 
 if TYPE_CHECKING:
-    from meshmodel.replay import Replay
+    from meshmodel.results.replay import Replay
 
 Key = tuple[str, str, str]
 _ISTIOCTL = TableFormat(None, None, None, None, DataRow("", "     ", ""), DataRow("", "     ", ""), 0, None)
@@ -173,7 +173,7 @@ class Mesh:
     def _overhead(self, workload: Workload) -> Distribution:
         if self.overhead is not None:
             return self.overhead
-        from meshmodel.calibration import default_overhead
+        from meshmodel.results.calibration import default_overhead
 
         return default_overhead(workload)
 
@@ -227,7 +227,7 @@ class Mesh:
         return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
 
     def _simulate(self, scenario: Scenario, replications: int, seed: int, executor: Executor | None, progress: bool) -> Replay:
-        from meshmodel.engines.montecarlo import simulate
+        from meshmodel.simulation.montecarlo import simulate
 
         replications, seed = _whole(replications, "replications", 1), _whole(seed, "seed", 0)
         self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
@@ -244,7 +244,7 @@ class Mesh:
         locality: str | None = None,
     ) -> Any:
         """The analytic answer to `fortio_load` (or to any `workload`).  Raises where there is no closed form."""
-        from meshmodel.engines.analytic import predict
+        from meshmodel.analytic.engine import predict
 
         return predict(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality))
 
@@ -260,7 +260,7 @@ class Mesh:
         **options: Any,
     ) -> Replay:
         """The same load on a real Envoy on loopback; `options` (repetitions ...) go to `engines.envoy.measure`."""
-        from meshmodel.engines.envoy import measure
+        from meshmodel.envoy.engine import measure
 
         self._replay = measure(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality), **options)
         return self._replay

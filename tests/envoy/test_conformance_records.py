@@ -1,6 +1,6 @@
 """The model against the stored records of the real Envoy: every figure of every case agrees, or has its documented cause.
 
-False alarm of the whole table: 1 % for another record, made anew (Bonferroni, `meshmodel.conformance`); none
+False alarm of the whole table: 1 % for another record, made anew (Bonferroni, `meshmodel.evidence.conformance`); none
 for the stored one, as the seeds are fixed.
 """
 
@@ -12,11 +12,11 @@ import re
 import numpy as np
 import pytest
 
-from meshmodel import conformance
 from meshmodel._data import data_path
-from meshmodel.conformance import Row, check, model, p_value
-from meshmodel.envoy_records import cases, read
-from meshmodel.fortio import Histogram
+from meshmodel.evidence import conformance
+from meshmodel.evidence.conformance import Row, check, model, p_value
+from meshmodel.evidence.records import cases, read
+from meshmodel.results.fortio import Histogram
 
 
 @pytest.fixture(scope="module")

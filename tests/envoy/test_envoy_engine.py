@@ -23,9 +23,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meshmodel import load
-from meshmodel.engines import envoy, envoy_process
-from meshmodel.engines.envoy import Cancelled, EnvoyError, Rig, bootstrap, measure
+from meshmodel.envoy import engine as envoy
+from meshmodel.envoy import load
+from meshmodel.envoy import process as envoy_process
+from meshmodel.envoy.engine import Cancelled, EnvoyError, Rig, bootstrap, measure
 from meshmodel.scenario import (
     Behaviour,
     Caller,
@@ -262,7 +263,7 @@ def test_cancel_and_progress() -> None:
 
 FORK_SERVER = """
 import os, pickle, signal, sys, time
-from meshmodel.engines.envoy import measure
+from meshmodel.envoy.engine import measure
 scenario = pickle.loads(bytes.fromhex(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
@@ -370,7 +371,7 @@ def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
 
 def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
     script = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from envoy_guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
     )
     folder = Path(envoy_process.__file__).parent
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(folder)], stdin=subprocess.PIPE) as guard:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from meshmodel.analytic.retries import storm_equilibria, storm_onset, storm_saddle_node
-from meshmodel.engines.montecarlo import simulate
-from meshmodel.replay import Replay
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import Behaviour, ConnectionPool, OpenLoop, RetryBudget, Scenario
+from meshmodel.simulation.montecarlo import simulate
 from tests.oracle_loop import retry, route, scenario
 
 SERVICE, CAPACITY = 0.05, 20.0

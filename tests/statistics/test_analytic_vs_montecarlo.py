@@ -16,11 +16,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from meshmodel import fortio
 from meshmodel.analytic import NoClosedForm, approximations
-from meshmodel.engines.analytic import predict
-from meshmodel.engines.montecarlo import simulate
-from meshmodel.replay import Replay
+from meshmodel.analytic.engine import predict
+from meshmodel.results import fortio
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import (
     Behaviour,
     Change,
@@ -34,6 +33,7 @@ from meshmodel.scenario import (
     RetryPolicy,
     Scenario,
 )
+from meshmodel.simulation.montecarlo import simulate
 
 from .analytic_loop import Loop
 from .analytic_scenarios import DEFAULT_RETRY, FAST, FORTIO, OVERHEAD, SLOW, mesh

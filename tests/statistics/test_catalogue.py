@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from meshmodel import catalogue
-from meshmodel.calibration import CURL_CALIBRATION, calibrate, fortio_overhead
-from meshmodel.compare import compare
+from meshmodel.results.calibration import CURL_CALIBRATION, calibrate, fortio_overhead
+from meshmodel.results.compare import compare
 
 RECORDED = [name for name in catalogue.names() if catalogue.experiment(name).record is not None]
 

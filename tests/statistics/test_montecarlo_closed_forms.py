@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meshmodel.engines.events import EventLoop
-from meshmodel.engines.montecarlo import simulate
 from meshmodel.scenario import ClosedLoop, ConnectionPool, OpenLoop, OutlierDetection
+from meshmodel.simulation.events import EventLoop
+from meshmodel.simulation.montecarlo import simulate
 from tests.oracle_loop import detection, plain, retry, route, scenario
 
 FALSE_ALARMS = 1e-3

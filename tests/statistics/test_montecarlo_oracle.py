@@ -15,8 +15,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from meshmodel.engines import montecarlo
-from meshmodel.engines.events import EventLoop
 from meshmodel.scenario import (
     Behaviour,
     Caller,
@@ -30,6 +28,8 @@ from meshmodel.scenario import (
     Route,
     Scenario,
 )
+from meshmodel.simulation import montecarlo
+from meshmodel.simulation.events import EventLoop
 from tests.oracle_loop import World, cluster, detection, plain, retry, route, scenario
 
 FALSE_ALARMS = 1e-3

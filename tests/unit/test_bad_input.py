@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop
-from meshmodel.yaml_source import ManifestError
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "tutorial" / "manifests"
 ONE_CALL = ClosedLoop(calls=1)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meshmodel.engines.montecarlo import simulate
-from meshmodel.replay import Replay
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import Scenario
+from meshmodel.simulation.montecarlo import simulate
 
 for needed in ("numba", "simpy", "ciw"):
     pytest.importorskip(needed, reason=f"{needed} is not installed: the extra meshmodel[benchmarks] has it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshmodel import catalogue
-from meshmodel.chain import chain
+from meshmodel.teaching.chain import chain
 
 
 def test_names_callers_policy_and_pods() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from meshmodel import fortio
 from meshmodel.__main__ import main
 from meshmodel.mesh import Mesh
+from meshmodel.results import fortio
 
 DATA = Path(__file__).parents[2] / "data" / "tutorial"
 MANIFESTS = DATA / "manifests"

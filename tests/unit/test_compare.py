@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meshmodel import fortio
-from meshmodel.compare import (
+from meshmodel.results import fortio
+from meshmodel.results.compare import (
     CompareError,
     Comparisons,
     Row,
@@ -22,7 +22,7 @@ from meshmodel.compare import (
     read_outcome,
     share_cells,
 )
-from meshmodel.fortio import Histogram
+from meshmodel.results.fortio import Histogram
 
 from .synthetic import curl, replay, split
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from meshmodel.analytic import NoClosedForm
-from meshmodel.engines import montecarlo
-from meshmodel.engines.analytic import predict
-from meshmodel.engines.events import EventLoop
-from meshmodel.engines.montecarlo import simulate
-from meshmodel.fortio import Histogram
-from meshmodel.replay import RequestLog
+from meshmodel.analytic.engine import predict
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.replay import RequestLog
 from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Route, Scenario
+from meshmodel.simulation import montecarlo
+from meshmodel.simulation.events import EventLoop
+from meshmodel.simulation.montecarlo import simulate
 from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
 
 REPLICATIONS = 4

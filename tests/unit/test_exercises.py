@@ -6,7 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from meshmodel.exercises import Exercise, ExerciseError, check, exercise, student_copy
+from meshmodel.teaching.exercises import Exercise, ExerciseError, check, exercise, student_copy
 
 
 def test_the_answer_is_computed_when_first_needed_and_once():

@@ -16,7 +16,7 @@ import durationpy
 import numpy as np
 import pytest
 
-from meshmodel.fakeservice_live import FakeServices, Pod, precise_event_loop, sleep_until
+from meshmodel.envoy.live_fakeservice import FakeServices, Pod, precise_event_loop, sleep_until
 from meshmodel.scenario import Behaviour, ScenarioError
 
 MARGIN = 0.25  # seconds that a busy machine may add

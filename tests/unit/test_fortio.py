@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meshmodel import fortio
-from meshmodel.fortio import FortioError, Histogram, read_record
+from meshmodel.results import fortio
+from meshmodel.results.fortio import FortioError, Histogram, read_record
 
 TUTORIAL = Path(__file__).parents[2] / "data" / "tutorial"
 RECORDS = ["round-robin", "least-conn"]

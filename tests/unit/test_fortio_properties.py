@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from meshmodel.fortio import BUCKETS, DEFAULT_PERCENTILES, TABLE, Histogram, bucket_counts, bucket_edges, bucket_index, percentiles
+from meshmodel.results.fortio import BUCKETS, DEFAULT_PERCENTILES, TABLE, Histogram, bucket_counts, bucket_edges, bucket_index, percentiles
 
 RESOLUTIONS = st.sampled_from([1e-4, 1e-3, 1e-2, 0.0007])
 OFFSETS = st.sampled_from([0.0, 0.15, 0.123456, 30.0])

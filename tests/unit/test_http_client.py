@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from meshmodel.http_client import Answer, Client
+from meshmodel.envoy.http_client import Answer, Client
 
 
 async def calls(replies: Sequence[bytes], keep_alives: bool = True) -> tuple[list[Answer | OSError], list[bytes], int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshmodel.policies.locality import LocalityLbSetting, Pod, locality_weights, matches, priorities
+from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, matches, priorities
 
 DEFAULT = LocalityLbSetting()
 HERE = Pod("us-west1/us-west1-a/x")

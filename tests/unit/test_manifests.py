@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import UNLIMITED, ClosedLoop, Cluster, Fault, OutlierDetection, RetryBudget, RetryPolicy, Route
-from meshmodel.yaml_source import ManifestError
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "data" / "tutorial" / "manifests"

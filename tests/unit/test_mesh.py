@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop, Constant, OpenLoop, Scenario
-from meshmodel.yaml_source import ManifestError
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "tutorial" / "manifests"
 ONE_CALL = ClosedLoop(calls=1)

@@ -10,10 +10,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from meshmodel import plots
-from meshmodel.compare import compare
-from meshmodel.fortio import Histogram
-from meshmodel.replay import Ejections
+from meshmodel.results.compare import compare
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.replay import Ejections
+from meshmodel.teaching import plots
 
 from .synthetic import replay
 
@@ -65,7 +65,7 @@ def test_html_carries_the_accessible_name_escaped():
 
 
 def test_no_picture_touches_pyplot():
-    code = "import sys, meshmodel.plots as p; p.bare_picture().png(); sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, meshmodel.teaching.plots as p; p.bare_picture().png(); sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -102,7 +102,7 @@ def test_overlay_onto_a_picture_leaves_nothing_of_the_old_one(model, record):
 
 
 def test_overlay_needs_samples_and_a_record(model):
-    from meshmodel.compare import compare_counts
+    from meshmodel.results.compare import compare_counts
 
     with pytest.raises(ValueError, match="overlay: needs"):
         plots.overlay(compare_counts(replay_of_ten(), {200: 10}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meshmodel import catalogue
-from meshmodel.replay import RequestLog
+from meshmodel.results.replay import RequestLog
 
 
 def test_logs_of_different_lengths_are_padded_when_joined() -> None:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from meshmodel.mesh import Mesh
+from meshmodel.results.sweep import SweepError, sweep
 from meshmodel.scenario import Scenario
-from meshmodel.sweep import SweepError, sweep
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "tutorial" / "manifests"
 GRID = {"connections": [1, 10], "qps": [20, 1000]}

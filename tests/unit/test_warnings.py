@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from meshmodel.istio.warnings import MeshWarning
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop
-from meshmodel.warnings import MeshWarning
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "tutorial" / "manifests"
 TEN = ClosedLoop(connections=10, qps=1000, duration=60.0)

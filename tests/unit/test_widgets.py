@@ -8,9 +8,9 @@ from pathlib import Path
 import ipywidgets
 import pytest
 
-from meshmodel import widgets
 from meshmodel.mesh import Mesh
-from meshmodel.widgets import replay_console
+from meshmodel.teaching import widgets
+from meshmodel.teaching.widgets import replay_console
 
 DATA = Path(__file__).parents[2] / "data/tutorial"
 SMALL = {"duration": 10, "replications": 50, "connections": 4}

@@ -1,0 +1,197 @@
+"""The third engine: the real Envoy, live pods and a real load, on loopback (`envoy_rig` draws it).
+
+Nothing is modelled here.  `scenario.overhead` is not added: the rig has its own, which is
+measured and goes with the result: latency less the service time that the pod itself
+reports, over the requests that met neither error nor retry.  Pods and load share one
+asyncio thread.  Whatever ends a measurement, also `kill -9`, ends its processes and
+closes its ports (`envoy_guard`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import durationpy
+import numpy as np
+
+from meshmodel.envoy import load
+from meshmodel.envoy.background import in_own_thread, reporting
+from meshmodel.envoy.config import bootstrap, print_config
+from meshmodel.envoy.live_fakeservice import json_object, sleep_until
+from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require_binary
+from meshmodel.envoy.rig import COUNTERS, Rig
+from meshmodel.results.replay import Ejections, Replay, RequestLog
+from meshmodel.scenario import Behaviour, Change, ClosedLoop, Destination, Route, Scenario
+
+__all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]
+
+
+def measure(
+    scenario: Scenario,
+    repetitions: int = 1,
+    seed: int = 1,
+    progress: bool | Callable[[float], None] = False,
+    cancel: threading.Event | None = None,
+) -> Replay:
+    """Play the scenario on a real Envoy, in real time, each repetition with new processes.
+
+    Parameters
+    ----------
+    seed : of the pods' draws and of open-loop arrivals (Envoy draws its own numbers).
+    progress : True: a bar; or a function that gets the share done, from 0 to 1.
+    cancel : ends the measurement when it is set.
+
+    Raises
+    ------
+    EnvoyError : no Envoy, one that refuses its configuration (with its own message), a
+        change of anything but the pods' behaviour, or `Cancelled`.
+    """
+    if repetitions < 1:
+        raise EnvoyError(f"repetitions: must be 1 or more, got {repetitions!r}")
+    require_binary()
+    changes = [(change.at, _behaviour_changes(scenario, change)) for change in scenario.changes]
+    seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(repetitions)]
+
+    async def all_repetitions() -> list[_Run]:
+        with reporting(progress, repetitions) as report:
+            return [await _repetition(scenario, changes, s, partial(report, i)) for i, s in enumerate(seeds)]
+
+    return _replay(scenario, seed, in_own_thread(all_repetitions(), cancel))
+
+
+# --- one repetition ----------------------------------------------------------------------
+
+
+class _Run(NamedTuple):
+    """What one repetition gave; `rows` are the requests as `RequestLog.of_runs` takes them."""
+
+    rows: dict[str, list]
+    attempts: dict[str, int]
+    ejections: list[tuple[float, str, bool]]
+    counters: dict[str, int]
+    overheads: list[float]
+    version: str
+
+
+async def _repetition(scenario: Scenario, changes: list, seed: int, report: Callable[[float], None]) -> _Run:
+    loop = asyncio.get_running_loop()
+    async with Rig(scenario, seed) as rig:
+        calls: list[load.Call] = []
+        before, version = await rig.counters(), await rig.proxies[0][0].version()
+        wall_clock, started = time.time(), loop.time()
+        watch = asyncio.ensure_future(_watch(scenario.workload, calls, started, report))
+        change = asyncio.ensure_future(_apply_changes(rig, changes))
+        try:
+            host, fresh = scenario.routes[0].host, _fresh_connections(scenario)
+            await load.drive(scenario.workload, rig.urls, host, seed=seed, fresh_connections=fresh, calls=calls)
+            if change.done():
+                change.result()  # raises what went wrong
+        finally:
+            change.cancel()
+            watch.cancel()
+            await asyncio.gather(change, watch, return_exceptions=True)
+        after = await rig.counters()
+        counters = {name: after[name] - before[name] for name in COUNTERS}
+        rows, overheads = _rows(scenario, calls)
+        return _Run(rows, *await rig.observed(wall_clock), counters, overheads, version)
+
+
+def _fresh_connections(scenario: Scenario) -> bool:
+    """Whether the load opens a connection for each call: a loop of curl, or in the place of a pod that does."""
+    workload = scenario.workload
+    curl = isinstance(workload, ClosedLoop) and workload.duration is None and workload.connections == 1 and not workload.qps
+    return curl or (len(scenario.routes) == 1 and scenario.new_connection_per_request)
+
+
+async def _watch(workload: load.Workload, calls: list[load.Call], started: float, report: Callable[[float], None]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        by_calls = len(calls) / workload.calls if isinstance(workload, ClosedLoop) and workload.calls else 0.0
+        by_time = (loop.time() - started) / workload.duration if workload.duration else 0.0
+        report(min(1.0, max(by_calls, by_time)))
+        await asyncio.sleep(0.2)
+
+
+async def _apply_changes(rig: Rig, changes: list[tuple[float, dict[str, Behaviour]]]) -> None:
+    started = asyncio.get_running_loop().time()
+    for at, behaviours in changes:
+        await sleep_until(started + at)
+        for pod, behaviour in behaviours.items():
+            await rig.services.set_behaviour(pod, behaviour)
+
+
+def _behaviour_changes(scenario: Scenario, change: Change) -> dict[str, Behaviour]:
+    """Pod -> its behaviour from `change.at` on; EnvoyError when the change is of anything else."""
+    if _without_behaviour(change.routes) != _without_behaviour(scenario.routes):
+        raise EnvoyError(f"the change at {change.at:g} s: not supported on the real Envoy, where only the behaviour of pods can change")
+    return {endpoint.name: endpoint.behaviour for route in change.routes for endpoint in route.endpoints}
+
+
+def _without_behaviour(routes: Iterable[Route]) -> list[Route]:
+    def plain(d: Destination) -> Destination:
+        return replace(d, cluster=replace(d.cluster, endpoints=tuple(replace(e, behaviour=Behaviour()) for e in d.cluster.endpoints)))
+
+    return [replace(route, destinations=tuple(plain(d) for d in route.destinations)) for route in routes]
+
+
+# --- what the answers say ----------------------------------------------------------------
+
+
+def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, list], list[float]]:
+    """The requests as columns, and the rig's overhead (seconds) of those that met no error and no retry."""
+    index = {endpoint.name: i for i, endpoint in enumerate(scenario.endpoints)}
+    rows: dict[str, list] = {name: [] for name in RequestLog.FIELDS}
+    overheads = []
+    for call in calls:
+        answer = _last_answer(call, len(scenario.routes) - 1)
+        pod = index.get(answer.get("name", ""), -1)
+        attempts = int(answer.get("headers", {}).get("X-Envoy-Attempt-Count", 1))
+        for name, value in zip(RequestLog.FIELDS, (call.start, call.latency, call.answer.code, pod, attempts), strict=True):
+            rows[name].append(value)
+        if call.answer.code == 200 and attempts == 1 and "duration" in answer:
+            overheads.append(call.latency - durationpy.from_str(answer["duration"]).total_seconds())
+    return rows, overheads
+
+
+def _last_answer(call: load.Call, depth: int) -> dict[str, Any]:
+    """The answer that the last route gave, with its headers: inside simple-web's; {} when it was not reached."""
+    answer = {**json_object(call.answer.body), "headers": call.answer.headers}
+    for _ in range(depth):
+        answer = next(iter(answer.get("upstream_calls", [])), {})
+    return answer
+
+
+def _replay(scenario: Scenario, seed: int, runs: list[_Run]) -> Replay:
+    names = [endpoint.name for endpoint in scenario.endpoints]
+    log = RequestLog.of_runs([run.rows for run in runs])
+    attempts = np.array([[run.attempts[name] for run in runs] for name in names]).reshape(len(names), len(runs))
+    counters = {name: np.array([run.counters[name] for run in runs]) for name in COUNTERS}
+    events = [(i, when, names.index(pod), left) for i, run in enumerate(runs) for when, pod, left in run.ejections]
+    replication, when, pod, left = zip(*events, strict=True) if events else ((),) * 4
+    ejections = Ejections(np.array(replication, int), np.array(when, float), np.array(pod, int), np.array(left, bool))
+    provenance = _provenance(scenario, runs)
+    return Replay(scenario, "envoy", log, attempts, seed=seed, counters=counters, ejections=ejections, provenance=provenance)
+
+
+def _provenance(scenario: Scenario, runs: list[_Run]) -> dict[str, Any]:
+    overheads = [seconds for run in runs for seconds in run.overheads]
+    median, p99 = (float(q) for q in np.quantile(overheads, [0.5, 0.99])) if overheads else (None, None)
+    return {
+        "envoy": runs[0].version,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "repetitions": len(runs),
+        "workers": scenario.workers,
+        "driver": "asyncio",
+        "rig_overhead": {"median": median, "p99": p99, "requests": len(overheads)},
+        "changes": [change.at for change in scenario.changes],
+    }

@@ -1,0 +1,137 @@
+"""The load: fortio's closed loop, a loop of curl, or an open loop, over HTTP/1.1 and asyncio.
+
+Closed loop (fortio/fortio periodic/periodic.go, `runOne`): each thread has its own connection
+and does one call after the other.  With a rate it sleeps before call i until
+(i + i / (n - 1)) / (qps / threads) after the start, n being its number of calls (without a
+duration: i / (qps / threads)), and not at all when it is late; it stops after n calls, or before a call that would begin after the
+duration (but makes two calls at least, and with one left makes that).  Calls under way are
+waited for.  Open loop: calls start at given times, whatever becomes of the others.
+
+All times are seconds on the event loop's monotonic clock, after the start of the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meshmodel.envoy.http_client import Answer, Client
+from meshmodel.envoy.live_fakeservice import sleep_until
+from meshmodel.scenario import ClosedLoop, OpenLoop, Workload
+
+CALL_TIMEOUT = 60.0
+"""Seconds after which a call without an answer is given up; its code is then NO_ANSWER's."""
+
+NO_ANSWER = Answer(-1, {}, b"")
+"""With fortio's code of a call that got no HTTP answer."""
+
+
+class Call(NamedTuple):
+    """One call: when it started, how long it took until the last byte, and what came."""
+
+    start: float
+    latency: float
+    answer: Answer
+
+
+async def drive(
+    workload: Workload,
+    urls: Sequence[str],
+    host: str,
+    *,
+    seed: int = 1,
+    fresh_connections: bool = False,
+    calls: list[Call] | None = None,
+) -> list[Call]:
+    """Load `urls` (threads take them in turn) with `Host: host`; returns every call, in the order of their ends.
+
+    `fresh_connections`: a connection for each call, as curl.  `calls`: the list to fill.
+    """
+    calls = [] if calls is None else calls
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def call(client: Client) -> None:
+        begun = loop.time()
+        try:
+            answer = await client.get()
+        except OSError:
+            answer = NO_ANSWER
+        calls.append(Call(begun - started, loop.time() - begun, answer))
+
+    threads = 1 if isinstance(workload, OpenLoop) else workload.threads
+    clients = [Client(urls[i % len(urls)], host, not fresh_connections, CALL_TIMEOUT) for i in range(threads)]
+    callers = [partial(call, client) for client in clients]
+    try:
+        if isinstance(workload, OpenLoop):
+            await _open_loop(arrivals(workload, seed), callers[0], started)
+        else:
+            shares = workload.calls_per_thread
+            await all_of(*(_closed_loop(workload, n, caller, started) for n, caller in zip(shares, callers, strict=True)))
+    finally:
+        for client in clients:
+            client.close()
+    return calls
+
+
+async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: float) -> None:
+    loop = asyncio.get_running_loop()
+    rate = workload.qps / workload.threads
+    end = started + (math.inf if workload.duration is None else workload.duration)
+    done = 0
+    while done < n:
+        if loop.time() > end and (not rate or (done >= 2 and done != n - 1)):
+            return
+        await call()
+        done += 1
+        if rate and done < n:
+            spread = done / (n - 1) if workload.duration is not None else 0.0
+            await sleep_until(started + (done + spread) / rate)
+
+
+async def _open_loop(times: np.ndarray, call: Callable, started: float) -> None:
+    async def call_at(when: float) -> None:
+        await sleep_until(started + when)
+        await call()
+
+    await all_of(*(call_at(float(when)) for when in times))
+
+
+async def all_of(*coroutines: Awaitable[Any]) -> None:
+    """Wait for all; when one fails or we are cancelled, end the others first."""
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def arrivals(workload: OpenLoop, seed: int) -> np.ndarray:
+    """Arrival times (arrivals,) in seconds: the expected count's inverse at a Poisson process's points, or at 0, 1, 2 ..."""
+    if workload.arrivals == "paced":
+        levels = np.arange(math.ceil(workload.expected), dtype=float)
+    else:
+        random = np.random.default_rng(np.random.SeedSequence(seed))
+        levels = np.sort(random.uniform(0, workload.expected, random.poisson(workload.expected)))
+    return _when(workload, levels)
+
+
+def _when(workload: OpenLoop, levels: np.ndarray) -> np.ndarray:
+    """Seconds at which the expected number of arrivals so far reaches each of `levels`.
+
+    Within a segment it is rate * t + slope * t^2 / 2; its inverse is 2y / (rate + sqrt(rate^2 + 2 * slope * y)).
+    """
+    seconds, first, last = np.array(workload.segments, dtype=float).T
+    begin = np.concatenate(([0.0], np.cumsum(seconds)))
+    reached = np.concatenate(([0.0], np.cumsum(seconds * (first + last) / 2)))
+    segment = np.clip(np.searchsorted(reached, levels, side="right") - 1, 0, len(seconds) - 1)
+    y, rate, slope = levels - reached[segment], first[segment], ((last - first) / seconds)[segment]
+    root = rate + np.sqrt(np.maximum(rate**2 + 2 * slope * y, 0))
+    return begin[segment] + np.divide(2 * y, root, out=np.zeros_like(y), where=root > 0)

@@ -1,0 +1,143 @@
+"""A scenario's pods and proxies, live on loopback: what `measure` loads, or a reader with curl.
+
+    load ──> Envoy of the gateway ──> simple-web ──> Envoy of simple-web ──> pods
+
+Every caller pod of the scenario has its own Envoy process, with its own balancing and
+outlier state and `scenario.workers` worker threads.  Left out are the proxies that Istio
+puts before simple-web and the pods, as they decide nothing; only where a cluster speaks
+HTTP/2 one stands before the pods, which speak HTTP/1.1.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from meshmodel.envoy.config import HOST, bootstrap, inbound_bootstrap
+from meshmodel.envoy.live_fakeservice import FakeServices, Pod
+from meshmodel.envoy.load import all_of
+from meshmodel.envoy.process import EnvoyError, Proxy
+from meshmodel.scenario import Scenario
+
+COUNTERS = (
+    "upstream_rq_total",
+    "upstream_rq_retry",
+    "upstream_rq_retry_success",
+    "upstream_rq_retry_overflow",
+    "upstream_rq_retry_limit_exceeded",
+    "upstream_rq_timeout",
+    "upstream_rq_per_try_timeout",
+    "upstream_rq_pending_overflow",
+    "upstream_rq_active_overflow",  # where Envoy 1.40 counts max_requests; older ones count it as pending_overflow
+    "upstream_rq_pending_failure_eject",
+    "upstream_cx_total",
+    "upstream_cx_overflow",
+    "upstream_cx_connect_fail",
+    "upstream_cx_max_requests",
+    "lb_healthy_panic",
+    "outlier_detection.ejections_active",
+    "outlier_detection.ejections_enforced_total",
+    "outlier_detection.ejections_overflow",
+)
+"""Counters of the last route's clusters, summed over them and their callers, that a `Replay` gets."""
+
+
+class Rig:
+    """A scenario's pods and proxies, running while the context is open.
+
+    `urls`: where to send requests, one for each caller of the first route.  `port`: where
+    the first of them listens (0: a free port), for the tutorial's own curl lines.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int = 1, port: int = 0) -> None:
+        self.scenario, self.seed, self.port = scenario, seed, port
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Rig:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        self.services = await self._stack.enter_async_context(FakeServices(_pods(self.scenario), seed=self.seed))
+        ports = self.services.ports
+        if any(d.cluster.connection_pool.http2 for route in self.scenario.routes for d in route.destinations):
+            inbound = await self._stack.enter_async_context(Proxy("before the pods", inbound_bootstrap(ports), self.scenario.workers))
+            ports = inbound.listeners
+        self.pod_of_port = {port: name for name, port in ports.items()}
+        _require_free(self.port)
+        self.proxies = [[self._proxy(r, c, ports) for c in range(len(route.callers))] for r, route in enumerate(self.scenario.routes)]
+        await _enter_all(self._stack, [proxy for row in self.proxies for proxy in row])
+        for route, callers in zip(self.scenario.routes, self.proxies[1:], strict=False):
+            for endpoint, proxy in zip(route.endpoints, callers, strict=True):
+                self.services.set_upstream(endpoint.name, _url(proxy))
+        self.urls = [_url(proxy) for proxy in self.proxies[0]]
+
+    def _proxy(self, route: int, caller: int, ports: Mapping[str, int]) -> Proxy:
+        listen = self.port if route == caller == 0 else 0
+        config = bootstrap(self.scenario, route, caller, ports=ports, listen=listen, observed=route == len(self.scenario.routes) - 1)
+        return Proxy(self.scenario.routes[route].callers[caller].name, config, self.scenario.workers)
+
+    async def counters(self) -> dict[str, int]:
+        """`COUNTERS` now."""
+        each = [await proxy.counters(COUNTERS) for proxy in self.proxies[-1]]
+        return {name: sum(values[name] for values in each) for name in COUNTERS}
+
+    async def observed(self, start: float) -> tuple[dict[str, int], list[tuple[float, str, bool]]]:
+        """What the last route's proxies did to its pods: attempts of each, and ejections.
+
+        An ejection is (seconds after the wall clock's `start`, pod, whether it left).  An
+        attempt that a circuit breaker refused never reached a pod and does not count.
+        """
+        attempts = dict.fromkeys((e.name for e in self.scenario.endpoints), 0)
+        ejections = []
+        for event in [event for proxy in self.proxies[-1] for event in await proxy.log()]:
+            if "attempt" in event:
+                if event["attempt"] and "UO" not in (event["flags"] or ""):
+                    attempts[self._pod(event["attempt"])] += 1
+            elif event["action"] == "UNEJECT" or event["enforced"]:
+                when = datetime.fromisoformat(event["timestamp"]).timestamp() - start
+                ejections.append((when, self._pod(event["upstream_url"]), event["action"] == "EJECT"))
+        return attempts, sorted(ejections)
+
+    def _pod(self, address: str) -> str:
+        return self.pod_of_port[int(address.rpartition(":")[2])]
+
+
+async def _enter_all(stack: AsyncExitStack, proxies: Sequence[Proxy]) -> None:
+    """Start them side by side; when one fails the others are stopped."""
+    for proxy in proxies:
+        stack.push_async_exit(proxy.__aexit__)
+    await all_of(*(proxy.__aenter__() for proxy in proxies))
+
+
+def _pods(scenario: Scenario) -> dict[str, Pod]:
+    pods = {}
+    for index, route in enumerate(scenario.routes):
+        for endpoint in route.endpoints:
+            keep_alives = index == len(scenario.routes) - 1 or not scenario.new_connection_per_request
+            message = endpoint.message or f"Hello from {endpoint.deployment}"
+            pods[endpoint.name] = Pod(endpoint.behaviour, message, endpoint.name, keep_alives=keep_alives)
+    return pods
+
+
+def _url(proxy: Proxy) -> str:
+    return f"http://{HOST}:{next(iter(proxy.listeners.values()))}"
+
+
+def _require_free(port: int) -> None:
+    """Two Envoys would silently share a port (SO_REUSEPORT), so we ask for it first."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise EnvoyError(f"port {port} of {HOST} is not free: {error.strerror}") from None

@@ -1,0 +1,269 @@
+"""The real Envoy's records: which cases there are, what is kept of each, and the recording itself.
+
+A case is an experiment of the tutorial's catalogue, or one policy in isolation
+(`data/envoy/experiments.yaml`).  `record` plays it on a real Envoy and stores, for each repetition, fortio's
+result, codes, endpoints, attempts, counters, ejections, the rig's overhead and the `figures` that
+`conformance` compares (`data/envoy/NAME.json`, and `NAME.provenance.json`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from meshmodel import catalogue
+from meshmodel._data import data_path
+from meshmodel.fakeservice import parse_duration
+from meshmodel.mesh import Mesh
+from meshmodel.results.replay import Replay
+from meshmodel.scenario import ClosedLoop, Distribution, OpenLoop, Scenario, Workload
+
+REPETITIONS = 5
+QUANTILES = np.linspace(0, 1, 41)
+"""Of the rig's overhead, as records keep it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment that model and Envoy both play; `manifests` are paths below data/.
+
+    `changes` are (seconds, manifests) applied in the middle of the load.  `overhead_of`: the case whose record
+    tells the rig's overhead, where this one's latencies hold waiting or delays of the policy.  `causes`: figure
+    (a prefix) -> why Envoy differs there.
+    """
+
+    name: str
+    policy: str
+    title: str
+    manifests: tuple[str, ...]
+    workload: Workload
+    target: str | None = None
+    locality: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[tuple[float, tuple[str, ...]], ...] = ()
+    skip: int = 0
+    resolution: float = 0.001
+    overhead_of: str | None = None
+    causes: Mapping[str, str] = field(default_factory=dict)
+
+    def scenario(self, overhead: Distribution | float = 0.0) -> Scenario:
+        """The case as an engine takes it, the rig's overhead (seconds) being `overhead`."""
+        mesh = Mesh(**{"istio": "1.17", **self.options}, overhead=overhead).apply(*map(data_path, self.manifests))
+        for at, manifests in self.changes:
+            mesh.at(at).apply(*map(data_path, manifests))
+        return mesh.scenario(self.workload, self.target, self.locality)
+
+    def as_recorded(self, replay: Replay) -> Replay:
+        """The replay as the record has it: without the calls that came before it, in its resolution."""
+        return replay.after(self.skip).with_resolution(self.resolution)
+
+    def digest(self) -> str:
+        """SHA-256 over the manifests, in order: what the record was made from."""
+        files = [*self.manifests, *(name for _, names in self.changes for name in names)]
+        return hashlib.sha256(b"".join(data_path(name).read_bytes() for name in files)).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def cases() -> dict[str, Case]:
+    """Every case by name: the catalogue's, then each policy in isolation."""
+    entries = yaml.safe_load(data_path("envoy", "experiments.yaml").read_text(encoding="utf-8"))
+    tutorial = {name: _of_catalogue(name, entries["catalogue"].get(name, {})) for name in catalogue.names()}
+    return tutorial | {name: _of_entry(name, entry) for name, entry in entries["isolation"].items()}
+
+
+def _of_catalogue(name: str, more: Mapping[str, Any]) -> Case:
+    experiment = catalogue.experiment(name)
+    manifests = tuple(f"tutorial/manifests/{file}" for file in experiment.manifests)
+    return Case(
+        name, "the tutorial's experiments", experiment.title, manifests, experiment.workload, skip=experiment.skip,
+        resolution=experiment.resolution, overhead_of=more.get("overhead_of"), causes=more.get("causes", {}),
+    )  # fmt: skip
+
+
+def _of_entry(name: str, entry: Mapping[str, Any]) -> Case:
+    options = {key: entry[key] for key in ("istio", "workers", "injector") if key in entry}
+    changes = tuple((parse_duration(change["at"], "at"), _files(change["manifests"])) for change in entry.get("changes", ()))
+    return Case(
+        name, entry["policy"], entry["title"], _files(entry["manifests"]), _workload(entry), entry.get("target", "backend"),
+        entry.get("locality"), options, changes, overhead_of=entry.get("overhead_of"), causes=entry.get("causes", {}),
+    )  # fmt: skip
+
+
+def _files(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"envoy/manifests/{name}" for name in names)
+
+
+def _workload(entry: Mapping[str, Any]) -> Workload:
+    if "curl" in entry:
+        return ClosedLoop(calls=entry["curl"])
+    if "open" in entry:
+        seconds, rate = parse_duration(entry["open"]["duration"], "duration"), float(entry["open"]["rate"])
+        return OpenLoop(segments=((seconds, rate, rate),), arrivals=entry["open"].get("arrivals", "poisson"))
+    load = entry["load"]
+    return ClosedLoop(connections=load["connections"], qps=load.get("qps", 0), duration=parse_duration(load["duration"], "duration"))
+
+
+# --- figures, the same of a record and of the model -----------------------------------------
+
+
+def figures(replay: Replay) -> dict[str, np.ndarray]:
+    """Every figure that is compared, each (replications,); NaN where a replication has none. Seconds, shares, counts."""
+    requests = np.maximum(replay.requests, 1)
+    found: dict[str, np.ndarray] = {"requests": replay.requests}
+    found |= {f"code {code}": counts / requests for code, counts in replay.codes.items()}
+    found |= {f"answered by {name}": counts / requests for name, counts in replay.endpoints.items()}
+    found["attempts per request"] = replay.pod_attempts.sum(axis=0) / requests
+    found |= {f"attempts at {name}": counts / requests for name, counts in replay.attempts.items()}
+    pods = np.array([replay.pods[name] for name in replay.pod_names])
+    if len(pods) > 1:
+        found["busiest less idlest pod"] = pods.max(axis=0) - pods.min(axis=0)
+    everything = replay.log.code != -2
+    found["latency mean"] = np.sum(replay.log.latency, axis=0, where=everything) / requests
+    found |= _quantiles(replay, "latency", everything, (50, 90, 99))
+    if len(replay.codes) > 1:
+        for code in replay.codes:
+            found |= _quantiles(replay, f"latency of {code}", replay.log.code == code, (50, 90))
+    return {name: np.asarray(values, dtype=float) for name, values in (found | _outages(replay) | _counters(replay)).items()}
+
+
+def _quantiles(replay: Replay, name: str, which: np.ndarray, percents: Iterable[int]) -> dict[str, np.ndarray]:
+    """Empirical quantiles of the latencies: the smallest value that so many percent do not exceed."""
+    count = which.sum(axis=0)
+    ordered = np.sort(np.where(which, replay.log.latency, np.inf), axis=0)
+    found = {}
+    for percent in percents:
+        index = np.maximum(np.ceil(percent / 100 * count).astype(int) - 1, 0)
+        found[f"{name} p{percent}"] = np.where(count > 0, np.take_along_axis(ordered, index[None], 0)[0], np.nan)
+    return found
+
+
+def _outages(replay: Replay) -> dict[str, np.ndarray]:
+    """Ejections, when the first one came, and how long each pod's first three lasted."""
+    if not any(d.cluster.outlier_detection for route in replay.scenario.routes for d in route.destinations):
+        return {}
+    events, runs = replay.ejections, replay.replications
+    found = {"ejections": np.bincount(events.replication[events.ejected], minlength=runs).astype(float)}
+    for index, pod in enumerate(replay.pod_names):
+        rows = np.full((6, runs), np.nan)
+        mine = events.pod == index
+        for run, when, gone in zip(events.replication[mine], events.time[mine], events.ejected[mine], strict=True):
+            free = np.flatnonzero(np.isnan(rows[:, run]))
+            if free.size and (free[0] % 2 == 0) == gone:  # it leaves, it comes back, it leaves ...
+                rows[free[0], run] = when
+        if mine.any():
+            found[f"{pod} leaves"] = rows[0]
+            found |= {f"{pod} outage {n + 1}": rows[2 * n + 1] - rows[2 * n] for n in range(3)}
+            found |= {f"{pod} back before leaving {n + 2}": rows[2 * n + 2] - rows[2 * n + 1] for n in range(2)}
+    return found
+
+
+def _counters(replay: Replay) -> dict[str, np.ndarray]:
+    """The counters that the model keeps; overflow of max_requests has a counter of its own from Envoy 1.40 on."""
+    values = dict(replay.counters)
+    overflow = values.pop("upstream_rq_active_overflow", 0)
+    if "upstream_rq_pending_overflow" in values:
+        values["upstream_rq_pending_overflow"] = values["upstream_rq_pending_overflow"] + overflow
+    kept = (*COUNTERS, "outlier_detection.ejections_enforced_total")
+    return {name: values[name] for name in kept if name in values}
+
+
+COUNTERS = (
+    "upstream_rq_retry",
+    "upstream_rq_retry_overflow",
+    "upstream_rq_timeout",
+    "upstream_rq_per_try_timeout",
+    "upstream_rq_pending_overflow",
+)
+
+# --- recording --------------------------------------------------------------------------------
+
+
+def record(names: Iterable[str] | None = None, repetitions: int = REPETITIONS, parallel: int = 4, folder: Path | None = None) -> None:
+    """Measure cases (None: all) on a real Envoy and store them in data/envoy: NAME.json and NAME.provenance.json.
+
+    `parallel` repetitions run at once, each in a process of its own, the longest cases first.
+    """
+    chosen = {name: cases()[name] for name in (names or cases())}
+    jobs = sorted(((name, i) for name in chosen for i in range(repetitions)), key=lambda job: -_seconds(chosen[job[0]]))
+    with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
+        futures = {job: pool.submit(_measure, *job) for job in jobs}
+        for name, case in chosen.items():
+            runs = [futures[name, i].result() for i in range(repetitions)]
+            _store(case, runs, folder or data_path("envoy"))
+            medians = [about["rig_overhead"]["median"] for _, about in runs]
+            print(f"{name}: rig overhead, median of each repetition, ms:", *(f"{1000 * m:.1f}" if m else "-" for m in medians), flush=True)
+
+
+def _seconds(case: Case) -> float:
+    workload = case.workload
+    return workload.duration or getattr(workload, "calls", 0) * 0.2
+
+
+def _measure(name: str, repetition: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One repetition: what is stored of it, and its provenance.  Runs in a process of its own."""
+    from meshmodel.envoy.engine import measure
+
+    case = cases()[name]
+    begun = time.monotonic()
+    replay = measure(case.scenario(), seed=1000 * repetition + 1)
+    overhead = overheads(replay)
+    replay = case.as_recorded(replay)
+    run = {
+        "fortio": replay.histogram(0).to_json(),
+        "codes": {str(code): int(counts[0]) for code, counts in replay.codes.items()},
+        "endpoints": {pod: int(counts[0]) for pod, counts in replay.pods.items()},
+        "attempts": {pod: int(count) for pod, count in zip(replay.pod_names, replay.pod_attempts[:, 0], strict=True)},
+        "counters": {counter: int(values[0]) for counter, values in replay.counters.items() if values[0]},
+        "ejections": [
+            [round(float(when), 3), replay.pod_names[pod], "ejected" if gone else "returned"]
+            for when, pod, gone in zip(replay.ejections.time, replay.ejections.pod, replay.ejections.ejected, strict=True)
+        ],
+        "figures": {figure: None if np.isnan(value[0]) else round(float(value[0]), 6) for figure, value in figures(replay).items()},
+        "overhead": [round(float(seconds), 6) for seconds in overhead],
+    }
+    return run, replay.provenance | {"seconds": round(time.monotonic() - begun, 1)}
+
+
+def overheads(replay: Replay) -> np.ndarray:
+    """`QUANTILES` of latency less service time, over the requests that met no error and no retry; empty: there is none."""
+    service = np.array([endpoint.behaviour.timings[0] for endpoint in replay.scenario.endpoints])
+    log = replay.log
+    plain = (log.code == 200) & (log.attempts == 1) & (log.endpoint >= 0)
+    spent = log.latency[plain] - service[log.endpoint[plain]]
+    return np.quantile(spent, QUANTILES) if spent.size else spent
+
+
+def _store(case: Case, runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path) -> None:
+    provenance = [each for _, each in runs]
+    shared = {key: provenance[0][key] for key in ("envoy", "python", "system", "workers", "driver")}
+    about = shared | {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "repetitions": len(runs),
+        "time_scale": 1,
+        "manifests": {"files": list(case.manifests), "sha256": case.digest()},
+        "rig_overhead": [each["rig_overhead"] for each in provenance],
+        "seconds": [each["seconds"] for each in provenance],
+    }
+    rows = ",\n".join(json.dumps(run, separators=(",", ":")) for run, _ in runs)
+    (folder / f"{case.name}.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
+    (folder / f"{case.name}.provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def read(name: str) -> list[dict[str, Any]] | None:
+    """The stored repetitions of a case, as `record` wrote them; None: there is no record."""
+    try:
+        return json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,384 @@
+"""Istio's control plane in small: from the applied resources to the routes of a `Scenario`.
+
+    Gateway + VirtualService ──> route 1 ──> Service ──> pods ──UPSTREAM_URIS──> route 2 ──> ...
+
+A route takes its policy from the VirtualService for its host (of the first one applied, where several
+name the host), a cluster its policy from the DestinationRule; what they leave out is Istio's default.
+Each proxy that applies a route is a `Caller`.  Nothing here knows of engines or of time.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
+from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
+from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, priorities, split_by_priority
+from meshmodel.istio.manifests import Deployment, Resource, Service, ServicePort
+from meshmodel.istio.resources import DestinationRule, Gateway, HttpRoute, RouteDestination, Subset, TrafficPolicy, VirtualService
+from meshmodel.istio.warnings import MeshWarning
+from meshmodel.istio.yaml_source import ManifestError
+from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, RetryPolicy, Route
+
+INGRESS = "istio-ingressgateway"
+ROOT_NAMESPACE = "istio-system"
+MAX_HOPS = 8
+NAMES = "istio.io/latest/docs/reference/config/networking/destination-rule (host: short names)"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A calling proxy with what Istio matches on: its namespace, labels and kind ("GATEWAY" or "SIDECAR_OUTBOUND")."""
+
+    caller: Caller
+    namespace: str
+    labels: dict[str, str]
+    kind: str = "SIDECAR_OUTBOUND"
+
+    @property
+    def pod(self) -> Pod:
+        return Pod(self.caller.locality, tuple(self.labels.items()))
+
+
+@dataclass
+class Plan:
+    """The chain of routes with who is responsible for it.
+
+    `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the VirtualService of a
+    route's host (the Service where there is none); `filters` are the EnvoyFilters that changed something;
+    `keep_alives` is the last caller's (None: the load's own).
+    """
+
+    routes: tuple[Route, ...] = ()
+    cluster_owner: dict[str, str] = field(default_factory=dict)
+    route_owner: dict[str, str] = field(default_factory=dict)
+    filters: set[str] = field(default_factory=set)
+    keep_alives: bool | None = None
+
+
+@dataclass(frozen=True)
+class _Hop:
+    """What a route is made from: who is responsible for it, its hosts and their ports, and what it does."""
+
+    owner: VirtualService | Service
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    http: HttpRoute
+
+
+class ControlPlane:
+    """The resources of a mesh, in the order in which they were applied."""
+
+    def __init__(self, resources: Sequence[Resource], defaults: IstioDefaults, address: Callable[[str], str]) -> None:
+        self.deployments = [r for r in resources if isinstance(r, Deployment)]
+        self.services = [r for r in resources if isinstance(r, Service)]
+        self.rules = [r for r in resources if isinstance(r, DestinationRule)]
+        self.virtual_services = [r for r in resources if isinstance(r, VirtualService)]
+        self.gateways = [r for r in resources if isinstance(r, Gateway)]
+        self.filters = [r for r in resources if isinstance(r, EnvoyFilter)]
+        self.defaults = defaults
+        self._address = address
+
+    # ---- the chain of routes
+
+    def plan(self, target: str | None, locality: str | None) -> Plan:
+        """The routes of a load on `target` (a Service, or a host of a Gateway; None: the only Gateway's host).
+
+        `locality` ("region/zone/subzone") is where the load's caller stands: the caller of the first route when
+        `target` is a Service, else of the last one.
+        """
+        self._check()
+        plan = Plan()
+        hop, proxies = self._entry(target, locality)
+        for _ in range(MAX_HOPS):
+            route, pods = self._route(plan, hop, proxies)
+            plan.routes += (route,)
+            owner = self._caller(pods)
+            if owner is None or owner.upstream is None:
+                break
+            host, number = owner.upstream
+            service = self.service(host, owner, "UPSTREAM_URIS")
+            hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"))
+            plan.keep_alives = owner.keep_alives
+            last = None if self._find(target) else locality
+            proxies = [_sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
+        else:
+            raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
+        if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
+            moved = [replace(proxy, caller=replace(proxy.caller, locality=locality)) for proxy in proxies]
+            plan.routes = (self._route(plan, hop, moved)[0],)
+        return plan
+
+    def _entry(self, target: str | None, locality: str | None) -> tuple[_Hop, list[Proxy]]:
+        service = self._find(target)
+        if service is not None:
+            caller = Proxy(Caller(name="caller", locality=locality or ""), service.namespace, {})
+            return self._hop(service, self._port(service, None, None, "target")), [caller]
+        bound = self._bound()
+        if target is not None:
+            bound = [(vs, gateway) for vs, gateway in bound if target in vs.hosts]
+            if not bound:
+                raise ManifestError(f"target: there is no Service {target}{_near(target, [s.name for s in self.services])}")
+        if len({vs.key for vs, _ in bound}) > 1:
+            names = ", ".join(sorted({host for vs, _ in bound for host in vs.hosts}))
+            raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
+        if bound:
+            virtual_service, gateway = bound[0]
+            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, "GATEWAY")
+            return _Hop(virtual_service, virtual_service.hosts, (80,), virtual_service.route), [proxy]
+        called = {d.upstream[0] for d in self.deployments if d.upstream}
+        first = [service for service in self.services if service.name not in called and service.fqdn not in called]
+        if len(first) != 1:
+            names = ", ".join(service.name for service in self.services) or "there is none yet"
+            raise ManifestError(f"target: no Gateway leads into the mesh, name the Service to call as target ({names})")
+        return self._entry(first[0].name, locality)
+
+    def _bound(self) -> list[tuple[VirtualService, Gateway]]:
+        """Every VirtualService that stands at a Gateway, with it."""
+        found = []
+        for vs in self.virtual_services:
+            for name in (name for name in vs.gateways if name != "mesh"):
+                namespace, _, short = name.rpartition("/")
+                gateway = next((g for g in self.gateways if g.name == short and g.namespace == (namespace or vs.namespace)), None)
+                if gateway is None:
+                    raise vs.error("spec.gateways", f"there is no Gateway {name}{_near(short, [g.name for g in self.gateways])}")
+                if not any(gateway.serves(host) or host == "*" for host in vs.hosts):
+                    raise vs.error("spec.hosts", f"Gateway {gateway.name} serves {', '.join(gateway.hosts)}, none of these hosts")
+                found.append((vs, gateway))
+        return found
+
+    def _caller(self, pods: list[tuple[Endpoint, Deployment]]) -> Deployment | None:
+        """One Deployment of the pods of a route, which must all call on alike; None where there is no pod."""
+        owners = list({owner.key: owner for _, owner in pods}.values())
+        if len({(owner.upstream, owner.upstream and owner.keep_alives) for owner in owners}) > 1:
+            names = " and ".join(str(owner) for owner in owners)
+            raise owners[0].error("UPSTREAM_URIS", f"{names} are called alike but call on differently, which is not modelled")
+        return owners[0] if owners else None
+
+    # ---- one route
+
+    def _hop(self, service: Service, port: ServicePort) -> _Hop:
+        """A call of a Service; without a VirtualService Istio writes a route of its own."""
+        destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
+        default = HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
+        vs = next(iter(self._virtual_services(service)), None)
+        return _Hop(vs or service, (service.fqdn,), tuple(p.port for p in service.ports), vs.route if vs else default)
+
+    def _route(self, plan: Plan, hop: _Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
+        plan.route_owner[hop.hosts[0]] = str(hop.owner)
+        destinations: list[Destination] = []
+        pods: dict[str, tuple[Endpoint, Deployment]] = {}
+        for each in hop.http.destinations:
+            if each.weight:
+                cluster, owners = self._cluster(plan, each, hop.owner, proxies)
+                destinations.append(Destination(cluster=cluster, weight=each.weight))
+                if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
+                    raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
+                pods.update(owners)
+        vhosts = {*hop.hosts, *(f"{host}:{port}" for host in hop.hosts for port in hop.ports)}
+        route = Route(
+            host=hop.hosts[0],
+            callers=tuple(proxy.caller for proxy in proxies),
+            destinations=tuple(destinations),
+            timeout=hop.http.timeout,
+            retries=self._patched(plan, hop.http.retries, vhosts, proxies),
+            fault=hop.http.fault,
+        )
+        return route, list(pods.values())
+
+    def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], proxies: list[Proxy]) -> RetryPolicy:
+        for envoy_filter, patch in self._patches(proxies):
+            if patch.retry_budget is None and (patch.vhost is None or patch.vhost in vhosts):
+                plan.filters.add(str(envoy_filter))
+                codes = retries.retriable_status_codes | patch.retriable_status_codes
+                retries = replace(retries, retriable_status_codes=codes, **patch.retry)  # type: ignore[arg-type]
+        return retries
+
+    def _patches(self, proxies: list[Proxy]) -> list[tuple[EnvoyFilter, Patch]]:
+        return [(f, patch) for f in self.filters for patch in f.patches if self._applies(f, patch, proxies)]
+
+    def _applies(self, envoy_filter: EnvoyFilter, patch: Patch, proxies: list[Proxy]) -> bool:
+        answers = {
+            envoy_filter.namespace in (proxy.namespace, ROOT_NAMESPACE)
+            and envoy_filter.selector.items() <= proxy.labels.items()
+            and patch.context in ("ANY", proxy.kind)
+            for proxy in proxies
+        }
+        if len(answers) > 1:
+            raise envoy_filter.error("spec.workloadSelector", "selects only some of the callers of a route, which is not modelled")
+        return answers == {True}
+
+    def _virtual_services(self, service: Service) -> list[VirtualService]:
+        inside = [vs for vs in self.virtual_services if "mesh" in vs.gateways]
+        return [vs for vs in inside if service.fqdn in {_fqdn(host, vs.namespace) for host in vs.hosts}]
+
+    # ---- one cluster
+
+    def _cluster(
+        self, plan: Plan, destination: RouteDestination, owner: Resource, proxies: list[Proxy]
+    ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
+        service = self.service(destination.host, owner, f"{destination.path}.host")
+        port = self._port(service, destination.port, owner, f"{destination.path}.port")
+        rules = self._rules(service, proxies[0])
+        subset = self._subset(rules, destination, owner)
+        base = next((rule.policy for rule in rules if rule.policy != TrafficPolicy()), TrafficPolicy())
+        policy = (subset.policy.over(base) if subset else base).at(port.port)
+        pods = self._pods(service, port, subset.labels if subset else {})
+        name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
+        plan.cluster_owner[name] = str(rules[0] if rules else service)
+        cluster = self._balanced(name, policy, port, pods, proxies, rules)
+        for envoy_filter, patch in self._patches(proxies):
+            if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
+                plan.filters.add(str(envoy_filter))
+                cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
+        return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
+
+    def _balanced(
+        self,
+        name: str,
+        policy: TrafficPolicy,
+        port: ServicePort,
+        pods: list[tuple[Endpoint, Deployment]],
+        proxies: list[Proxy],
+        rules: list[DestinationRule],
+    ) -> Cluster:
+        """The cluster's policy and, for each calling proxy, its priorities and locality weights."""
+        chosen, setting = policy.load_balancer or (None, LocalityLbSetting())
+        outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
+        places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
+        levels = tuple(priorities(proxy.pod, places, setting, outlier is not None) for proxy in proxies)
+        weights = [locality_weights(proxy.pod, places, setting, outlier is not None) for proxy in proxies]
+        weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
+        if weighted and any(split_by_priority(places, row) for row in levels):
+            where = "spec.trafficPolicy.loadBalancer.localityLbSetting"
+            raise rules[0].error(where, "a failoverPriority that splits a locality is not modelled")
+        pool = policy.connection_pool or ConnectionPool()
+        return Cluster(
+            name=name,
+            endpoints=tuple(endpoint for endpoint, _ in pods),
+            load_balancing=chosen or self.defaults.load_balancing,
+            priorities=levels,
+            locality_weights=weighted or None,
+            outlier_detection=outlier,
+            connection_pool=replace(pool, retry_budget=policy.retry_budget, http2=pool.http2 or port.http2),
+            panic_threshold=panic,
+        )
+
+    def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
+        """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""
+        behind = [d for d in sorted(self.deployments, key=lambda d: d.name) if service.selects(d)]
+        fastest = min((d.behaviour.timing_50_percentile for d in behind if d.replicas), default=0.0)
+        found = []
+        for deployment in (d for d in behind if labels.items() <= d.labels.items()):
+            number = deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
+            if number is None:
+                raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
+            for i in range(1, deployment.replicas + 1):
+                name = f"{deployment.name}-{i}"
+                pod = Endpoint(
+                    name=name,
+                    deployment=deployment.name,
+                    address=f"{self._address(f'{deployment.namespace}/{name}')}:{number}",
+                    locality=deployment.locality,
+                    message=deployment.message,
+                    behaviour=replace(deployment.behaviour, undelayed=fastest),
+                )
+                found.append((pod, deployment))
+        return found
+
+    def _rules(self, service: Service, proxy: Proxy) -> list[DestinationRule]:
+        """The DestinationRules for a Service: those of the caller's namespace, else the Service's, else the root's."""
+        matching = self._matching(service)
+        for namespace in (proxy.namespace if proxy.kind != "GATEWAY" else service.namespace, service.namespace, ROOT_NAMESPACE):
+            found = [rule for rule in matching if rule.namespace == namespace]
+            if found:
+                return found
+        return []
+
+    def _matching(self, service: Service) -> list[DestinationRule]:
+        return [rule for rule in self.rules if _fqdn(rule.host, rule.namespace) == service.fqdn]
+
+    def _subset(self, rules: list[DestinationRule], destination: RouteDestination, owner: Resource) -> Subset | None:
+        if destination.subset is None:
+            return None
+        subsets = {name: subset for rule in reversed(rules) for name, subset in rule.subsets.items()}
+        if destination.subset not in subsets:
+            rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{_near(destination.subset, list(subsets))}"
+            raise owner.error(f"{destination.path}.subset", rule)
+        return subsets[destination.subset]
+
+    # ---- names
+
+    def service(self, host: str, owner: Resource, path: str) -> Service:
+        """The Service of a host as `owner` writes it.  Raises `ManifestError` naming owner, field and the nearest host."""
+        fqdn = _fqdn(host, owner.namespace)
+        for service in self.services:
+            if service.fqdn == fqdn:
+                return service
+        raise owner.error(path, f"there is no Service {host}{_near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
+
+    def _find(self, target: str | None) -> Service | None:
+        return next((s for s in self.services if target in (s.name, f"{s.name}.{s.namespace}", s.fqdn)), None)
+
+    def _check(self) -> None:
+        """Every destination of every VirtualService must exist, whether or not the load passes it."""
+        for vs in self.virtual_services:
+            for destination in vs.route.destinations:
+                service = self.service(destination.host, vs, f"{destination.path}.host")
+                self._port(service, destination.port, vs, f"{destination.path}.port")
+                self._subset(self._rules(service, Proxy(Caller(name=""), vs.namespace, {})), destination, vs)
+
+    def _port(self, service: Service, number: int | None, owner: Resource | None, path: str) -> ServicePort:
+        if number is None and len(service.ports) == 1:
+            return service.ports[0]
+        found = next((port for port in service.ports if port.port == number), None)
+        if found is None:
+            ports = ", ".join(str(port.port) for port in service.ports)
+            rule = f"Service {service.name} has {f'no port {number}, only {ports}' if number else f'the ports {ports}: name one'}"
+            raise owner.error(path, rule) if owner else ManifestError(f"{path}: {rule}")
+        return found
+
+    def remarks(self) -> list[MeshWarning]:
+        """Resources for no Service, and of two VirtualServices or DestinationRules for one host which wins."""
+        known = {service.fqdn for service in self.services}
+        named: list[tuple[Resource, str, tuple[str, ...]]] = [(rule, "spec.host", (rule.host,)) for rule in self.rules]
+        named += [(vs, "spec.hosts", vs.hosts) for vs in self.virtual_services if "mesh" in vs.gateways]
+        found = [
+            MeshWarning(str(resource), path, f"there is no Service {', '.join(hosts)}, so it has no effect", NAMES)
+            for resource, path, hosts in named
+            if not known & {_fqdn(host, resource.namespace) for host in hosts}
+        ]
+        return found + [remark for service in self.services for remark in self._conflicts(service)]
+
+    def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
+        rules = self._matching(service)
+        for namespace in dict.fromkeys(rule.namespace for rule in rules):
+            first, *others = (rule for rule in rules if rule.namespace == namespace)
+            for other in others:
+                yield _conflict(first, other, "spec.host", "its trafficPolicy wins, of this one only further subsets count")
+        virtual_services = self._virtual_services(service)
+        for loser in virtual_services[1:]:
+            yield _conflict(virtual_services[0], loser, "spec.hosts", "this one has no effect for it")
+
+
+def _sidecar(pod: Endpoint, deployment: Deployment, locality: str | None) -> Proxy:
+    place = pod.locality if locality is None else locality
+    return Proxy(Caller(name=pod.name, locality=place), deployment.namespace, deployment.labels)
+
+
+def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWarning:
+    """The warning that `loser` has no effect because `winner`, applied before it, is for the same host."""
+    source = "istio.io/latest/docs/ops/best-practices/traffic-management"
+    return MeshWarning(str(loser), path, f"{winner} was applied first for the same host: {what}", source)
+
+
+def _fqdn(host: str, namespace: str) -> str:
+    """Istio's rule: a host without a dot is a Service of the resource's own namespace."""
+    return host if "." in host else f"{host}.{namespace}.svc.cluster.local"
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]}?" if near else f" (there are {', '.join(sorted(known))})" if known else ""

@@ -1,0 +1,463 @@
+"""Istio's own kinds, checked: Gateway, DestinationRule and VirtualService (EnvoyFilter: `envoy_filter`).
+
+Every field of Istio's API is either read, or refused with its reason, or warned about; any other
+field is an error that names the nearest one.  Ranges follow Istio's validation
+(istio/istio pkg/config/validation).  How the values meet the pods is `control_plane`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
+from meshmodel.istio.localities import LocalityLbSetting
+from meshmodel.istio.manifests import Context, Resource
+from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
+from meshmodel.istio.yaml_source import Field, Table
+from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
+
+NO = "is not modelled"
+UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
+MAX_UINT32 = 2**32 - 1
+RETRY_ON = tuple(
+    "5xx gateway-error reset reset-before-request connect-failure refused-stream unavailable cancelled deadline-exceeded internal "
+    "resource-exhausted retriable-4xx retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure".split()
+)
+"""Envoy's words of x-envoy-retry-on and x-envoy-retry-grpc-on (Envoy docs, router filter)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway(Resource):
+    """`selector` is taken for the labels of the gateway's pod; `hosts` are those of all its servers."""
+
+    selector: dict[str, str]
+    hosts: tuple[str, ...]
+
+    def serves(self, host: str) -> bool:
+        patterns = [pattern.rpartition("/")[2] for pattern in self.hosts]
+        return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficPolicy:
+    """The parts of a trafficPolicy; each part, where present, replaces the one it is merged over (None: absent)."""
+
+    load_balancer: tuple[LoadBalancing | None, LocalityLbSetting] | None = None
+    outlier_detection: tuple[OutlierDetection, float] | None = None
+    connection_pool: ConnectionPool | None = None
+    retry_budget: RetryBudget | None = None
+    ports: dict[int, TrafficPolicy] = field(default_factory=dict)
+
+    def over(self, base: TrafficPolicy) -> TrafficPolicy:
+        """This policy (a subset's) merged over a rule's, part by part as Istio's `MergeTrafficPolicy` does."""
+        return TrafficPolicy(
+            load_balancer=self.load_balancer or base.load_balancer,
+            outlier_detection=self.outlier_detection or base.outlier_detection,
+            connection_pool=self.connection_pool or base.connection_pool,
+            retry_budget=self.retry_budget or base.retry_budget,
+            ports={**base.ports, **self.ports},
+        )
+
+    def at(self, port: int) -> TrafficPolicy:
+        """The policy of one port: `portLevelSettings` replace everything where they name it."""
+        return replace(self.ports[port], retry_budget=self.retry_budget) if port in self.ports else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    labels: dict[str, str]
+    policy: TrafficPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationRule(Resource):
+    host: str
+    policy: TrafficPolicy
+    subsets: dict[str, Subset]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteDestination:
+    """`path` is the destination's field, for errors that show only when the mesh is known."""
+
+    host: str
+    subset: str | None
+    port: int | None
+    weight: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpRoute:
+    destinations: tuple[RouteDestination, ...]
+    timeout: float | None
+    retries: RetryPolicy
+    fault: Fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualService(Resource):
+    """Only its first route counts: it matches every request."""
+
+    hosts: tuple[str, ...]
+    gateways: tuple[str, ...]
+    route: HttpRoute
+
+
+def read_gateway(document: Field, base: dict[str, object], context: Context) -> Gateway:
+    spec = document.need("spec").only("selector", "servers")
+    hosts: list[str] = []
+    for server in spec.need("servers").items():
+        server.only("port", "hosts", "name", refused=dict.fromkeys(("tls", "bind", "defaultEndpoint"), NO))
+        port = server.need("port").only("number", "name", "protocol", "targetPort")
+        port.need("number").integer(1, 65535)
+        port.need("name").name()
+        if port.need("protocol").text() not in ("HTTP", "HTTP2"):
+            raise port.need("protocol").wrong("only HTTP is modelled")
+        hosts += [host.name() for host in some(server.need("hosts"))]
+    return Gateway(**base, selector=spec.need("selector").texts(), hosts=tuple(hosts))  # type: ignore[arg-type]
+
+
+def some(values: Field) -> list[Field]:
+    if not values.items():
+        raise values.error("must not be empty")
+    return values.items()
+
+
+def _everywhere(spec: Field) -> None:
+    if "exportTo" in spec and [entry.text() for entry in spec.need("exportTo").items()] != ["*"]:
+        raise spec.need("exportTo").error(NO)
+
+
+def read_destination_rule(document: Field, base: dict[str, object], context: Context) -> DestinationRule:
+    spec = document.need("spec").only("host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO})
+    _everywhere(spec)
+    host = spec.need("host")
+    if "*" in host.name():
+        raise host.wrong("a wildcard is not modelled")
+    subsets: dict[str, Subset] = {}
+    for subset in spec.get_or("subsets", []).items():
+        name = subset.only("name", "labels", "trafficPolicy").need("name").name()
+        if name in subsets:
+            raise subset.error(f"the subset {name} stands twice")
+        own = _traffic_policy(subset.get_or("trafficPolicy", {}), context)
+        subsets[name] = Subset(labels=subset.get_or("labels", {}).texts(), policy=own)
+    policy = _traffic_policy(spec.get_or("trafficPolicy", {}), context)
+    return DestinationRule(**base, host=host.name(), policy=policy, subsets=subsets)  # type: ignore[arg-type]
+
+
+def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -> TrafficPolicy:
+    extra = ["port"] if port_level else ["portLevelSettings", "retryBudget"]
+    refused = dict.fromkeys(("tunnel", "proxyProtocol"), NO)
+    policy.only("loadBalancer", "outlierDetection", "connectionPool", "tls", *extra, refused=refused)
+    _no_effect(policy, context)
+    balancer, outlier = policy.get("loadBalancer"), policy.get("outlierDetection")
+    pool, budget = policy.get("connectionPool"), policy.get("retryBudget")
+    ports: dict[int, TrafficPolicy] = {}
+    for setting in policy.get_or("portLevelSettings", []).items():
+        number = setting.need("port").only("number").need("number").integer(1, 65535)
+        if number in ports:
+            raise setting.error(f"the port {number} stands twice")
+        ports[number] = _traffic_policy(setting, context, port_level=True)
+    locality = balancer.get("localityLbSetting") if balancer else None
+    if locality and outlier is None and ("failover" in locality or "failoverPriority" in locality):
+        context.warn(locality, "failover needs outlierDetection in the same trafficPolicy, without it nothing fails over", ISTIO_LOCALITY)
+    return TrafficPolicy(
+        load_balancer=_load_balancer(balancer, context) if balancer else None,
+        outlier_detection=_outlier_detection(outlier, context) if outlier else None,
+        connection_pool=_connection_pool(pool, context) if pool else None,
+        retry_budget=_retry_budget(budget, context) if budget else None,
+        ports=ports,
+    )
+
+
+def _load_balancer(balancer: Field, context: Context) -> tuple[LoadBalancing | None, LocalityLbSetting]:
+    refused = dict.fromkeys(("consistentHash", "warmup", "warmupDurationSecs", "backendUtilization", "zoneAwareLbSetting"), NO)
+    balancer.only("simple", "localityLbSetting", refused=refused)
+    simple = balancer.get_or("simple", "UNSPECIFIED")
+    word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
+    if word == "PASSTHROUGH":
+        raise simple.error("PASSTHROUGH is not modelled")
+    if word == "LEAST_CONN":
+        context.warn(simple, "LEAST_CONN is a deprecated alias of LEAST_REQUEST, which counts requests, not connections", ISTIO_CLUSTER)
+        word = "LEAST_REQUEST"
+    setting = _locality_setting(balancer.get_or("localityLbSetting", {}))
+    return None if word == "UNSPECIFIED" else word, setting  # type: ignore[return-value]
+
+
+def _locality_setting(setting: Field) -> LocalityLbSetting:
+    setting.only("enabled", "distribute", "failover", "failoverPriority")
+    distribute, failover, labels = (setting.get_or(name, []).items() for name in ("distribute", "failover", "failoverPriority"))
+    if distribute and (failover or labels):
+        raise setting.error("distribute excludes failover and failoverPriority")
+    _no_overlap([(entry.need("from"), entry.need("from").name()) for entry in distribute])
+    return LocalityLbSetting(
+        enabled=setting.get_or("enabled", True).boolean(),
+        distribute=tuple(_distribute(entry) for entry in distribute),
+        failover=tuple(_failover(entry) for entry in failover),
+        failover_priority=tuple(label.name() for label in labels),
+    )
+
+
+def _distribute(entry: Field) -> tuple[str, dict[str, int]]:
+    entry.only("from", "to")
+    target = entry.need("to")
+    weights = {name: weight.integer(1, 100) for name, weight in target.mapping().items()}
+    if sum(weights.values()) != 100:
+        raise target.error(f"the weights must sum to 100, they sum to {sum(weights.values())}")
+    _no_overlap([(weight, name) for name, weight in target.mapping().items()])
+    return entry.need("from").name(), weights
+
+
+def _no_overlap(localities: list[tuple[Field, str]]) -> None:
+    """Istio's rule: "*" only at the end, and no locality covered by another of the same list."""
+    seen: list[str] = []
+    for where, text in localities:
+        if not re.fullmatch(r"\*|[^*/]+(/[^*/]+)?(/([^*/]+|\*))?", text):
+            raise where.error(f'must be "region/zone/subzone" with "*" at most at the end, got {text!r}')
+        stem = text.removesuffix("*").rstrip("/")
+        for other in seen:
+            if not stem or not other or f"{stem}/".startswith(f"{other}/") or f"{other}/".startswith(f"{stem}/"):
+                raise where.error(f"the locality {text!r} overlaps another one of the list")
+        seen.append(stem)
+
+
+def _failover(entry: Field) -> tuple[str, str]:
+    entry.only("from", "to")
+    origin, target = entry.need("from"), entry.need("to")
+    for region in (origin, target):
+        if re.search("[*/]", region.name()):
+            raise region.wrong("must be a region")
+    if origin.value == target.value:
+        raise entry.error("from and to must be different regions")
+    return origin.value, target.value
+
+
+def _uint32(field: Field) -> int:
+    return field.integer(0, MAX_UINT32)
+
+
+def _percent(field: Field) -> int:
+    return field.integer(0, 100)
+
+
+_OUTLIER_DETECTION: Table = {
+    "consecutive5xxErrors": ("consecutive_5xx", _uint32),
+    "consecutiveGatewayErrors": ("consecutive_gateway_failure", _uint32),
+    "consecutiveLocalOriginFailures": ("consecutive_local_origin_failure", _uint32),
+    "maxEjectionPercent": ("max_ejection_percent", _percent),
+    "minHealthPercent": ("min_health_percent", _percent),
+    "splitExternalLocalOriginErrors": ("split_external_local_origin_errors", Field.boolean),
+    "interval": ("interval", Field.duration),
+    "baseEjectionTime": ("base_ejection_time", Field.duration),
+}
+
+
+def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetection, float]:
+    """The detector and the panic threshold in percent.  A field that is absent or 0 where Istio cannot tell takes Envoy's default."""
+    outlier.only(*_OUTLIER_DETECTION, "consecutiveErrors", refused={"outlierDetectionHttpErrorCodes": NO})
+    if "consecutiveErrors" in outlier:
+        outlier.need("consecutiveErrors").integer()
+        context.warn(outlier.need("consecutiveErrors"), "this deprecated field has no effect, use consecutive5xxErrors", ISTIO_CLUSTER)
+    given = outlier.read(_OUTLIER_DETECTION)
+    if "consecutive_local_origin_failure" in given and not given.get("split_external_local_origin_errors"):
+        reason = "has no effect without splitExternalLocalOriginErrors: true"
+        context.warn(outlier.need("consecutiveLocalOriginFailures"), reason, ISTIO_CLUSTER)
+    if given.get("max_ejection_percent") == 0:
+        context.warn(outlier.need("maxEjectionPercent"), "0 cannot be told from absent: Envoy's default of 10 holds", ISTIO_CLUSTER)
+    for name in ("consecutive_local_origin_failure", "max_ejection_percent"):
+        if given.get(name) == 0:
+            del given[name]
+    panic_threshold = float(given.pop("min_health_percent", 0))
+    return OutlierDetection(**given, one_host_always=context.defaults.one_host_always), panic_threshold
+
+
+def _limit(field: Field) -> int:
+    return field.integer() or UNLIMITED
+
+
+_TCP_POOL: Table = {"maxConnections": ("max_connections", _limit)}
+_HTTP_POOL: Table = {
+    "http1MaxPendingRequests": ("max_pending_requests", _limit),
+    "http2MaxRequests": ("max_requests", _limit),
+    "maxRetries": ("max_retries", _limit),
+    "maxRequestsPerConnection": ("max_requests_per_connection", Field.integer),
+}
+
+
+def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
+    """The limits; 0 is Istio's "not set"."""
+    pool.only("tcp", "http")
+    tcp, http = pool.get_or("tcp", {}), pool.get_or("http", {})
+    tcp.only(*_TCP_POOL, "connectTimeout", "idleTimeout", refused={"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED})
+    refused = {"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
+    http.only(*_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", "useClientProtocol", refused=refused)
+    _no_effect(tcp, context)
+    _no_effect(http, context)
+    return ConnectionPool(
+        **tcp.read(_TCP_POOL),
+        **http.read(_HTTP_POOL),
+        http2=http.get_or("h2UpgradePolicy", "DEFAULT").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE",
+    )
+
+
+_TLS = "sni caCertificates caCrl clientCertificate privateKey credentialName subjectAltNames insecureSkipVerify".split()
+
+
+def _tls(tls: Field) -> None:
+    mode = tls.only("mode", refused=dict.fromkeys(_TLS, UNNEEDED)).get_or("mode", "DISABLE")
+    mode.choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+
+
+def _timeout(field: Field) -> float:
+    return field.duration(0)
+
+
+_NO_EFFECT: dict[str, tuple[Callable[[Field], object], str]] = {
+    "connectTimeout": (_timeout, "connecting takes no time here: a refused connection fails at once"),
+    "idleTimeout": (_timeout, "connections are never idle for long enough here, so it changes nothing"),
+    "useClientProtocol": (Field.boolean, "the clients here speak HTTP/1.1, so it changes nothing"),
+    "tls": (_tls, "encryption takes no time and never fails here"),
+}
+
+
+def _no_effect(parent: Field, context: Context) -> None:
+    """Check and warn about fields that change neither times nor codes here."""
+    for name, (check, reason) in _NO_EFFECT.items():
+        if name in parent:
+            check(parent.need(name))
+            context.warn(parent.need(name), reason)
+
+
+def _retry_budget(budget: Field, context: Context) -> RetryBudget:
+    """Istio's retryBudget; defaults as in istio/api networking/v1alpha3/destination_rule.proto."""
+    budget.only("percent", "minRetryConcurrency", refused={"budgetInterval": NO})
+    return RetryBudget(
+        budget_percent=budget.get_or("percent", 20.0).number(0, 100),
+        min_retry_concurrency=budget.get_or("minRetryConcurrency", 3).integer(0, MAX_UINT32),
+    )
+
+
+def read_virtual_service(document: Field, base: dict[str, object], context: Context) -> VirtualService:
+    refused = dict.fromkeys(("tcp", "tls"), "only http is modelled")
+    spec = document.need("spec").only("hosts", "gateways", "http", "exportTo", refused=refused)
+    _everywhere(spec)
+    routes = some(spec.need("http"))
+    for unreachable in routes[1:]:
+        context.warn(unreachable, "the first route takes every request, this one is never reached", "istio.io VirtualService reference")
+    read = [_http_route(route, context) for route in routes]
+    return VirtualService(
+        **base,  # type: ignore[arg-type]
+        hosts=tuple(host.name() for host in some(spec.need("hosts"))),
+        gateways=tuple(gateway.name() for gateway in spec.get_or("gateways", []).items()) or ("mesh",),
+        route=read[0],
+    )
+
+
+def _http_route(route: Field, context: Context) -> HttpRoute:
+    mirrors = ("mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage")
+    refused = dict.fromkeys(("redirect", "directResponse", "delegate", *mirrors), NO)
+    refused |= dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
+    route.only("name", "match", "route", "timeout", "retries", "fault", refused=refused)
+    route.get_or("name", "").text()
+    for match in route.get_or("match", []).items():
+        match.get_or("name", "").text()
+        if match.plain() | {"name": ""} != {"uri": {"prefix": "/"}, "name": ""}:
+            raise match.error("a match is not modelled, except uri.prefix: /")
+    retries = route.get("retries")
+    return HttpRoute(
+        destinations=_destinations(route.need("route")),
+        timeout=route.get_or("timeout", "0s").duration(0) or None,
+        retries=_retries(retries, context) if retries else context.defaults.retry,
+        fault=_fault(route.get_or("fault", {}), context),
+    )
+
+
+def _destinations(route: Field) -> tuple[RouteDestination, ...]:
+    found = []
+    for entry in some(route):
+        entry.only("destination", "weight", refused={"headers": UNNEEDED})
+        destination = entry.need("destination").only("host", "subset", "port")
+        port, subset = destination.get("port"), destination.get("subset")
+        found.append(
+            RouteDestination(
+                host=destination.need("host").name(),
+                subset=subset.name() if subset else None,
+                port=port.only("number").need("number").integer(1, 65535) if port else None,
+                weight=entry.get_or("weight", 0).integer(),
+                path=destination.path,
+            )
+        )
+    if len(found) == 1:
+        return (replace(found[0], weight=100),)
+    if sum(each.weight for each in found) == 0:
+        raise route.error("the weights of several destinations must not sum to 0")
+    return tuple(found)
+
+
+_RETRIES: Table = {
+    "attempts": ("attempts", Field.integer),
+    "perTryTimeout": ("per_try_timeout", Field.duration),
+    "backoff": ("backoff_base_interval", Field.duration),
+    "retryIgnorePreviousHosts": ("previous_hosts", Field.boolean),
+}
+
+
+def _retries(retries: Field, context: Context) -> RetryPolicy:
+    """Istio's `ConvertPolicy`: the default policy, overridden field by field; attempts 0 (or absent) disables."""
+    retries.only(*_RETRIES, "retryOn", "retryRemoteLocalities")
+    changes = retries.read(_RETRIES)
+    words, codes = _retry_on(retries.get_or("retryOn", ""), context)
+    if words:
+        changes |= {"retry_on": words, "retriable_status_codes": codes}
+    if retries.get_or("retryRemoteLocalities", False).boolean():
+        changes["previous_priorities_update_frequency"] = PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
+    if changes.get("attempts", 0) > 0:
+        return replace(context.defaults.retry, **changes)
+    if len(retries.mapping()) > ("attempts" in retries):
+        context.warn(retries, "without attempts above 0 there are no retries, the other fields have no effect", ISTIO_RETRY)
+    return RetryPolicy(attempts=0)
+
+
+def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset[int]]:
+    """Envoy's words and the status codes of a comma list; a code brings `retriable-status-codes` along (`parseRetryOn`)."""
+    words, codes = set(), set()
+    for part in (part.strip() for part in field.text().split(",")):
+        if part in RETRY_ON:
+            words.add(part)
+        elif re.fullmatch(r"[1-5]\d\d", part) and int(part) in set(HTTPStatus):
+            codes.add(int(part))
+        elif part:
+            replace(field, value=part).choice(*sorted(RETRY_ON), "a status code")
+    if "gateway-error" in words:
+        source = f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
+        context.warn(field, "gateway-error covers 502, 503 and 504; the tutorial says that it leaves 503 out", source)
+    if codes:
+        words.add("retriable-status-codes")
+    if "retriable-headers" in words:
+        raise field.error("retriable-headers is not modelled")
+    return frozenset(words), frozenset(codes)
+
+
+def _fault(fault: Field, context: Context) -> Fault:
+    fault.only("delay", "abort")
+    delay, abort, read = fault.get("delay"), fault.get("abort"), Fault()
+    if delay:
+        delay.only("fixedDelay", "percentage", "percent", refused={"exponentialDelay": NO})
+        read = replace(read, delay=delay.need("fixedDelay").duration(), delay_percent=_percentage(delay, context))
+    if abort:
+        abort.only("httpStatus", "percentage", refused=dict.fromkeys(("grpcStatus", "http2Error"), NO))
+        read = replace(read, abort_code=abort.need("httpStatus").integer(200, 599), abort_percent=_percentage(abort, context))
+    return read
+
+
+def _percentage(parent: Field, context: Context) -> float:
+    whole = parent.get_or("percent", 0).integer(0, 100)
+    if "percentage" in parent:
+        return parent.need("percentage").only("value").get_or("value", 0.0).number(0, 100)
+    if "percent" not in parent:
+        context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
+    return float(whole)

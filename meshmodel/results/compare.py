@@ -1,0 +1,465 @@
+"""Is this model consistent with this record?
+
+What is modelled.  Under the null hypothesis the record is one more replication of the
+model: exchangeable with the R simulated ones.  A statistic T that treats all R + 1 runs
+alike then has a rank that is uniform, which gives exact Monte-Carlo p-values,
+
+    one-sided   p = (1 + #{i : T_i >= T_0}) / (R + 1)
+    two-sided   p = min(1, 2 min(p of "at least as large", p of "at least as small")),
+
+conservative where values tie.  The joint test takes for T the Mahalanobis distance of a
+run's figures x_i from the mean of all R + 1 runs, in their own covariance,
+
+    T_i = (x_i - m)' (S + diag(f^2))^-1 (x_i - m),
+
+x being the average latency and the count of every fortio bucket (their sum, the number of
+requests, and to fortio's digits every percentile follow from these), f one tick of fortio's
+resolution for the average and one request for a count: a bucket that hardly ever occurs shall not decide.
+
+Assumptions.  One record is one run.  The p-values of single figures are not independent and
+not corrected for their number: the joint one is the test.  The buckets of the table are the
+record's own, those in a gap taken together; the joint test uses all of fortio's.
+
+References: J. Besag and P. Clifford, Generalized Monte Carlo significance tests, Biometrika 76
+(1989) 633-642; B. V. North, D. Curtis and P. C. Sham, A note on the calculation of empirical P
+values from Monte Carlo procedures, Am. J. Hum. Genet. 71 (2002) 439-441.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from meshmodel.results import fortio
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.replay import Estimate, Outcome, Replay
+
+FIGURES = ("count", "avg", "p50", "p75", "p90", "p99")
+Record = Histogram | Replay | str | Path
+
+
+class CompareError(ValueError):
+    """Two things that cannot be compared; the message says why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: recorded, the model's mean and 95 % predictive interval, two-sided p-value (None: no samples)."""
+
+    figure: str
+    recorded: float
+    predicted: float
+    lo: float
+    hi: float
+    p_value: float | None = None
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the record lies in the predictive interval (None: there is no interval)."""
+        return None if np.isnan(self.lo + self.hi) else bool(self.lo <= self.recorded <= self.hi)
+
+    @property
+    def relative_error(self) -> float:
+        """(predicted - recorded) / recorded; NaN where nothing was recorded."""
+        return (self.predicted - self.recorded) / self.recorded if self.recorded else np.nan
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """The p-value and whether the record is inside, as text."""
+        return _p_text(self.p_value), {True: "yes", False: "NO", None: "-"}[self.inside]
+
+    def to_json(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in ("recorded", "predicted", "lo", "hi", "p_value", "relative_error")}
+        plain = {name: None if value is None or np.isnan(value) else float(value) for name, value in values.items()}
+        return {"figure": self.figure, **plain, "inside": self.inside}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A record held against a model, row by row, and one joint p-value (None: the model has no samples).
+
+    `outcome` is the model, binned like the record; `record` is None for counts of curl loops.
+    """
+
+    name: str
+    outcome: Outcome = field(repr=False)
+    record: Histogram | None = field(repr=False)
+    rows: tuple[Row, ...]
+    p_value: float | None
+    resolution: float | None = None
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The figures whose record lies outside the 95 % predictive interval."""
+        return tuple(row.figure for row in self.rows if row.inside is False)
+
+    def __getitem__(self, figure: str) -> Row:
+        """The row of `figure`; KeyError if there is none."""
+        return {row.figure: row for row in self.rows}[figure]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How to read the p-values of this comparison, one line each."""
+        replications = getattr(self.outcome, "replications", 0)
+        outside = f"outside the 95 % interval: {', '.join(self.outside) or 'none'}"
+        if self.p_value is None:
+            return ("no samples: no p-values", outside)
+        small = (f"with {replications} replications no joint p-value is below {1 / (replications + 1):.3f}",) if replications < 39 else ()
+        return (f"joint p-value {self.p_value:.4f} ({replications:,} replications)", *small, outside)
+
+    def table(self, fmt: str = "simple") -> str:
+        """The rows as text, or in any other format of tabulate (`html`, `github`)."""
+        cells = [
+            (
+                row.figure,
+                *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)),
+                "-" if np.isnan(row.relative_error) else f"{100 * row.relative_error:+.1f} %",
+                *row.verdict,
+            )
+            for row in self.rows
+        ]
+        headers = ("figure", self.name, self.outcome.engine, "2.5 %", "97.5 %", "error", "p", "inside")
+        return tabulate(cells, headers=headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 7))
+
+    def __str__(self) -> str:
+        return "\n".join((self.table(), *self.notes))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table("html") + "".join(f"<div>{note}</div>" for note in self.notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; seconds, shares from 0 to 1, null where a value does not exist."""
+        return {
+            "record": self.name,
+            "engine": self.outcome.engine,
+            "replications": getattr(self.outcome, "replications", None),
+            "resolution": self.resolution,
+            "p_value": self.p_value,
+            "outside": list(self.outside),
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+
+class Comparisons(dict[str, Comparison]):
+    """One model against several records, by the record's name; prints them side by side."""
+
+    @property
+    def p_value(self) -> float | None:
+        """The smallest joint p-value times the number of records (Bonferroni), at most 1."""
+        known = [c.p_value for c in self.values() if c.p_value is not None]
+        return min(1.0, len(self) * min(known)) if known else None
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """`record: figure` for every figure outside its 95 % predictive interval."""
+        return tuple(f"{name}: {figure}" for name, comparison in self.items() for figure in comparison.outside)
+
+    def table(self, fmt: str = "simple") -> str:
+        """The six figures: for each record its value, the model's mean (binned like the record) and the p-value."""
+        headers = ["figure", *(title for name, c in self.items() for title in (name, c.outcome.engine, "p", "inside"))]
+        rows = [[figure, *(cell for c in self.values() for cell in _brief(c[figure]))] for figure in FIGURES]
+        joint = ["joint", *(cell for c in self.values() for cell in ("", "", _p_text(c.p_value), ""))]
+        return tabulate([*rows, joint], headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
+
+    def __str__(self) -> str:
+        return self.table()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table("html")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"p_value": self.p_value, "records": {name: c.to_json() for name, c in self.items()}}
+
+
+def _brief(row: Row) -> tuple[str, str, str, str]:
+    return _readable(row.figure, row.recorded), _readable(row.figure, row.predicted), *row.verdict
+
+
+def _p_text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _readable(figure: str, value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    if figure.startswith("share"):
+        return f"{100 * value:.2f} %"
+    return f"{value:,.1f}" if figure.startswith("count") else f"{value:.4f}"
+
+
+# --- fortio records ---------------------------------------------------------------------
+
+
+def compare(outcome: Outcome, recorded: Record | Mapping[str, Record], *, name: str | None = None) -> Comparison | Comparisons:
+    """Hold the model against one record, or against several by name.
+
+    Parameters
+    ----------
+    outcome : a Replay, or a closed form's or stored figures (these have no samples, so no p-values).
+        Its requests are binned with the record's own resolution.
+    recorded : a fortio Histogram, the path of a fortio text or JSON, a Replay (each replication is a
+        record), or a mapping of names to these.
+    name : how to call a single record (default: its file's name, or "record").
+
+    Raises
+    ------
+    fortio.FortioError : the record cannot be read.
+    CompareError : the record holds no requests.
+    """
+    records = _records(recorded, name)
+    comparisons = {label: _against(outcome, histogram, label) for label, histogram in records.items()}
+    return next(iter(comparisons.values())) if len(comparisons) == 1 and not isinstance(recorded, Mapping) else Comparisons(comparisons)
+
+
+def _records(recorded: Record | Mapping[str, Record], name: str | None) -> dict[str, Histogram]:
+    if isinstance(recorded, Mapping):
+        return {label: histogram for key, value in recorded.items() for label, histogram in _records(value, str(key)).items()}
+    if isinstance(recorded, str | Path):
+        return {name or Path(recorded).stem: fortio.read_record(recorded)}
+    if isinstance(recorded, Histogram):
+        return {name or "record": recorded}
+    name = name or recorded.engine
+    if recorded.replications == 1:
+        return {name: recorded.histogram(0)}
+    return {f"{name} {i + 1}": recorded.histogram(i) for i in range(recorded.replications)}
+
+
+def _against(outcome: Outcome, record: Histogram, name: str) -> Comparison:
+    if not record.count:
+        raise CompareError(f"{name}: no requests in the record, nothing to compare")
+    resolution = record.table_resolution()
+    outcome, joint = binned(outcome, resolution), None
+    if isinstance(outcome, Replay):
+        rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
+        joint = _joint(outcome, record, resolution)
+    else:
+        known = outcome.figures()
+        rows = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
+    return Comparison(name, outcome, record, (*rows, *_share_rows(outcome, record, resolution)), joint, resolution)
+
+
+def binned(outcome: Outcome, resolution: float) -> Outcome:
+    """The outcome with its percentiles in buckets of `resolution` seconds; stored figures stay as they are."""
+    if getattr(outcome, "resolution", resolution) == resolution:
+        return outcome
+    return outcome.with_resolution(resolution)  # type: ignore[attr-defined]
+
+
+def recorded_figure(record: Histogram, figure: str) -> float:
+    """count, avg or a percentile (`p75`) of a record, as `Replay.values` gives it for each replication."""
+    simple = {"count": record.count, "avg": record.mean}
+    return float(simple[figure]) if figure in simple else float(record.percentile(float(figure[1:])))
+
+
+def _row(figure: str, recorded: float, values: np.ndarray) -> Row:
+    return Row(figure, float(recorded), *Estimate.of(values), rank_p_value(recorded, values))
+
+
+def share_cells(record: Histogram, resolution: float) -> list[tuple[str, slice]]:
+    """The table's buckets as the record prints them, those between two printed ones taken together.
+
+    Returns (label in seconds, slice of fortio's table): a partition, so that the shares sum to 1.
+    """
+    edges = fortio.bucket_edges(resolution)
+    printed = np.flatnonzero(record.table_counts(resolution)).tolist()
+    first, last = printed[0], printed[-1]
+    if first == last:
+        return [("all", slice(0, fortio.BUCKETS))]
+    cells = [(f"up to {edges[first]:g}", slice(0, first + 1))]
+    for before, index in pairwise(printed):
+        if index > before + 1:
+            cells.append((f"{edges[before]:g}-{edges[index - 1]:g}", slice(before + 1, index)))
+        cells.append((f"{edges[index - 1]:g}-{edges[index]:g}", slice(index, index + 1)))
+    cells[-1] = (f"over {edges[last - 1]:g}", slice(last, fortio.BUCKETS))
+    return cells
+
+
+def _share_rows(outcome: Outcome, record: Histogram, resolution: float) -> Iterator[Row]:
+    """The share of each bucket; a closed form's come without an interval, and stored figures have none."""
+    counted = record.table_counts(resolution)
+    for label, cell in share_cells(record, resolution):
+        figure, recorded = f"share {label} s", float(counted[cell].sum() / record.count)
+        if isinstance(outcome, Replay):
+            with np.errstate(invalid="ignore"):
+                yield _row(figure, recorded, outcome.bucket_counts[cell].sum(axis=0) / outcome.requests)
+        elif hasattr(outcome, "bucket_shares"):
+            yield Row(figure, recorded, float(outcome.bucket_shares()[cell].sum()), np.nan, np.nan)
+
+
+def _joint(replay: Replay, record: Histogram, resolution: float) -> float:
+    runs = np.vstack((np.nan_to_num(replay.mean), replay.bucket_counts)).T
+    counted = np.concatenate(([record.mean], record.table_counts(resolution)))
+    return depth_p_value(counted, runs, np.array([resolution, *[1.0] * fortio.BUCKETS]))
+
+
+# --- the tests --------------------------------------------------------------------------
+
+
+def rank_p_value(recorded: float, values: np.ndarray) -> float | None:
+    """Two-sided Monte-Carlo p-value of `recorded` among `values`, shape (replications,); NaN entries are left out.
+
+    Source: North, Curtis and Sham 2002, (r + 1) / (n + 1).
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if not values.size or np.isnan(recorded):
+        return None
+    tail = min((values >= recorded).sum(), (values <= recorded).sum())
+    return min(1.0, 2 * (1 + int(tail)) / (values.size + 1))
+
+
+def depth_p_value(recorded: np.ndarray, runs: np.ndarray, floor: np.ndarray | float = 0.0) -> float:
+    """Joint p-value of the module's docstring: uniform on 1/(R + 1) ... 1 if the record is one more run.
+
+    Parameters
+    ----------
+    recorded : (k,) figures; runs : (R, k) the same of each replication; NaN (a figure that does not
+        exist in a run) counts as the mean over the runs that have it.
+    floor : (k,) what is added to the standard deviations, in quadrature.
+
+    Source: Besag and Clifford 1989; the distance is Mahalanobis's.
+    """
+    pooled = np.vstack((recorded, runs)).astype(float)
+    missing = np.isnan(pooled)
+    present = np.maximum((~missing).sum(axis=0), 1)
+    centred = np.where(missing, 0.0, pooled - np.where(missing, 0.0, pooled).sum(axis=0) / present)
+    variance = (centred**2).mean(axis=0)
+    scale = np.sqrt(variance + np.square(floor))
+    varies = variance > 1e-24 * (1 + np.square(pooled, where=~missing, out=np.zeros_like(pooled)).mean(axis=0))
+    if not varies.any():
+        return 1.0
+    scaled = centred[:, varies] / scale[varies]
+    spread = np.broadcast_to(np.square(floor), scale.shape)[varies] / scale[varies] ** 2
+    covariance = scaled.T @ scaled / len(scaled) + np.diag(spread)
+    distance = np.einsum("ij,jk,ik->i", scaled, np.linalg.pinv(covariance, rcond=1e-9, hermitian=True), scaled)
+    return float((1 + (distance[1:] >= distance[0] * (1 - 1e-9)).sum()) / len(distance))
+
+
+# --- curl loops -------------------------------------------------------------------------
+
+
+def compare_counts(replay: Replay, counts: Mapping[Any, int], *, name: str = "record") -> Comparison:
+    """The counts of a curl loop (by code, by body or by Deployment) against the model's, as an exact Monte-Carlo test.
+
+    The joint p-value ranks the record's distance among the runs': Pearson's chi-squared
+    where the counts are multinomial, but without its large-sample approximation and without
+    assuming that the calls are independent (under ROUND_ROBIN they are not).
+
+    Raises
+    ------
+    CompareError : the counts are not those of as many calls as the replay sends.
+    """
+    modelled = _modelled_counts(replay, counts)
+    recorded = {_key(key): count for key, count in counts.items()}
+    calls = sum(recorded.values())
+    if np.any(replay.requests != calls):
+        raise CompareError(f"counts: the record has {calls} calls, the replay {int(replay.requests.min())} to {int(replay.requests.max())}")
+    names = sorted({*recorded, *modelled}, key=str)
+    matrix = _count_matrix(replay, modelled, names)
+    record = np.array([recorded.get(key, 0) for key in names], dtype=float)
+    rows = tuple(_row(f"count {key}", *pair) for key, *pair in zip(names, record, matrix.T, strict=True))
+    return Comparison(name, replay, None, rows, depth_p_value(record, matrix))
+
+
+def compare_curl(replay: Replay, codes: Sequence[int], seconds: Sequence[float], *, name: str = "record") -> Comparison:
+    """A curl loop call by call: the counts of its codes, and for each code the median of its seconds.
+
+    The joint p-value is that of codes and medians together.
+
+    Raises
+    ------
+    CompareError : `codes` and `seconds` are not those of as many calls as the replay sends.
+    """
+    if len(codes) != len(seconds):
+        raise CompareError(f"seconds: {len(seconds)} for {len(codes)} codes")
+    answered, took = np.asarray(codes), np.asarray(seconds, dtype=float)
+    seen = {int(code): int((answered == code).sum()) for code in np.unique(answered)}
+    counted = compare_counts(replay, seen, name=name)
+    every_code = sorted({*seen, *replay.codes}, key=str)
+    medians = {code: _medians(replay, code) for code in sorted(seen)}
+    rows = [_row(f"median seconds of {code}", float(np.median(took[answered == code])), values) for code, values in medians.items()]
+    recorded = np.array([row.recorded for row in (*counted.rows, *rows)])
+    runs = np.column_stack((_count_matrix(replay, replay.codes, every_code), *medians.values()))
+    return Comparison(name, replay, None, (*counted.rows, *rows), depth_p_value(recorded, runs))
+
+
+def _medians(replay: Replay, code: int) -> np.ndarray:
+    """The median latency of the answers with `code` in each replication, NaN where it has none."""
+    return pd.DataFrame(replay.log.latency).where(replay.log.code == code).median().to_numpy()
+
+
+def _key(key: int | str) -> int | str:
+    """A code as a number, also where a CSV gives it as text; a body without jq's quotes."""
+    return int(key) if str(key).isdigit() else str(key).strip('"')
+
+
+def _modelled_counts(replay: Replay, counts: Mapping[Any, int]) -> dict[Any, np.ndarray]:
+    keys = {_key(key) for key in counts}
+    if all(isinstance(key, int) for key in keys):
+        return dict(replay.codes)
+    return dict(replay.endpoints) if keys <= {*replay.scenario.deployments, "envoy"} else dict(replay.bodies)
+
+
+def _count_matrix(replay: Replay, counts: Mapping[Any, np.ndarray], names: Sequence[Any]) -> np.ndarray:
+    return np.array([counts.get(name, np.zeros(replay.replications)) for name in names], dtype=float).T
+
+
+# --- figures stored by the command line -------------------------------------------------
+
+
+class StoredOutcome(Outcome):
+    """The figures of a JSON file that `--json` wrote: means and intervals, no samples."""
+
+    def __init__(self, content: Mapping[str, Any], name: str = "<json>") -> None:
+        self.content = content
+        try:
+            self.engine = str(content["engine"])
+            self._estimates = {key: _estimates(content[key]) for key in ("figures", "codes", "endpoints", "attempts")}
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise CompareError(f"{name}: not a replay written by --json: {problem!s} is missing or malformed") from None
+
+    def figures(self) -> dict[str, Estimate]:
+        return self._estimates["figures"]
+
+    def code_shares(self) -> dict[int, Estimate]:
+        return {int(code): estimate for code, estimate in self._estimates["codes"].items()}
+
+    def endpoint_shares(self) -> dict[str, Estimate]:
+        return self._estimates["endpoints"]
+
+    def attempt_shares(self) -> dict[str, Estimate]:
+        return self._estimates["attempts"]
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.content)
+
+
+def _estimates(content: Mapping[str, Mapping[str, float | None]]) -> dict[str, Estimate]:
+    def number(value: float | None) -> float:
+        return np.nan if value is None else float(value)
+
+    return {name: Estimate(number(e["mean"]), number(e["lo"]), number(e["hi"])) for name, e in content.items()}
+
+
+def read_outcome(path: str | Path) -> StoredOutcome:
+    """The outcome that `meshmodel load --json PATH` wrote. Raises CompareError naming the file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.loads(file.read(fortio.LARGEST_FILE))
+    except OSError as problem:
+        raise CompareError(f"{path}: {problem.strerror or problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise CompareError(f"{path}: not JSON: {problem}") from None
+    return StoredOutcome(content, str(path))

@@ -1,0 +1,463 @@
+"""What every engine returns: the requests of many replications, and their figures.
+
+A replication is one run of the experiment.  The simulation gives thousands, the real
+Envoy a handful; `Outcome` is what a closed form can give as well.  Percentiles are
+fortio's: interpolated in fortio's buckets, one value per replication.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from meshmodel.fakeservice import parse_duration
+from meshmodel.results import fortio
+from meshmodel.results.fortio import Histogram
+from meshmodel.scenario import Scenario
+
+PERCENTILES = fortio.DEFAULT_PERCENTILES
+
+ENVOY = "envoy"
+"""Who answered when no pod did: the proxy itself (timeouts, overflow, no healthy upstream)."""
+
+
+class Estimate(NamedTuple):
+    """Mean over replications and the central interval that holds 95 % of them."""
+
+    mean: float
+    lo: float
+    hi: float
+
+    @classmethod
+    def of(cls, values: np.ndarray, level: float = 0.95) -> Estimate:
+        """From one value per replication, shape (replications,); NaN entries are left out."""
+        values = np.asarray(values, dtype=float)
+        values = values[~np.isnan(values)]
+        if not values.size:
+            return cls(np.nan, np.nan, np.nan)
+        lo, hi = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        return cls(float(values.mean()), float(lo), float(hi))
+
+
+class Outcome(ABC):
+    """The figures that any engine can give; subclasses say where they come from."""
+
+    scenario: Scenario
+    engine: str
+
+    @abstractmethod
+    def figures(self) -> dict[str, Estimate]:
+        """count, avg, p50, p75, p90, p99, p99.9: requests and seconds."""
+
+    @abstractmethod
+    def code_shares(self) -> dict[int, Estimate]:
+        """HTTP status as the load generator sees it -> share of all requests."""
+
+    @abstractmethod
+    def endpoint_shares(self) -> dict[str, Estimate]:
+        """Deployment (or `envoy`) -> share of the requests that it answered."""
+
+    @abstractmethod
+    def attempt_shares(self) -> dict[str, Estimate]:
+        """`per_request` and Deployment -> upstream attempts per request."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain JSON values; times in seconds."""
+        return {
+            "scenario": self.scenario.to_json(),
+            "engine": self.engine,
+            "figures": _plain(self.figures()),
+            "codes": _plain(self.code_shares()),
+            "endpoints": _plain(self.endpoint_shares()),
+            "attempts": _plain(self.attempt_shares()),
+        }
+
+    def rows(self) -> list[tuple[str, float, float, float]]:
+        """(figure, mean, lo, hi) for every figure, as the tables show them."""
+        rows = [(name, *estimate) for name, estimate in self.figures().items()]
+        rows += [(f"code {code}", *estimate) for code, estimate in self.code_shares().items()]
+        rows += [(f"answered by {name}", *estimate) for name, estimate in self.endpoint_shares().items()]
+        rows += [(f"attempts {name}".replace("_", " "), *estimate) for name, estimate in self.attempt_shares().items()]
+        return rows
+
+    def table(self, fmt: str = "simple") -> str:
+        """All figures with their 95 % interval, as text (or `fmt="html"`)."""
+        rows = [(name, *(_readable(name, value) for value in values)) for name, *values in self.rows()]
+        return tabulate(
+            rows, headers=("figure", "mean", "2.5 %", "97.5 %"), tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 3)
+        )
+
+    def _repr_html_(self) -> str:
+        return self.table("html")
+
+
+def _readable(name: str, value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:,.1f}" if name == "count" else f"{value:.4f}"
+
+
+def _plain(estimates: Mapping[Any, Estimate]) -> dict[str, dict[str, float | None]]:
+    """NaN (nothing was measured) becomes null: JSON has no NaN."""
+    return {
+        str(name): {key: None if np.isnan(value) else float(value) for key, value in estimate._asdict().items()}
+        for name, estimate in estimates.items()
+    }
+
+
+@dataclass(frozen=True)
+class RequestLog:
+    """Every request of every replication, each array of shape (requests, replications).
+
+    Columns shorter than the longest are padded: start and latency NaN, the rest -2.
+    `endpoint` indexes the pods of the replay, -1 being the proxy itself.
+    """
+
+    start: np.ndarray
+    latency: np.ndarray
+    code: np.ndarray
+    endpoint: np.ndarray
+    attempts: np.ndarray
+
+    FIELDS = ("start", "latency", "code", "endpoint", "attempts")
+
+    @classmethod
+    def join(cls, logs: Iterable[RequestLog]) -> RequestLog:
+        """One log whose replications are those of all `logs`, in order."""
+        logs = list(logs)
+        if len(logs) == 1:
+            return logs[0]
+        return cls(*(_side_by_side([getattr(log, name) for log in logs]) for name in cls.FIELDS))
+
+    @classmethod
+    def of_runs(cls, runs: Iterable[Mapping[str, Any]]) -> RequestLog:
+        """From one mapping per replication of the five field names to equally long sequences."""
+        kinds = (float, float, np.int16, np.int16, np.int16)
+        return cls.join(
+            [cls(*(np.asarray(run[name], dtype=kind)[:, None] for name, kind in zip(cls.FIELDS, kinds, strict=True))) for run in runs]
+        )
+
+
+def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
+    """Columns of (requests, replications) beside each other, the shorter ones padded."""
+    longest, width = max(len(column) for column in columns), sum(column.shape[1] for column in columns)
+    joined = np.empty((longest, width), dtype=columns[0].dtype)
+    at = 0
+    for column in columns:
+        part = joined[:, at : at + column.shape[1]]
+        part[: len(column)] = column
+        part[len(column) :] = np.nan if column.dtype.kind == "f" else -2
+        at += column.shape[1]
+    return joined
+
+
+@dataclass(frozen=True)
+class Ejections:
+    """Outlier ejections and returns, in time order within each replication."""
+
+    replication: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    time: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    pod: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    ejected: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+
+class Replay(Outcome):
+    """The requests of `replications` runs of one scenario, and every figure of them.
+
+    Arrays have shape (replications,).  `resolution` is fortio's histogram resolution in
+    seconds (its command line's default; its web form's is 0.0001).
+
+    Parameters
+    ----------
+    scenario, engine, seed : what was run, by which engine, from which seed.
+    pods : names of the pods that `log.endpoint` indexes, and their Deployment and message.
+    pod_attempts : (pods, replications) upstream attempts that reached each pod.
+    counters : Envoy's counter name -> (replications,) of its increase during the run.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        engine: str,
+        log: RequestLog,
+        pod_attempts: np.ndarray,
+        *,
+        seed: int | None = None,
+        counters: Mapping[str, np.ndarray] | None = None,
+        ejections: Ejections | None = None,
+        resolution: float = 0.001,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.scenario, self.engine, self.seed = scenario, engine, seed
+        self.log, self.pod_attempts = log, pod_attempts
+        self.counters = dict(counters or {})
+        self.ejections = ejections or Ejections()
+        self.resolution = resolution
+        self.provenance = dict(provenance or {})
+        endpoints = {e.name: e for routes in scenario.chains for e in routes[-1].endpoints}
+        self.pod_names = tuple(endpoints)
+        self._deployment = [e.deployment for e in endpoints.values()]
+        self._message = [e.message or f"Hello from {e.deployment}" for e in endpoints.values()]
+
+    @property
+    def replications(self) -> int:
+        """How many runs."""
+        return self.log.start.shape[1]
+
+    def with_resolution(self, resolution: float) -> Replay:
+        """The same requests, read with another histogram resolution (seconds)."""
+        return self._reading(self.log, self.pod_attempts, resolution)
+
+    def after(self, calls: int) -> Replay:
+        """The replay without the first `calls` requests of each replication; counters and ejections stay those of the whole run.
+
+        Raises ValueError where one of these requests was tried more than once: the log does not say where.
+        """
+        if not calls:
+            return self
+        first, rest = (
+            RequestLog(*(getattr(self.log, name)[part] for name in RequestLog.FIELDS)) for part in (slice(calls), slice(calls, None))
+        )
+        if ((first.code != -2) & (first.attempts != (first.endpoint >= 0))).any():
+            raise ValueError(
+                f"skip: one of the first {calls} requests was tried more than once, or its proxy answered: it cannot be left out"
+            )
+        gone = np.stack([(first.endpoint == pod).sum(axis=0) for pod in range(len(self.pod_names))])
+        return self._reading(rest, self.pod_attempts - gone, self.resolution)
+
+    def _reading(self, log: RequestLog, pod_attempts: np.ndarray, resolution: float) -> Replay:
+        return Replay(
+            self.scenario, self.engine, log, pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
+            resolution=resolution, provenance=self.provenance,
+        )  # fmt: skip
+
+    # --- counts -------------------------------------------------------------------------
+
+    @cached_property
+    def requests(self) -> np.ndarray:
+        """Requests of each replication, (replications,)."""
+        return (self.log.code != -2).sum(axis=0)
+
+    @cached_property
+    def codes(self) -> dict[int, np.ndarray]:
+        """HTTP status -> requests of each replication that ended with it."""
+        seen = np.unique(self.log.code)
+        return {int(code): (self.log.code == code).sum(axis=0) for code in seen if code != -2}
+
+    @cached_property
+    def pods(self) -> dict[str, np.ndarray]:
+        """Pod (or `envoy`) -> requests of each replication that it answered."""
+        counts = {name: (self.log.endpoint == index).sum(axis=0) for index, name in enumerate(self.pod_names)}
+        by_proxy = (self.log.endpoint == -1).sum(axis=0)
+        return counts | ({ENVOY: by_proxy} if by_proxy.any() else {})
+
+    @property
+    def endpoints(self) -> dict[str, np.ndarray]:
+        """Deployment (or `envoy`) -> requests of each replication that it answered."""
+        counts = self._by(self._deployment, [self.pods[name] for name in self.pod_names])
+        return counts | ({ENVOY: self.pods[ENVOY]} if ENVOY in self.pods else {})
+
+    @property
+    def attempts(self) -> dict[str, np.ndarray]:
+        """Deployment -> upstream attempts of each replication that reached it."""
+        return self._by(self._deployment, list(self.pod_attempts))
+
+    @cached_property
+    def bodies(self) -> dict[str, np.ndarray]:
+        """Body -> requests of each replication: what `jq ".upstream_calls[0].body"` counts.
+
+        A request that did not end with 200 has no body ("null").
+        """
+        ok = self.log.code == 200
+        counts = self._by(self._message, [(ok & (self.log.endpoint == i)).sum(axis=0) for i in range(len(self.pod_names))])
+        missing = self.requests - sum(counts.values(), np.zeros(self.replications, int))
+        return counts | ({"null": missing} if missing.any() else {})
+
+    def _by(self, names: list[str], values: list[np.ndarray]) -> dict[str, np.ndarray]:
+        total: dict[str, np.ndarray] = {}
+        for name, value in sorted(zip(names, values, strict=True), key=lambda pair: pair[0]):
+            total[name] = total.get(name, 0) + value
+        return total
+
+    # --- latency ------------------------------------------------------------------------
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        latency = self.log.latency
+        present = self.log.code != -2
+        lowest = np.fmin.reduce(latency, axis=0, initial=np.inf)
+        highest = np.fmax.reduce(latency, axis=0, initial=-np.inf)
+        total = np.add.reduce(latency, axis=0, where=present)
+        return lowest, highest, total, np.add.reduce(np.square(latency), axis=0, where=present)
+
+    @property
+    def min(self) -> np.ndarray:
+        """Shortest latency of each replication, seconds."""
+        return self._moments[0]
+
+    @property
+    def max(self) -> np.ndarray:
+        """Longest latency of each replication, seconds."""
+        return self._moments[1]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean latency of each replication, seconds (NaN where it has no request)."""
+        with np.errstate(invalid="ignore"):
+            return self._moments[2] / self.requests
+
+    @cached_property
+    def bucket_counts(self) -> np.ndarray:
+        """Requests in each of fortio's buckets, shape (buckets, replications)."""
+        return fortio.bucket_counts(self.log.latency, self.resolution)
+
+    def percentile(self, p: float) -> np.ndarray:
+        """The p-th percentile of each replication as fortio would print it, seconds."""
+        return fortio.percentiles(self.bucket_counts, self.min, self.max, [p], self.resolution)[0]
+
+    def histogram(self, i: int = 0) -> Histogram:
+        """fortio's histogram of replication `i`, with its status codes and achieved qps."""
+        return self._as_histogram(slice(i, i + 1))
+
+    @property
+    def pooled(self) -> Histogram:
+        """fortio's histogram of all replications together."""
+        return self._as_histogram(slice(None))
+
+    def _as_histogram(self, which: slice) -> Histogram:
+        lowest, highest, total, squares = (moment[which] for moment in self._moments)
+        codes = {code: int(counts[which].sum()) for code, counts in self.codes.items() if counts[which].any()}
+        elapsed = self.elapsed[which].sum()
+        return Histogram.from_counts(
+            self.bucket_counts[:, which].sum(axis=1),
+            round(float(lowest.min()), 9),  # fortio's clock counts whole nanoseconds, and it prints all its digits
+            round(float(highest.max()), 9),
+            total.sum(),
+            squares.sum(),
+            self.resolution,
+            codes=codes,
+            qps=float(self.requests[which].sum() / elapsed) if elapsed > 0 else None,
+        )
+
+    @cached_property
+    def elapsed(self) -> np.ndarray:
+        """Seconds from the start to the last answer of each replication."""
+        return np.fmax.reduce(self.log.start + self.log.latency, axis=0, initial=0.0)
+
+    # --- figures over replications ------------------------------------------------------
+
+    def values(self, figure: str) -> np.ndarray:
+        """A figure of each replication, (replications,): count, avg, min, max or p50, p99.9 ...
+
+        Raises
+        ------
+        KeyError : for any other name.
+        """
+        simple = {"count": self.requests, "avg": self.mean, "min": self.min, "max": self.max}
+        if figure in simple:
+            return simple[figure]
+        if figure.startswith("p") and figure[1:].replace(".", "", 1).isdigit():
+            return self.percentile(float(figure[1:]))
+        raise KeyError(f"unknown figure {figure!r}: count, avg, min, max or p50, p99.9, ...")
+
+    def interval(self, figure: str, level: float = 0.95) -> tuple[float, float]:
+        """The central interval that holds `level` of the replications' values of `figure`."""
+        return Estimate.of(self.values(figure), level)[1:]
+
+    def figures(self) -> dict[str, Estimate]:
+        names = ("count", "avg", *(f"p{p:g}" for p in PERCENTILES))
+        return {name: Estimate.of(self.values(name)) for name in names}
+
+    def code_shares(self) -> dict[int, Estimate]:
+        return self._shares(self.codes)
+
+    def endpoint_shares(self) -> dict[str, Estimate]:
+        return self._shares(self.endpoints)
+
+    def attempt_shares(self) -> dict[str, Estimate]:
+        return self._shares({"per_request": self.pod_attempts.sum(axis=0), **self.attempts})
+
+    def _shares(self, counts: Mapping[Any, np.ndarray]) -> dict[Any, Estimate]:
+        with np.errstate(invalid="ignore"):
+            return {name: Estimate.of(count / self.requests) for name, count in counts.items()}
+
+    # --- over time, and one by one ------------------------------------------------------
+
+    def series(self, bin: float | str = 1.0) -> pd.DataFrame:
+        """Answers per bin of `bin` (seconds, or a duration such as "1s"), mean over replications, by the time of the answer.
+
+        Columns: `code 200` ..., `endpoint NAME` ..., `ejected` (pods out at the bin's end); index: the bin's start.
+        """
+        bin = parse_duration(bin, "bin") if isinstance(bin, str) else float(bin)
+        if not 0 < bin < np.inf:
+            raise ValueError(f"bin: must be more than zero seconds, got {bin!r}")
+        done = self.log.start + self.log.latency
+        bins = max(1, int(np.ceil(np.nanmax(done, initial=0.0) / bin)))
+        which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.int64)
+
+        def per_bin(mask: np.ndarray) -> np.ndarray:
+            return np.bincount(which[mask], minlength=bins) / self.replications
+
+        columns = {f"code {code}": per_bin(self.log.code == code) for code in self.codes}
+        for name in self.endpoints:
+            pods = [-1] if name == ENVOY else [i for i, deployment in enumerate(self._deployment) if deployment == name]
+            columns[f"endpoint {name}"] = per_bin(np.isin(self.log.endpoint, pods))
+        columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
+        return pd.DataFrame(columns, index=pd.Index(bin * np.arange(bins), name="seconds"))
+
+    def _ejected_at(self, times: np.ndarray) -> np.ndarray:
+        change = np.where(self.ejections.ejected, 1, -1)
+        order = np.argsort(self.ejections.time, kind="stable")
+        running = np.concatenate(([0], np.cumsum(change[order])))
+        return running[np.searchsorted(self.ejections.time[order], times, side="right")] / self.replications
+
+    def ejected(self, at: float, replication: int = 0) -> set[str]:
+        """Names of the pods that outlier detection holds ejected `at` seconds into a replication."""
+        out: set[str] = set()
+        mine = (self.ejections.replication == replication) & (self.ejections.time <= at)
+        for pod, gone in zip(self.ejections.pod[mine], self.ejections.ejected[mine], strict=True):
+            (out.add if gone else out.discard)(self.pod_names[pod])
+        return out
+
+    def requests_table(self, i: int = 0) -> pd.DataFrame:
+        """Every request of replication `i` in order of its start; seconds.
+
+        Columns: start, latency, code, endpoint (pod, or `envoy`), deployment, attempts.
+        """
+        rows = self.log.code[:, i] != -2
+        endpoint = self.log.endpoint[rows, i]
+        table = pd.DataFrame(
+            {
+                "start": np.round(self.log.start[rows, i], 9),
+                "latency": np.round(self.log.latency[rows, i], 9),
+                "code": self.log.code[rows, i],
+                "endpoint": np.array([*self.pod_names, ENVOY], dtype=object)[endpoint],
+                "deployment": np.array([*self._deployment, ENVOY], dtype=object)[endpoint],
+                "attempts": self.log.attempts[rows, i],
+            }
+        )
+        return table.sort_values("start", kind="stable", ignore_index=True)
+
+    def to_json(self) -> dict[str, Any]:
+        series = self.series(1.0)
+        codes = {str(code): series[f"code {code}"].tolist() for code in self.codes}
+        endpoints = {name: series[f"endpoint {name}"].tolist() for name in self.endpoints}
+        return super().to_json() | {
+            "replications": self.replications,
+            "seed": self.seed,
+            "requests": int(self.requests.sum()),
+            "pods": _plain(self._shares(self.pods)),
+            "bodies": _plain(self._shares(self.bodies)),
+            "series": {"bin": 1.0, "codes": codes, "endpoints": endpoints, "ejected": series["ejected"].tolist()},
+            "counters": _plain({name: Estimate.of(values) for name, values in self.counters.items()}),
+            "fortio": self.histogram(0).to_json(),
+            **({"provenance": self.provenance} if self.provenance else {}),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Replay {self.engine}: {self.replications:,} replications, {int(self.requests.sum()):,} requests>"

@@ -1,0 +1,476 @@
+"""Figures of replays and records: what was recorded, what the model predicts, who answered when.
+
+Every function returns a `Picture`: a matplotlib Figure without pyplot's global state that
+carries an alternative text.  `show(picture)` displays it in a notebook with that text as
+its accessible name.  Times are seconds on every axis; a predictive band holds 95 % of the
+replications.  Colours are Okabe and Ito's (Color Universal Design, 2008), which readers
+with any colour vision can tell apart; hatches and markers say the same once more.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from meshmodel.results import fortio
+from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figure
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.replay import Estimate, Outcome, Replay
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
+
+DPI = 100
+MOST_BARS = 1500
+"""How many requests a timeline draws at most."""
+
+_GAP = 0.25  # an empty stretch of more than this share of the axis is left out
+_RARE = 0.001  # buckets with fewer of the requests are not drawn
+
+
+class Picture(Figure):
+    """A Figure with an alternative text; shows itself in a notebook, and prints that text."""
+
+    alt_text: str = ""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        FigureCanvasAgg(self)  # kept from one drawing to the next, and with it the renderer's cache of text layouts
+
+    def png(self, dpi: float = DPI) -> bytes:
+        """The picture as PNG, the same bytes for the same content."""
+        buffer = io.BytesIO()
+        self.set_dpi(dpi)
+        with rc_context({"text.hinting": "none"}):  # the same letters whatever the FreeType, and a quarter faster
+            self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def html(self, dpi: float = DPI) -> str:
+        """The picture as HTML: an image whose accessible name is the alternative text."""
+        return image_html(self.png(dpi), self.alt_text)
+
+    def __repr__(self) -> str:
+        return self.alt_text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        # HTML for JupyterLab (it gives a bare image no accessible name), the image alone for readers without HTML (print)
+        png = self.png()
+        data = {"text/plain": self.alt_text, "text/html": image_html(png, self.alt_text), "image/png": base64.b64encode(png).decode()}
+        return data, {"image/png": {"alt": self.alt_text}}
+
+
+class Shown:
+    """What `show` returns: an object that IPython displays."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+
+    def __repr__(self) -> str:
+        return self.picture.alt_text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.picture._repr_mimebundle_()
+
+
+def show(picture: Picture) -> Shown:
+    """The picture as a display object: its text is the alternative text, so a strict comparison of outputs passes."""
+    return Shown(picture)
+
+
+def image_html(png: bytes, alt_text: str) -> str:
+    """An image and its accessible name as one piece of HTML."""
+    name = html.escape(alt_text, quote=True)
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<div role="img" aria-label="{name}"><img alt="{name}" style="max-width:100%" src="{source}"></div>'
+
+
+def _picture(width: float, height: float, **margins: float) -> Picture:
+    """Margins are set by hand: a layout engine would draw every text twice."""
+    picture = Picture(figsize=(width, height), facecolor="white")
+    picture.subplots_adjust(**({"left": 0.1, "right": 0.98, "top": 0.9, "bottom": 0.14} | margins))
+    return picture
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+
+
+# --- the record against the model -------------------------------------------------------
+
+
+def overlay(
+    subject: Comparison | Replay, recorded: Histogram | None = None, *, width: float = 7.5, height: float = 3.6, onto: Picture | None = None
+) -> Picture:
+    """Recorded shares per fortio bucket, the model's predictive band, and the percentiles of both above.
+
+    The time axis leaves out long empty stretches, so that 0.15 s and 1 s can both be read.
+    `subject` is a comparison, or a replay with an optional record.  `onto` is a picture of
+    `bare_picture` to draw anew: faster than a new one.
+
+    One bare Axes from (0, 0) to (1, 1) whose ticks are drawn here: matplotlib's own broken
+    axes take three times as long, and the replay console redraws at every move of a slider.
+    """
+    replay, record, resolution = _sides(subject, recorded)
+    shares = 100 * replay.bucket_counts / np.maximum(replay.requests, 1)
+    table = record.table_counts(resolution) if record else np.zeros(fortio.BUCKETS, dtype=np.int64)
+    recorded_shares = 100 * table / max(1, table.sum())
+    drawn = np.flatnonzero((shares.mean(axis=1) >= 100 * _RARE) | (table > 0))
+    starts, ends = _drawn_edges(replay, record, resolution, drawn)
+    lo, hi = np.quantile(shares[drawn], [0.025, 0.975], axis=1)
+    time = _BrokenAxis(starts, ends)
+    height_of = _Heights(max(hi.max(), recorded_shares.max()))
+    picture = onto or bare_picture(width, height)
+    axes = picture.axes[0]
+    for artist in [*axes.collections, *axes.lines, *axes.texts]:
+        artist.remove()
+    left, right = time(starts), time(ends)
+    if record:
+        _boxes(axes, left, right, height_of(0 * lo), height_of(recorded_shares[drawn]), facecolor="0.88", edgecolor="0.35", hatch="///")
+    _boxes(axes, left, right, height_of(lo), height_of(hi), color=BLUE, alpha=0.55, linewidth=0)
+    _level_lines(axes, height_of(shares[drawn].mean(axis=1)), left, right, color=BLUE, linewidth=1.6)
+    estimates = _estimates(subject, replay)
+    _draw_percentiles(axes, time, estimates, record)
+    _draw_scales(axes, time, height_of)
+    _draw_key(axes, record is not None)
+    picture.alt_text = _overlay_text(replay, estimates, record)
+    return picture
+
+
+def _estimates(subject: Comparison | Replay, replay: Replay) -> dict[str, Estimate]:
+    """The six figures; a comparison has them already."""
+    if isinstance(subject, Comparison):
+        return {row.figure: Estimate(row.predicted, row.lo, row.hi) for row in subject.rows}
+    return {figure: Estimate.of(replay.values(figure)) for figure in FIGURES}
+
+
+def bare_picture(width: float = 7.5, height: float = 3.6) -> Picture:
+    """An empty picture with one Axes from (0, 0) to (1, 1) and nothing drawn around it."""
+    picture = Picture(figsize=(width, height), facecolor="white")
+    axes = picture.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return picture
+
+
+def _sides(subject: Comparison | Replay, recorded: Histogram | None) -> tuple[Replay, Histogram | None, float]:
+    if isinstance(subject, Comparison):
+        if not isinstance(subject.outcome, Replay) or subject.record is None or subject.resolution is None:
+            raise ValueError("overlay: needs a comparison of a replay with a fortio record")
+        return subject.outcome, subject.record, subject.resolution
+    resolution = subject.resolution if recorded is None else recorded.table_resolution()
+    return (subject if subject.resolution == resolution else subject.with_resolution(resolution)), recorded, resolution
+
+
+def _drawn_edges(replay: Replay, record: Histogram | None, resolution: float, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end of the buckets, the outermost ones cut at the least and the greatest latency of either side."""
+    upper = fortio.bucket_edges(resolution)
+    lower = np.append(0.0, upper[:-1])
+    least, most = float(replay.min.min()), float(replay.max.max())
+    if record:
+        least, most = min(least, record.min), max(most, record.max)
+    return np.maximum(lower[drawn], least), np.minimum(upper[drawn], most)
+
+
+_LEFT, _RIGHT, _FLOOR, _TOP = 0.11, 0.98, 0.25, 0.7
+_LANES = {"p50": 0.76, "p75": 0.82, "p90": 0.88, "p99": 0.94}
+"""Where, in parts of the picture, the shares and the percentiles above them are drawn."""
+
+
+class _BrokenAxis:
+    """Seconds to horizontal position; an empty stretch longer than `_GAP` of the whole is left out."""
+
+    def __init__(self, starts: np.ndarray, ends: np.ndarray) -> None:
+        cuts = np.flatnonzero(starts[1:] - ends[:-1] > _GAP * (ends[-1] - starts[0]))
+        self.begins, self.stops = starts[[0, *(cuts + 1)]], ends[[*cuts, -1]]
+        room = np.maximum(self.stops - self.begins, 0.01)
+        pad = 0.04 * room
+        share = np.sqrt(room)  # short stretches stay legible beside long ones
+        wide = share / share.sum() * (_RIGHT - _LEFT - 0.02 * len(cuts))
+        first = _LEFT + np.concatenate(([0.0], np.cumsum(wide + 0.02)[:-1]))
+        self.panels = list(zip(first, first + wide, strict=True))
+        self._seconds = np.column_stack((self.begins - pad, self.stops + pad)).ravel()
+        self._positions = np.array(self.panels).ravel()
+
+    def __call__(self, seconds: Any) -> np.ndarray:
+        return np.interp(seconds, self._seconds, self._positions)
+
+    def ticks(self) -> list[float]:
+        """Round values of seconds in every panel."""
+        most = max(3, 7 // len(self.panels))
+        locator = MaxNLocator(most, steps=[1, 2, 5, 10])
+        spans = self._seconds.reshape(-1, 2).tolist()
+        return [float(v) for low, high in spans for v in locator.tick_values(low, high) if low <= v <= high]
+
+
+class _Heights:
+    """Percent of requests to vertical position."""
+
+    def __init__(self, tallest: float) -> None:
+        self.tallest = tallest
+        self.step = next(step for step in (1, 2, 5, 10, 20, 25) if tallest / step <= 5.2)
+
+    def __call__(self, percent: Any) -> np.ndarray:
+        return _FLOOR + (_TOP - _FLOOR) * np.asarray(percent) / self.tallest
+
+    def ticks(self) -> np.ndarray:
+        return np.arange(0, self.tallest * 1.001, self.step)
+
+
+def _boxes(axes: Axes, left: Any, right: Any, low: Any, high: Any, **style: Any) -> None:
+    corners = np.stack([np.column_stack(pair) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1)
+    axes.add_collection(PolyCollection(list(corners), **style), autolim=False)
+
+
+def _lines(axes: Axes, from_x: Any, from_y: Any, to_x: Any, to_y: Any, **style: Any) -> None:
+    ends = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=float)) for v in (from_x, from_y, to_x, to_y)))
+    axes.add_collection(LineCollection(list(np.stack(ends, axis=-1).reshape(-1, 2, 2)), **style), autolim=False)
+
+
+def _level_lines(axes: Axes, y: Any, left: Any, right: Any, **style: Any) -> None:
+    _lines(axes, left, y, right, y, **style)
+
+
+def _draw_percentiles(axes: Axes, time: _BrokenAxis, estimates: Mapping[str, Estimate], record: Histogram | None) -> None:
+    mean, lo, hi = (time(values) for values in np.array([estimates[figure] for figure in _LANES]).T)
+    lanes = np.array(list(_LANES.values()))
+    _level_lines(axes, lanes, lo, hi, color=VERMILION, linewidth=3.2)
+    _lines(axes, mean, lanes - 0.02, mean, lanes + 0.02, color=VERMILION, linewidth=1.4)
+    if record:
+        axes.plot(time([recorded_figure(record, figure) for figure in _LANES]), lanes, "D", color=BLACK, markersize=4)
+
+
+def _draw_scales(axes: Axes, time: _BrokenAxis, height_of: _Heights) -> None:
+    """Frame, ticks and labels; slanted strokes where the time axis is broken."""
+    at, levels = time.ticks(), height_of.ticks()
+    left, right = np.array(time.panels).T
+    style = {"color": "0.2", "linewidth": 0.8}
+    _level_lines(axes, _FLOOR, left, right, **style)
+    _lines(axes, _LEFT, _FLOOR, _LEFT, 0.97, **style)
+    _lines(axes, time(at), _FLOOR, time(at), _FLOOR - 0.015, **style)
+    _level_lines(axes, height_of(levels), _LEFT - 0.006, _LEFT, **style)
+    _level_lines(axes, _TOP + 0.025, _LEFT, _RIGHT, color="0.75", linewidth=0.6)
+    breaks = np.concatenate((right[:-1], left[1:]))
+    _lines(axes, breaks - 0.005, _FLOOR - 0.025, breaks + 0.005, _FLOOR + 0.025, **style)
+    for seconds in at:
+        axes.text(float(time(seconds)), _FLOOR - 0.03, f"{seconds:g}", ha="center", va="top", fontsize=9)
+    for name, y in [*((f"{level:g} %", float(height_of(level))) for level in levels), *_LANES.items()]:
+        axes.text(_LEFT - 0.012, y, name, ha="right", va="center", fontsize=9)
+    axes.text((_LEFT + _RIGHT) / 2, 0.115, "latency (s)", ha="center", va="center", fontsize=9)
+    axes.text(0.014, (_FLOOR + _TOP) / 2, "share of requests", rotation=90, ha="center", va="center", fontsize=9)
+
+
+def _draw_key(axes: Axes, recorded: bool) -> None:
+    """The key below: model on the left, record on the right."""
+    y = 0.045
+    _boxes(axes, [0.05], [0.08], [y - 0.02], [y + 0.02], color=BLUE, alpha=0.55, linewidth=0)
+    _level_lines(axes, y, 0.05, 0.08, color=BLUE, linewidth=1.6)
+    _level_lines(axes, y, 0.32, 0.35, color=VERMILION, linewidth=3.2)
+    _lines(axes, 0.335, y - 0.02, 0.335, y + 0.02, color=VERMILION, linewidth=1.4)
+    texts = {0.088: "model: mean, 95 % of runs", 0.358: "its percentiles"}
+    if recorded:
+        _boxes(axes, [0.53], [0.56], [y - 0.02], [y + 0.02], facecolor="0.88", edgecolor="0.35", hatch="///")
+        axes.plot([0.685], [y], "D", color=BLACK, markersize=4)
+        texts |= {0.568: "recorded", 0.698: "recorded percentiles"}
+    for x, text in texts.items():
+        axes.text(x, y, text, va="center", fontsize=8.5)
+
+
+def _overlay_text(replay: Replay, estimates: Mapping[str, Estimate], record: Histogram | None) -> str:
+    def figure(name: str) -> str:
+        mean, lo, hi = estimates[name]
+        digits = 0 if name == "count" else 3
+        beside = f", recorded {recorded_figure(record, name):.{digits}f}" if record else ""
+        return f"{name} {mean:.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f}{beside})"
+
+    figures = ", ".join(map(figure, ("count", "avg", "p50", "p75", "p99")))
+    return f"Latency histogram of {replay.replications} replications: {figures}; avg and percentiles in seconds"
+
+
+# --- one replication, request by request ------------------------------------------------
+
+
+def timeline(replay: Replay, i: int = 0, seconds: float = 5.0, *, width: float = 7.5) -> Picture:
+    """One lane per pod, one bar per request from its start to its answer, of the first `seconds` of replication `i`.
+
+    Requests that a pod has at the same time are stacked: a slow pod is seen to hold the
+    connections.  An answer other than 200 is hatched.  At most `MOST_BARS` requests are drawn.
+    """
+    table = replay.requests_table(i)
+    table = table[table["start"] < seconds].head(MOST_BARS)
+    pods = [*replay.pod_names, *(["envoy"] if (table["endpoint"] == "envoy").any() else [])]
+    margin = (max(map(len, pods)) * 0.085 + 0.2) / width
+    picture = _picture(width, 1.2 + 0.9 * len(pods), left=margin, top=0.98, bottom=0.22 if len(pods) > 2 else 0.3)
+    axes = picture.subplots()
+    codes = sorted(table["code"].unique().tolist(), key=lambda code: (code != 200, code))
+    base, ticks, said = 0.0, [], []
+    for number, pod in enumerate(pods):
+        mine = table[table["endpoint"] == pod]
+        row, depth = _stack(mine["start"].to_numpy(), mine["latency"].to_numpy())
+        for code in codes:
+            which = (mine["code"] == code).to_numpy()
+            axes.barh(
+                base + row[which] + 0.5, mine["latency"][which], 0.86, left=mine["start"][which], edgecolor="white", linewidth=0.6,
+                color=COLOURS[number % len(COLOURS)], hatch=HATCHES[codes.index(code) % len(HATCHES)],
+            )  # fmt: skip
+        axes.axhspan(base - 0.2, base + depth + 0.2, color="0.5", alpha=0.06, linewidth=0)
+        ticks.append(base + depth / 2)
+        busy = mine["latency"].clip(upper=seconds - mine["start"]).sum() / seconds
+        said.append(f"{pod} {len(mine)} requests, {busy:.1f} at a time on average")
+        base += depth + 0.9
+    axes.set_yticks(ticks, pods)
+    axes.set(xlim=(0, seconds), ylim=(base - 0.5, -0.4), xlabel="time (s): a bar is one request, from its start to its answer")
+    _plain(axes)
+    if codes != [200]:
+        _code_legend(picture, codes)
+    picture.alt_text = f"Timeline of the first {seconds:g} s of replication {i}: " + "; ".join(said)
+    return picture
+
+
+def _stack(start: np.ndarray, latency: np.ndarray) -> tuple[np.ndarray, int]:
+    """The first free row for each request (in order of start), and how many rows that takes."""
+    free_at: list[float] = []
+    rows = np.zeros(len(start))
+    for k, (begin, took) in enumerate(zip(start, latency, strict=True)):
+        row = next((r for r, free in enumerate(free_at) if free <= begin), len(free_at))
+        free_at[row : row + 1] = [begin + took]
+        rows[k] = row
+    return rows, max(1, len(free_at))
+
+
+def _code_legend(picture: Picture, codes: Sequence[int]) -> None:
+    hatches = [HATCHES[k % len(HATCHES)] for k in range(len(codes))]
+    handles = [Patch(facecolor="0.55", edgecolor="white", hatch=h, label=f"code {code}") for h, code in zip(hatches, codes, strict=True)]
+    picture.legend(handles=handles, loc="lower right", ncols=len(codes), fontsize=8, frameon=False)
+
+
+# --- over time --------------------------------------------------------------------------
+
+
+def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
+    """Answers per second by code and by Deployment, and how many pods are ejected: means over replications."""
+    table = replay.series(bin)
+    groups = {"code ": "answers per second,\nby code", "endpoint ": "answers per second,\nby who answered"}
+    ejected = bool(table["ejected"].any())
+    picture = _picture(width, 3.9 + 1.6 * ejected, left=0.13, right=0.76, top=0.96, bottom=0.12, hspace=0.18)
+    all_axes = picture.subplots(2 + ejected, 1, sharex=True)
+    every = max(1, len(table) // 12)
+    said = []
+    for axes, (prefix, label) in zip(all_axes, groups.items(), strict=False):
+        for k, column in enumerate(column for column in table if column.startswith(prefix)):
+            style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
+            axes.plot(table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=column.removeprefix(prefix), **style)
+            said.append(f"{column} {table[column].sum():.0f}")
+        axes.set(ylim=(0, None))
+        axes.set_ylabel(label, fontsize=9)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
+        _plain(axes)
+    if ejected:
+        all_axes[2].step(table.index + bin, table["ejected"], color=VERMILION, linewidth=1.5)
+        all_axes[2].set(ylabel="pods ejected", ylim=(0, None))
+        _plain(all_axes[2])
+        said.append(f"at most {table['ejected'].max():.1f} pods ejected")
+    all_axes[-1].set_xlabel("time (s)")
+    picture.alt_text = f"Answers over {len(table) * bin:g} s, mean of {replay.replications} replications, in all: " + ", ".join(said)
+    return picture
+
+
+# --- percentiles, engines, shares -------------------------------------------------------
+
+
+def percentile_curve(replay: Replay, recorded: Histogram | None = None, *, width: float = 7.5, height: float = 3.4) -> Picture:
+    """Latency against percentile as fortio interpolates it: predictive band, mean, and the record."""
+    replay, record, resolution = _sides(replay, recorded)
+    percents = np.append(np.arange(1.0, 100.0), 99.9)
+    values = fortio.percentiles(replay.bucket_counts, replay.min, replay.max, percents, resolution)
+    lo, hi = np.nanquantile(values, [0.025, 0.975], axis=1)
+    picture = _picture(width, height, bottom=0.16, top=0.96)
+    axes = picture.subplots()
+    axes.fill_between(percents, lo, hi, color=BLUE, alpha=0.35, linewidth=0, label="model, 95 % of runs")
+    axes.plot(percents, np.nanmean(values, axis=1), color=BLUE, linewidth=1.3, label="model, mean")
+    if record:
+        axes.plot(percents, record.percentile(percents), color=BLACK, linestyle="--", linewidth=1.2, label="recorded")
+    axes.set(xlabel="percent of requests at most as slow", ylabel="latency (s)", xlim=(0, 100), ylim=(0, None))
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    _plain(axes)
+    picture.alt_text = "Percentile curve. " + _overlay_text(replay, _estimates(replay, replay), record)
+    return picture
+
+
+def interval_plot(outcomes: Mapping[str, Outcome], recorded: Histogram, figures: Sequence[str] = FIGURES, *, width: float = 7.5) -> Picture:
+    """Several engines side by side: each figure's mean and 95 % interval relative to the record (1 on the axis)."""
+    resolution = recorded.table_resolution()
+    outcomes = {name: binned(outcome, resolution) for name, outcome in outcomes.items()}
+    picture = _picture(width, 1.3 + 0.26 * len(figures) * max(2, len(outcomes)), left=0.1, bottom=0.2, top=0.88)
+    axes = picture.subplots()
+    said = []
+    for k, (name, outcome) in enumerate(outcomes.items()):
+        offset = (k - (len(outcomes) - 1) / 2) * 0.7 / len(outcomes)
+        known = outcome.figures()
+        shown = [figure for figure in figures if figure in known]
+        ratio = np.array([known[figure] for figure in shown]) / np.array([[recorded_figure(recorded, figure)] for figure in shown])
+        y = np.array([figures.index(figure) for figure in shown]) + offset
+        axes.hlines(y, ratio[:, 1], ratio[:, 2], color=COLOURS[k % len(COLOURS)], linewidth=2)
+        axes.plot(ratio[:, 0], y, MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], markersize=5, label=name)
+        said.append(f"{name}: " + ", ".join(f"{figure} {value:.2f}" for figure, value in zip(shown, ratio[:, 0], strict=True)))
+    axes.axvline(1, color=BLACK, linewidth=0.9, linestyle="--")
+    axes.set_yticks(range(len(figures)), figures)
+    axes.set(ylim=(len(figures) - 0.5, -0.5), xlabel="predicted / recorded (1 is the record)")
+    picture.legend(loc="upper center", ncols=len(outcomes), fontsize=8, frameon=False)
+    _plain(axes)
+    picture.alt_text = "Predicted over recorded. " + "; ".join(said)
+    return picture
+
+
+def shares(
+    outcomes: Outcome | Mapping[str, Outcome], by: str = "endpoints", recorded: Mapping[Any, int] | None = None, *, width: float = 7.5
+) -> Picture:
+    """Share of the requests by who answered (`endpoints`), by `codes`, or upstream `attempts` per request; with 95 % intervals.
+
+    `recorded` holds counts by the same names (those of a curl loop).
+    """
+    kinds = {"endpoints": "endpoint_shares", "codes": "code_shares", "attempts": "attempt_shares"}
+    if by not in kinds:
+        raise ValueError(f"by: must be one of {', '.join(kinds)}, got {by!r}")
+    named = outcomes if isinstance(outcomes, Mapping) else {outcomes.engine: outcomes}
+    found = {name: {str(key): e for key, e in getattr(outcome, kinds[by])().items()} for name, outcome in named.items()}
+    counted = {str(key): count / max(1, sum(recorded.values())) for key, count in recorded.items()} if recorded else {}
+    names = sorted({key for estimates in found.values() for key in estimates} | set(counted))
+    picture = _picture(width, 1.3 + 0.3 * len(names) * (len(found) + bool(counted)), left=0.24, bottom=0.22, top=0.84)
+    axes = picture.subplots()
+    said = [_draw_group(axes, k, len(found), name, estimates, names) for k, (name, estimates) in enumerate(found.items())]
+    if counted:
+        axes.plot(list(counted.values()), [names.index(key) for key in counted], "D", color=BLACK, markersize=6, label="recorded")
+        said.append("recorded: " + ", ".join(f"{key} {value:.3f}" for key, value in counted.items()))
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, None), xlabel="attempts per request" if by == "attempts" else "share of requests")
+    picture.legend(loc="upper center", ncols=4, fontsize=8, frameon=False)
+    _plain(axes)
+    picture.alt_text = f"Shares by {by}. " + "; ".join(said)
+    return picture
+
+
+def _draw_group(axes: Axes, k: int, groups: int, label: str, estimates: Mapping[str, Estimate], names: Sequence[str]) -> str:
+    y = np.array([names.index(name) for name in estimates]) + (k - (groups - 1) / 2) * 0.8 / groups
+    mean, lo, hi = np.array(list(estimates.values())).T
+    axes.barh(
+        y, mean, 0.7 / groups, facecolor=COLOURS[k % len(COLOURS)], edgecolor="white", hatch=HATCHES[k % len(HATCHES)], alpha=0.8,
+        label=label,
+    )  # fmt: skip
+    axes.hlines(y, lo, hi, color=BLACK, linewidth=1.4)
+    return f"{label}: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(estimates, mean, strict=True))
