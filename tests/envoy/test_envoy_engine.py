@@ -370,9 +370,7 @@ def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
 
 
 def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
-    script = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
-    )
+    script = "import os, sys; sys.path.insert(0, sys.argv[1]); from guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
     folder = Path(envoy_process.__file__).parent
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(folder)], stdin=subprocess.PIPE) as guard:
         time.sleep(0.3)
