@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from tabulate import DataRow, TableFormat, tabulate
 
 from meshmodel.fakeservice import parse_duration
+from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
 from meshmodel.istio.defaults import istio_defaults
-from meshmodel.istio.manifests import LOCALITY_RULE, Context, Resource, read, slashed
+from meshmodel.istio.kubernetes import LOCALITY_RULE, slashed
+from meshmodel.istio.manifests import read
 from meshmodel.istio.resources import RETRY_ON
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
 from meshmodel.istio.yaml_source import ManifestError, resources

@@ -13,10 +13,11 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
+from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, priorities, split_by_priority
-from meshmodel.istio.manifests import Deployment, Resource, Service, ServicePort
 from meshmodel.istio.resources import DestinationRule, Gateway, HttpRoute, RouteDestination, Subset, TrafficPolicy, VirtualService
 from meshmodel.istio.warnings import MeshWarning
 from meshmodel.istio.yaml_source import ManifestError

@@ -11,8 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from meshmodel.istio.manifests import Context, Resource
-from meshmodel.istio.resources import MAX_UINT32, NO, some
+from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, some
 from meshmodel.istio.yaml_source import Field, Table
 from meshmodel.scenario import RetryBudget
 

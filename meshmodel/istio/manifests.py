@@ -2,114 +2,31 @@
 
 Nothing is guessed: a field is used, or raises an error, or leaves a warning that names it.  Fields that
 only describe (image, port names, labels of the object itself ...) are taken without a word.
-Istio's own kinds are in `istio_resources`; this module has the Kubernetes kinds and the way in.
+This is the way in; the kinds are in `kubernetes`, `resources` (Istio's) and `envoy_filter`.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import replace
 
-from meshmodel.fakeservice import from_environment
-from meshmodel.istio.defaults import IstioDefaults
-from meshmodel.istio.localities import REGION, SUBZONE, ZONE
-from meshmodel.istio.warnings import NOT_MODELLED, MeshWarning
-from meshmodel.istio.yaml_source import Field, ManifestError, Place
-from meshmodel.scenario import Behaviour, Injector
+from meshmodel.istio.base import METADATA, Context, Resource
+from meshmodel.istio.envoy_filter import read_envoy_filter
+from meshmodel.istio.kubernetes import read_deployment, read_service
+from meshmodel.istio.resources import read_destination_rule, read_gateway, read_virtual_service
+from meshmodel.istio.yaml_source import Field
 
-MAX_REPLICAS = 1000
-FAILURES = ("refused", "reset", "hang")
-LOCALITY_RULE = 'must be "region", "region.zone" or "region.zone.subzone"'
 IGNORED_KINDS = ("Namespace", "ServiceAccount", "ConfigMap")
-_METADATA = (
-    "name namespace labels annotations uid resourceVersion generation creationTimestamp managedFields selfLink "
-    "ownerReferences finalizers generateName"
-).split()
-_DEPLOYMENT_UNUSED = "strategy revisionHistoryLimit minReadySeconds progressDeadlineSeconds paused".split()
-_POD_UNUSED = (
-    "affinity automountServiceAccountToken dnsPolicy dnsConfig imagePullSecrets initContainers restartPolicy schedulerName securityContext "
-    "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork enableServiceLinks"
-).split()
-_CONTAINER_UNUSED = (
-    "args command lifecycle livenessProbe readinessProbe resources securityContext startupProbe stdin terminationMessagePath "
-    "terminationMessagePolicy tty volumeMounts workingDir"
-).split()
-_SERVICE_UNUSED = "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses".split()
-
-
-@dataclass
-class Context:
-    """What reading depends on: the mesh's namespace, injector and Istio version; `warnings` collects what is found."""
-
-    namespace: str
-    injector: Injector
-    defaults: IstioDefaults
-    warnings: list[MeshWarning] = field(default_factory=list)
-
-    def warn(self, at: Field, reason: str, source: str = NOT_MODELLED) -> None:
-        self.warnings.append(MeshWarning(at.owner, at.path, reason, source))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resource:
-    """What every resource has: (`kind`, `namespace`, `name`) is its key."""
-
-    kind: str
-    name: str
-    namespace: str
-    place: Place
-    warnings: tuple[MeshWarning, ...] = ()
-    manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.namespace, self.name
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-    def error(self, path: str, rule: str) -> ManifestError:
-        """An error that shows only once the whole mesh is known."""
-        return ManifestError(f"{self.place}: {self} {path}: {rule}".replace(" :", ":"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deployment(Resource):
-    """`upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone"."""
-
-    replicas: int
-    labels: dict[str, str]
-    behaviour: Behaviour
-    message: str = ""
-    locality: str = ""
-    upstream: tuple[str, int] | None = None
-    keep_alives: bool = False
-    named_ports: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServicePort:
-    name: str
-    port: int
-    target: int | str
-    http2: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Service(Resource):
-    selector: dict[str, str]
-    ports: tuple[ServicePort, ...]
-
-    @property
-    def fqdn(self) -> str:
-        return f"{self.name}.{self.namespace}.svc.cluster.local"
-
-    def selects(self, deployment: Deployment) -> bool:
-        return self.namespace == deployment.namespace and self.selector.items() <= deployment.labels.items()
+_NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
+READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource]]] = {
+    "Deployment": (("apps/v1",), read_deployment),
+    "Service": (("v1",), read_service),
+    "Gateway": (_NETWORKING, read_gateway),
+    "DestinationRule": (_NETWORKING, read_destination_rule),
+    "VirtualService": (_NETWORKING, read_virtual_service),
+    "EnvoyFilter": (_NETWORKING[2:], read_envoy_filter),
+}
 
 
 def read(document: Field, context: Context) -> Resource | None:
@@ -123,14 +40,13 @@ def read(document: Field, context: Context) -> Resource | None:
     document = document.named(f"{kind} {name}")
     if kind in IGNORED_KINDS:
         return None
-    readers = _readers()
-    if kind not in readers:
-        near = difflib.get_close_matches(kind, readers, n=1)
+    if kind not in READERS:
+        near = difflib.get_close_matches(kind, READERS, n=1)
         raise document.need("kind").error(f"this kind is not modelled{f', did you mean {near[0]}?' if near else ''}")
-    versions, reader = readers[kind]
+    versions, reader = READERS[kind]
     document.only("apiVersion", "kind", "metadata", "spec", "status")
     document.need("apiVersion").choice(*versions)
-    metadata = document.need("metadata").only(*_METADATA)
+    metadata = document.need("metadata").only(*METADATA)
     own = replace(context, warnings=[])
     namespace = metadata.get("namespace")
     base = {
@@ -142,194 +58,3 @@ def read(document: Field, context: Context) -> Resource | None:
     }
     resource = reader(document, base, own)
     return replace(resource, warnings=tuple(own.warnings))
-
-
-def _readers() -> dict[str, tuple[tuple[str, ...], Callable[..., Resource]]]:
-    from meshmodel.istio import resources as istio  # these need the classes above
-    from meshmodel.istio.envoy_filter import read_envoy_filter
-
-    networking = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
-    return {
-        "Deployment": (("apps/v1",), read_deployment),
-        "Service": (("v1",), read_service),
-        "Gateway": (networking, istio.read_gateway),
-        "DestinationRule": (networking, istio.read_destination_rule),
-        "VirtualService": (networking, istio.read_virtual_service),
-        "EnvoyFilter": (networking[2:], read_envoy_filter),
-    }
-
-
-def unused(parent: Field, names: list[str], context: Context) -> list[str]:
-    """Warn about each field of `names` that is there; returns `names`, to be added to the known ones."""
-    for name in names:
-        if name in parent:
-            context.warn(parent.need(name), "has no effect here")
-    return names
-
-
-def read_deployment(document: Field, base: dict[str, object], context: Context) -> Deployment:
-    spec = document.need("spec")
-    spec.only("replicas", "selector", "template", *unused(spec, _DEPLOYMENT_UNUSED, context))
-    template = spec.need("template").only("metadata", "spec")
-    labels = template.need("metadata").only(*_METADATA).get_or("labels", {}).texts()
-    selector = spec.need("selector").only("matchLabels", refused={"matchExpressions": "is not modelled, use matchLabels"})
-    wanted = selector.get_or("matchLabels", {}).texts()
-    if not wanted or not wanted.items() <= labels.items():
-        raise selector.error("must match the labels of the template")
-    pod = template.need("spec")
-    pod.only("containers", "serviceAccountName", "serviceAccount", "nodeSelector", *unused(pod, _POD_UNUSED, context))
-    container = _container(pod, context)
-    environment = _environment(container)
-    return Deployment(
-        **base,  # type: ignore[arg-type]
-        replicas=spec.get_or("replicas", 1).integer(0, MAX_REPLICAS),
-        labels=labels,
-        behaviour=_behaviour(document, template, container, environment, context),
-        message=environment["MESSAGE"].text() if "MESSAGE" in environment else "Hello World",
-        locality=_locality(template, pod, labels),
-        upstream=_upstream(environment),
-        keep_alives=_keep_alives(environment),
-        named_ports=_named_ports(container),
-    )
-
-
-def _container(pod: Field, context: Context) -> Field:
-    containers = pod.need("containers")
-    if len(containers.items()) != 1:
-        raise containers.error("must hold exactly one container (the sidecar is understood)")
-    container = containers.items()[0]
-    known = unused(container, _CONTAINER_UNUSED, context)
-    refused = {"envFrom": "is not modelled, write the variables in env"}
-    container.only("name", "image", "imagePullPolicy", "ports", "env", *known, refused=refused)
-    return container
-
-
-def _environment(container: Field) -> dict[str, Field]:
-    """The variables by name; one whose value comes from elsewhere (valueFrom) is left out unless it matters."""
-    variables: dict[str, Field] = {}
-    for entry in container.get_or("env", []).items():
-        entry.only("name", "value", "valueFrom")
-        name = entry.need("name").name()
-        if name in variables:
-            raise entry.error(f"the variable {name} stands twice")
-        if "valueFrom" in entry:
-            if re.match(r"TIMING_|ERROR_|UPSTREAM_|HTTP_CLIENT_", name):
-                raise entry.error(f"the value of {name} must be written here")
-            continue
-        value = entry.get("value") or replace(entry, value="")
-        if not isinstance(value.value, str):
-            raise value.wrong("must be text, put it in quotes")
-        variables[name] = value
-    return variables
-
-
-def _behaviour(document: Field, template: Field, container: Field, environment: dict[str, Field], context: Context) -> Behaviour:
-    def variable(remark: str) -> Field:
-        return environment.get(remark.partition(": ")[0], container)
-
-    try:
-        behaviour, remarks = from_environment({name: value.text() for name, value in environment.items()}, context.injector)
-    except ValueError as problem:
-        raise variable(str(problem)).error(str(problem)) from None
-    for remark in remarks:
-        context.warn(variable(remark), remark, "nicholasjackson/fake-service")
-    for parent in (document, template):
-        behaviour = _annotated(behaviour, parent.need("metadata").get_or("annotations", {}))
-    return behaviour
-
-
-def _annotated(behaviour: Behaviour, annotations: Field) -> Behaviour:
-    for name, value in annotations.mapping().items():
-        if name == "meshmodel/concurrency":
-            if not re.fullmatch(r"[1-9]\d{0,5}", value.text()):
-                raise value.wrong('must be a whole number of 1 or more in quotes, such as "4"')
-            behaviour = replace(behaviour, concurrency=int(value.text()))
-        elif name == "meshmodel/failure":
-            behaviour = replace(behaviour, failure=value.choice(*FAILURES))  # type: ignore[arg-type]
-        elif name.startswith("meshmodel/"):
-            raise value.error("unknown annotation, there are meshmodel/concurrency and meshmodel/failure")
-    return behaviour
-
-
-def _locality(template: Field, pod: Field, labels: dict[str, str]) -> str:
-    """ "region/zone/subzone" of the label istio-locality (parts joined by dots), else of the topology labels."""
-    if "istio-locality" in labels:
-        place = template.need("metadata").need("labels").need("istio-locality")
-        locality = slashed(place.text())
-        if locality is None:
-            raise place.wrong(LOCALITY_RULE)
-        return locality
-    topology = pod.get_or("nodeSelector", {}).texts() | labels
-    return "/".join(topology.get(name, "") for name in (REGION, ZONE, SUBZONE)).rstrip("/")
-
-
-def slashed(locality: str) -> str | None:
-    """ "region/zone/subzone" of a locality whose parts are joined by dots or slashes; None where it is no locality."""
-    parts = locality.split("/" if "/" in locality else ".")
-    return "/".join(parts) if len(parts) <= 3 and all(parts) else None
-
-
-def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
-    variable = environment.get("UPSTREAM_URIS")
-    if variable is None or not variable.text().strip():
-        return None
-    uris = [uri.strip() for uri in variable.text().split(",") if uri.strip()]
-    if len(uris) != 1:
-        raise variable.wrong("more than one upstream is not modelled")
-    try:
-        address = urlsplit(uris[0])
-        if address.scheme == "http" and address.hostname:
-            return address.hostname, address.port or 80
-    except ValueError:  # not even the form of a URI
-        pass
-    raise variable.wrong("must be a URI such as http://simple-backend:80/")
-
-
-def _keep_alives(environment: dict[str, Field]) -> bool:
-    variable = environment.get("HTTP_CLIENT_KEEP_ALIVES")
-    if variable and variable.value not in ("true", "false"):
-        raise variable.wrong('must be "true" or "false"')
-    return variable is not None and variable.value == "true"
-
-
-def _named_ports(container: Field) -> dict[str, int]:
-    found = {}
-    for port in container.get_or("ports", []).items():
-        port.only("name", "containerPort", "protocol")
-        number = port.need("containerPort").integer(1, 65535)
-        if "name" in port:
-            found[port.need("name").name()] = number
-    return found
-
-
-def read_service(document: Field, base: dict[str, object], context: Context) -> Service:
-    spec = document.need("spec")
-    refused = dict.fromkeys(("externalName", "trafficDistribution", "externalIPs"), "is not modelled")
-    known = unused(spec, _SERVICE_UNUSED, context)
-    spec.only("selector", "ports", "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", *known, refused=refused)
-    spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer")
-    if spec.get_or("clusterIP", "").text() == "None":
-        raise spec.need("clusterIP").error("a headless Service is not modelled")
-    selector = spec.need("selector").texts()
-    if not selector:
-        raise spec.need("selector").error("must name at least one label")
-    ports = tuple(_service_port(port) for port in spec.need("ports").items())
-    if not ports:
-        raise spec.need("ports").error("needs at least one port")
-    numbers = [port.port for port in ports]
-    if len(set(numbers)) < len(numbers):
-        raise spec.need("ports").error("a port stands twice")
-    return Service(**base, selector=selector, ports=ports)  # type: ignore[arg-type]
-
-
-def _service_port(port: Field) -> ServicePort:
-    port.only("name", "port", "targetPort", "protocol", "nodePort", "appProtocol")
-    number = port.need("port").integer(1, 65535)
-    name = port.need("name").name() if "name" in port else ""
-    target = port.get_or("targetPort", number)
-    protocol = port.get_or("appProtocol", name.split("-")[0]).text()
-    port.get_or("protocol", "TCP").choice("TCP")
-    if protocol in ("tcp", "tls", "udp", "https", "grpc", "mongo", "mysql", "redis"):
-        raise port.error(f"only HTTP is modelled, and Istio takes this port for {protocol}")
-    where = target.name() if isinstance(target.value, str) else target.integer(1, 65535)
-    return ServicePort(name=name, port=number, target=where, http2=protocol == "http2")

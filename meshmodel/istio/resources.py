@@ -12,16 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
+from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, some
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.localities import LocalityLbSetting
-from meshmodel.istio.manifests import Context, Resource
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
 from meshmodel.istio.yaml_source import Field, Table
 from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
 
-NO = "is not modelled"
-UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
-MAX_UINT32 = 2**32 - 1
 RETRY_ON = tuple(
     "5xx gateway-error reset reset-before-request connect-failure refused-stream unavailable cancelled deadline-exceeded internal "
     "resource-exhausted retriable-4xx retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure".split()
@@ -119,12 +116,6 @@ def read_gateway(document: Field, base: dict[str, object], context: Context) -> 
             raise port.need("protocol").wrong("only HTTP is modelled")
         hosts += [host.name() for host in some(server.need("hosts"))]
     return Gateway(**base, selector=spec.need("selector").texts(), hosts=tuple(hosts))  # type: ignore[arg-type]
-
-
-def some(values: Field) -> list[Field]:
-    if not values.items():
-        raise values.error("must not be empty")
-    return values.items()
 
 
 def _everywhere(spec: Field) -> None:

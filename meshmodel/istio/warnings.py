@@ -1,6 +1,6 @@
 """What Istio accepts but will not do what its author thinks: one `MeshWarning` each, with its reason and source.
 
-A rule that needs only one field is raised where that field is read (`manifests`, `istio_resources`);
+A rule that needs only one field is raised where that field is read (`kubernetes`, `resources`);
 the rules here need a whole scenario: several pods, two routes, or the workload.
 """
 
