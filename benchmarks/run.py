@@ -35,7 +35,7 @@ import scenarios  # noqa: E402
 import simpy_loop  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from meshmodel import catalogue, compare  # noqa: E402
+from meshmodel import _files, catalogue, compare  # noqa: E402
 from meshmodel.scenario import Scenario  # noqa: E402
 from meshmodel.simulation.montecarlo import collapse, loop_for, simulate  # noqa: E402
 from meshmodel.teaching import plots  # noqa: E402
@@ -198,7 +198,7 @@ def main() -> None:
     text = report(given.replications or (200 if given.quick else 2000), given.rounds or (2 if given.quick else 5), given.quick)
     print(text)
     if given.write:
-        (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
+        _files.write(Path(__file__).parent / "results.md", text)
 
 
 if __name__ == "__main__":

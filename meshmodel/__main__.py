@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meshmodel import _files
 from meshmodel._flags import glued, parsers
 
 
@@ -49,6 +50,21 @@ def _open_loop(args: argparse.Namespace) -> Any:
         raise ValueError("--segment has its own rates and times: leave --rate and -t out")
     segments = args.segment or [(parse_duration(args.t or "60s", "-t"), args.rate, args.rate)]
     return OpenLoop(segments=tuple(segments), arrivals=args.arrivals)
+
+
+def _keep_inputs(args: argparse.Namespace) -> None:
+    """Refuse, before the work begins, to write over what is read: manifests, records, the data that come with meshmodel."""
+    from meshmodel._data import data_path
+    from meshmodel.istio.yaml_source import SUFFIXES
+
+    given = vars(args)
+    out = given.get("json")
+    if out in (None, "-"):
+        return
+    inputs = [*given.get("files", ()), *(file for _, file in given.get("at_file", ())), *given.get("records", ())]
+    _files.refuse_overwriting(out, [*inputs, *([args.outcome] if "outcome" in args else [])], SUFFIXES)
+    if Path(out).resolve().is_relative_to(data_path().resolve()):
+        raise ValueError(f"{out}: lies in the data that come with meshmodel, write somewhere else")
 
 
 def _manifest(file: str) -> Path | str:
@@ -217,15 +233,8 @@ def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) ->
         sys.stdout.write(written)
         return
     if args.json:
-        _write(args.json, written)
+        _files.write(args.json, written)
     print("\n\n".join(text.strip("\n") for text in texts))
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as problem:  # a full disk does not say which
-        raise ValueError(f"{path}: {problem.strerror}") from None
 
 
 def _curl_counts(replay: Any) -> str:
@@ -266,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = glued(sys.argv[1:] if argv is None else argv)
         top, verbs = parsers(VERBS)
         args = verbs[words[0]].parse_intermixed_args(words[1:]) if words and words[0] in verbs else top.parse_args(words)
+        _keep_inputs(args)
         args.run(args)
         sys.stdout.flush()
     except SystemExit as after_help:

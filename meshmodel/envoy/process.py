@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import aiohttp
 
+from meshmodel import _files
 from meshmodel.envoy import guard as envoy_guard
 
 START_SECONDS = 30.0
@@ -89,7 +90,7 @@ class Proxy:
     async def _start(self) -> None:
         with tempfile.TemporaryDirectory(prefix="meshmodel-") as name:
             folder = Path(name)
-            (folder / "bootstrap.json").write_text(json.dumps(self.config), encoding="utf-8")
+            _files.write(folder / "bootstrap.json", json.dumps(self.config))
             with open(folder / "messages", "wb") as messages, open(folder / "log", "wb") as log:
                 self._log = open(folder / "log", encoding="utf-8")
                 self._process = subprocess.Popen(

@@ -33,6 +33,7 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
+from meshmodel import _files
 from meshmodel._data import data_path
 from meshmodel.evidence.records import QUANTILES, Case, cases, figures, read
 from meshmodel.results.replay import Replay
@@ -221,4 +222,4 @@ def _sentence(words: str) -> str:
 
 def write() -> None:
     """Write docs/conformance.md of the checkout."""
-    DOCUMENT.write_text(markdown(table()), encoding="utf-8")
+    _files.write(DOCUMENT, markdown(table()))

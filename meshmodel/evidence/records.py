@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from meshmodel import catalogue
+from meshmodel import _files, catalogue
 from meshmodel._data import data_path
 from meshmodel.fakeservice import parse_duration
 from meshmodel.mesh import Mesh
@@ -94,14 +94,14 @@ def _of_catalogue(name: str, more: Mapping[str, Any]) -> Case:
 
 def _of_entry(name: str, entry: Mapping[str, Any]) -> Case:
     options = {key: entry[key] for key in ("istio", "workers", "injector") if key in entry}
-    changes = tuple((parse_duration(change["at"], "at"), _files(change["manifests"])) for change in entry.get("changes", ()))
+    changes = tuple((parse_duration(change["at"], "at"), _manifests(change["manifests"])) for change in entry.get("changes", ()))
     return Case(
-        name, entry["policy"], entry["title"], _files(entry["manifests"]), _workload(entry), entry.get("target", "backend"),
+        name, entry["policy"], entry["title"], _manifests(entry["manifests"]), _workload(entry), entry.get("target", "backend"),
         entry.get("locality"), options, changes, overhead_of=entry.get("overhead_of"), causes=entry.get("causes", {}),
     )  # fmt: skip
 
 
-def _files(names: Iterable[str]) -> tuple[str, ...]:
+def _manifests(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"envoy/manifests/{name}" for name in names)
 
 
@@ -257,8 +257,8 @@ def _store(case: Case, runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], fo
         "seconds": [each["seconds"] for each in provenance],
     }
     rows = ",\n".join(json.dumps(run, separators=(",", ":")) for run, _ in runs)
-    (folder / f"{case.name}.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
-    (folder / f"{case.name}.provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    _files.write(folder / f"{case.name}.json", f"[\n{rows}\n]\n")
+    _files.write(folder / f"{case.name}.provenance.json", json.dumps(about, indent=1) + "\n")
 
 
 def read(name: str) -> list[dict[str, Any]] | None:

@@ -29,6 +29,8 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 MAX_NODES = 50_000
 MAX_MESSAGE = 500
+SUFFIXES = (".yaml", ".yml", ".json")
+"""Of the files that are read of a folder."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Source = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
@@ -226,7 +228,7 @@ def _read(path: Path) -> Iterator[Field]:
         raise ManifestError(f"{_shown(str(path))}: no path has a NUL character")
     try:
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
             if not files:
                 raise ManifestError(f"{path}: the directory holds no .yaml file")
             for file in files:

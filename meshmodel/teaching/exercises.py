@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshmodel import _files
+
 SOLUTION_TAG = "solution"
 """The tag of the cells that a student's copy leaves out."""
 
@@ -104,17 +106,19 @@ def student_copy(notebook: str | Path, destination: str | Path) -> Path:
     Raises
     ------
     ExerciseError : `notebook` is missing or no notebook.
+    ValueError : `destination` is the notebook itself.
     """
     import nbformat
     from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 
+    _files.refuse_overwriting(destination, [notebook])
     try:
         original = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError, nbformat.reader.NotJSONError) as problem:
         raise ExerciseError(f"{notebook}: cannot be read as a notebook: {str(problem).splitlines()[0]}") from problem
     copy, _ = TagRemovePreprocessor(remove_cell_tags={SOLUTION_TAG}).preprocess(original, {})
     copy, _ = ClearOutputPreprocessor().preprocess(copy, {})
-    nbformat.write(copy, destination)
+    _files.write(destination, nbformat.writes(copy).rstrip("\n") + "\n")
     return Path(destination)
 
 

@@ -12,6 +12,8 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
+from meshmodel import _files
+
 
 def execute(path: Path) -> None:
     """Run the notebook at `path` in its own folder and write it back."""
@@ -26,7 +28,7 @@ def execute(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
-    nbformat.write(notebook, path)
+    _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def _joined(outputs: list) -> list:

@@ -1,0 +1,69 @@
+"""Every file that the project writes is written here: whole, or not at all.
+
+The content goes to a temporary file in the same folder, which takes the place of the old one (rename(2)) once it
+is on the disk: a full disk, a kill or a power failure in between leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def write(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file; text as UTF-8, line ends as they are.
+
+    A link is followed and what it points at is replaced; an existing file keeps its permissions.  What is no
+    ordinary file (/dev/stdout, a pipe) is written to.  Raises OSError that names `path`.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        _write(Path(path).resolve(), data)
+    except OSError as problem:  # a full disk does not say which
+        raise OSError(problem.errno, problem.strerror, str(path)) from None
+
+
+def _write(target: Path, data: bytes) -> None:
+    mode = target.stat().st_mode if target.exists() else None
+    if mode is not None and not stat.S_ISREG(mode):
+        with open(target, "wb") as stream:
+            stream.write(data)
+        return
+    if mode is not None and not os.access(target, os.W_OK):  # a rename would not ask
+        raise PermissionError(13, "Permission denied")
+    part = target.with_name(f".meshmodel-{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if mode is not None:
+            part.chmod(stat.S_IMODE(mode))
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def refuse_overwriting(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], suffixes: Iterable[str] = ()) -> None:
+    """Raise ValueError where writing `out` would destroy one of the `inputs`.
+
+    Of a folder the files with one of the `suffixes` are read: a new one in it would be read the next time.
+    """
+    for each in map(Path, inputs):
+        if _same(Path(out), each):
+            raise ValueError(f"{out}: is read as input, write somewhere else")
+        if each.is_dir() and Path(out).suffix in suffixes and _same(Path(out).parent, each):
+            raise ValueError(f"{out}: the files of the folder {each} are read as input, write somewhere else")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or is no path
+        return False
