@@ -127,12 +127,12 @@ def _replay(args: argparse.Namespace) -> None:
 
     experiment = catalogue.experiment(args.name)
     mesh = experiment.mesh(**_mesh_options(args))
-    mesh.scenario(experiment.workload)  # so that the warnings know of the load
+    mesh.scenario(experiment.workload, experiment.target, experiment.locality)  # so that the warnings know of the load
     replay = experiment.replay(**_simulation(args), **_mesh_options(args))
     against = experiment.compare(replay)
     told = [against, experiment.explain(against)] if against else ["the tutorial recorded nothing for it"]
     counts = [] if experiment.workload.duration else [_curl_counts(replay)]
-    title = f"{args.name}: {experiment.title}\napplied: {', '.join(experiment.manifests)}\n"
+    title = f"{args.name}: {experiment.title}\napplied: {', '.join(Path(file).name for file in experiment.manifests)}\n"
     _report(mesh, replay, args, *counts, *map(str, told), *_envoy_records(args.name, replay), title=title)
 
 

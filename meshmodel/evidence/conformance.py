@@ -1,6 +1,6 @@
 """Does the model do what the real Envoy does?  The table `policy x figure: model, Envoy, verdict`.
 
-`check` plays a case (`envoy_records`) in the Monte-Carlo engine and holds it against its record, figure by figure.
+`check` plays an experiment in the Monte-Carlo engine and holds it against its record, figure by figure.
 
 Null hypothesis: the repetitions on Envoy are exchangeable with the model's replications.
 With x the mean of a figure over the n repetitions, y its mean over the R replications,
@@ -8,7 +8,7 @@ and g the means of n replications drawn at random from the R, G times,
 
     p = (1 + #{g : |g - y| >= |x - y| - t}) / (G + 1),
 
-t being what the rig can resolve, by one rule for all cases (`tolerance`): Envoy's timers are
+t being what the rig can resolve, by one rule for all experiments (`tolerance`): Envoy's timers are
 up to 4 ms early or late, and what a request spends in the rig (on a busy machine: threads
 that wait for a core) goes partly before the pod and once for each attempt, where the model
 charges it once, after the answer.  Shares, attempts and ejections are hardly touched by that.
@@ -35,7 +35,8 @@ from tabulate import tabulate
 
 from meshmodel import _files
 from meshmodel._data import data_path
-from meshmodel.evidence.records import QUANTILES, Case, cases, figures, read
+from meshmodel.evidence.experiments import Experiment, everything
+from meshmodel.evidence.records import QUANTILES, figures, read
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import ClosedLoop, Distribution
 
@@ -53,7 +54,7 @@ TOLERANCE_COUNT = 0.01
 class Row:
     """One figure: the model's mean and 95 % range of a repetition, Envoy's mean of its repetitions, and the p-value."""
 
-    case: Case
+    experiment: Experiment
     figure: str
     model: float
     lo: float
@@ -68,16 +69,16 @@ class Row:
     @property
     def cause(self) -> str | None:
         """The documented cause of a difference; None: there is none."""
-        return next((text for figure, text in self.case.causes.items() if self.figure.startswith(figure)), None)
+        return next((text for figure, text in self.experiment.envoy_causes.items() if self.figure.startswith(figure)), None)
 
     def verdict(self, rows: int) -> str:
         """As the table has it."""
         return "agrees" if self.agrees(rows) else self.cause or "DIFFERS"
 
 
-def rig_overhead(case: Case) -> Distribution:
-    """What the rig spent outside the pods when the case was recorded (or the one that it names)."""
-    return overhead_distribution([run["overhead"] for run in read(case.overhead_of or case.name) or []])
+def rig_overhead(experiment: Experiment) -> Distribution:
+    """What the rig spent outside the pods when the experiment was recorded (or the one that it names)."""
+    return overhead_distribution([run["overhead"] for run in read(experiment.overhead_of or experiment.name) or []])
 
 
 def overhead_distribution(quantiles: Iterable[Sequence[float]]) -> Distribution:
@@ -87,22 +88,22 @@ def overhead_distribution(quantiles: Iterable[Sequence[float]]) -> Distribution:
     return stats.rv_histogram((np.ones(len(edges) - 1), edges), density=False)
 
 
-def model(case: Case, replications: int = REPLICATIONS, seed: int = 1) -> Replay:
-    """The case in the Monte-Carlo engine, with the rig's overhead of its record."""
+def model(experiment: Experiment, replications: int = REPLICATIONS, seed: int = 1) -> Replay:
+    """The experiment in the Monte-Carlo engine, with the rig's overhead of its record."""
     from meshmodel.simulation.montecarlo import simulate
 
-    return case.as_recorded(simulate(case.scenario(rig_overhead(case)), replications, seed))
+    return experiment.as_recorded(simulate(experiment.scenario(overhead=rig_overhead(experiment)), replications, seed))
 
 
 def check(
-    case: Case, replay: Replay | None = None, recorded: Sequence[Mapping[str, float | None]] | None = None, slack: float = 1.0
+    experiment: Experiment, replay: Replay | None = None, recorded: Sequence[Mapping[str, float | None]] | None = None, slack: float = 1.0
 ) -> list[Row]:
-    """Every figure of a case: `replay` (default: `model`) against the figures of each repetition (default: the record's).
+    """Every figure of an experiment: `replay` (default: `model`) against the figures of each repetition (default: the record's).
 
     `slack` multiplies the tolerances.
     """
-    replay = replay or model(case)
-    recorded = recorded or [run["figures"] for run in read(case.name) or []]
+    replay = replay or model(experiment)
+    recorded = recorded or [run["figures"] for run in read(experiment.name) or []]
     modelled = figures(replay)
     names = dict.fromkeys([*modelled, *(name for run in recorded for name in run)])
     rows = []
@@ -113,7 +114,7 @@ def check(
         if len(values) >= replay.replications / 10 and len(observed) and (values.any() or observed.any()):
             lo, hi = np.quantile(values, [0.025, 0.975])
             p = p_value(observed, values, slack * tolerance(name, replay))
-            rows.append(Row(case, name, float(values.mean()), float(lo), float(hi), float(observed.mean()), p))
+            rows.append(Row(experiment, name, float(values.mean()), float(lo), float(hi), float(observed.mean()), p))
     return rows
 
 
@@ -155,8 +156,8 @@ def _drawn(replications: int, n: int) -> np.ndarray:
 
 
 def table(names: Iterable[str] | None = None) -> list[Row]:
-    """The rows of every recorded case (or of those named)."""
-    return [row for name in (names or cases()) if read(name) for row in check(cases()[name])]
+    """The rows of every recorded experiment (or of those named)."""
+    return [row for name in (names or everything()) if read(name) for row in check(everything()[name])]
 
 
 def text(rows: Sequence[Row], fmt: str = "simple", total: int | None = None, brief: bool = False) -> str:
@@ -178,13 +179,13 @@ def _number(row: Row, value: float) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """docs/conformance.md: a summary, what differs and why, then every row."""
-    recorded = {row.case.name: row.case for row in rows}
+    recorded = {row.experiment.name: row.experiment for row in rows}
     about = {name: json.loads(data_path("envoy", f"{name}.provenance.json").read_text(encoding="utf-8")) for name in recorded}
     versions = ", ".join(sorted({each["envoy"] for each in about.values()}))
-    medians = [np.median(read(name)[0]["overhead"]) for name, case in recorded.items() if case.overhead_of is None]  # type: ignore[index]
+    medians = [np.median(read(name)[0]["overhead"]) for name, experiment in recorded.items() if experiment.overhead_of is None]  # type: ignore[index]
     differing = [row for row in rows if not row.agrees(len(rows))]
-    keys = list(dict.fromkeys((row.case.name, row.cause) for row in differing))
-    policies = list(dict.fromkeys(row.case.policy for row in rows))
+    keys = list(dict.fromkeys((row.experiment.name, row.cause) for row in differing))
+    policies = list(dict.fromkeys(row.experiment.policy for row in rows))
     parts = [
         "# Model and real Envoy\n",
         "Made by `make conformance` from the records in `data/envoy`, which `make record` makes; a test keeps it up to date.\n",
@@ -194,26 +195,26 @@ def markdown(rows: Sequence[Row]) -> str:
         f"with a probability of {FALSE_ALARM:.0%}; `meshmodel/evidence/conformance.py` has the test and what the rig can resolve.\n",
         tabulate([_summary(policy, rows) for policy in policies], ("policy", "cases", "figures", "differ"), tablefmt="github") + "\n",
         "## What differs, and why\n",
-        *(_difference([row for row in differing if (row.case.name, row.cause) == key], len(rows)) for key in keys),
+        *(_difference([row for row in differing if (row.experiment.name, row.cause) == key], len(rows)) for key in keys),
         "",
     ]
     for policy in policies:
         parts.append(f"## {_sentence(policy)}\n")
-        for case in (case for case in recorded.values() if case.policy == policy):
-            mine = [row for row in rows if row.case is case]
-            parts.append(f"### {case.name}\n\n{_sentence(case.title)}.\n\n{text(mine, 'github', len(rows), brief=True)}\n")
+        for experiment in (each for each in recorded.values() if each.policy == policy):
+            mine = [row for row in rows if row.experiment is experiment]
+            parts.append(f"### {experiment.name}\n\n{_sentence(experiment.title)}.\n\n{text(mine, 'github', len(rows), brief=True)}\n")
     return "\n".join(parts)
 
 
 def _difference(rows: Sequence[Row], total: int) -> str:
-    """One case's rows of one cause, as a line of a list."""
+    """One experiment's rows of one cause, as a line of a list."""
     figures_of = "; ".join(f"{row.figure} (model {_number(row, row.model)}, Envoy {_number(row, row.envoy)})" for row in rows)
-    return f"- **{rows[0].case.name}**, {figures_of}: {rows[0].verdict(total)}."
+    return f"- **{rows[0].experiment.name}**, {figures_of}: {rows[0].verdict(total)}."
 
 
 def _summary(policy: str, rows: Sequence[Row]) -> tuple[str, int, int, int]:
-    mine = [row for row in rows if row.case.policy == policy]
-    return policy, len({row.case.name for row in mine}), len(mine), sum(not row.agrees(len(rows)) for row in mine)
+    mine = [row for row in rows if row.experiment.policy == policy]
+    return policy, len({row.experiment.name for row in mine}), len(mine), sum(not row.agrees(len(rows)) for row in mine)
 
 
 def _sentence(words: str) -> str:

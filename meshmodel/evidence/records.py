@@ -1,118 +1,31 @@
-"""The real Envoy's records: which cases there are, what is kept of each, and the recording itself.
+"""The real Envoy's records: what is kept of an experiment, and the recording itself.
 
-A case is an experiment of the tutorial's catalogue, or one policy in isolation
-(`data/envoy/experiments.yaml`).  `record` plays it on a real Envoy and stores, for each repetition, fortio's
+`record` plays an experiment on a real Envoy and stores, for each repetition, fortio's
 result, codes, endpoints, attempts, counters, ejections, the rig's overhead and the `figures` that
 `conformance` compares (`data/envoy/NAME.json`, and `NAME.provenance.json`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from meshmodel import _files, catalogue
+from meshmodel import _files
 from meshmodel._data import data_path
-from meshmodel.fakeservice import parse_duration
-from meshmodel.mesh import Mesh
+from meshmodel.evidence.experiments import Experiment, everything
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import ClosedLoop, Distribution, OpenLoop, Scenario, Workload
 
 REPETITIONS = 5
 QUANTILES = np.linspace(0, 1, 41)
 """Of the rig's overhead, as records keep it."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One experiment that model and Envoy both play; `manifests` are paths below data/.
-
-    `changes` are (seconds, manifests) applied in the middle of the load.  `overhead_of`: the case whose record
-    tells the rig's overhead, where this one's latencies hold waiting or delays of the policy.  `causes`: figure
-    (a prefix) -> why Envoy differs there.
-    """
-
-    name: str
-    policy: str
-    title: str
-    manifests: tuple[str, ...]
-    workload: Workload
-    target: str | None = None
-    locality: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    changes: tuple[tuple[float, tuple[str, ...]], ...] = ()
-    skip: int = 0
-    resolution: float = 0.001
-    overhead_of: str | None = None
-    causes: Mapping[str, str] = field(default_factory=dict)
-
-    def scenario(self, overhead: Distribution | float = 0.0) -> Scenario:
-        """The case as an engine takes it, the rig's overhead (seconds) being `overhead`."""
-        mesh = Mesh(**{"istio": "1.17", **self.options}, overhead=overhead).apply(*map(data_path, self.manifests))
-        for at, manifests in self.changes:
-            mesh.at(at).apply(*map(data_path, manifests))
-        return mesh.scenario(self.workload, self.target, self.locality)
-
-    def as_recorded(self, replay: Replay) -> Replay:
-        """The replay as the record has it: without the calls that came before it, in its resolution."""
-        return replay.after(self.skip).with_resolution(self.resolution)
-
-    def digest(self) -> str:
-        """SHA-256 over the manifests, in order: what the record was made from."""
-        files = [*self.manifests, *(name for _, names in self.changes for name in names)]
-        return hashlib.sha256(b"".join(data_path(name).read_bytes() for name in files)).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def cases() -> dict[str, Case]:
-    """Every case by name: the catalogue's, then each policy in isolation."""
-    entries = yaml.safe_load(data_path("envoy", "experiments.yaml").read_text(encoding="utf-8"))
-    tutorial = {name: _of_catalogue(name, entries["catalogue"].get(name, {})) for name in catalogue.names()}
-    return tutorial | {name: _of_entry(name, entry) for name, entry in entries["isolation"].items()}
-
-
-def _of_catalogue(name: str, more: Mapping[str, Any]) -> Case:
-    experiment = catalogue.experiment(name)
-    manifests = tuple(f"tutorial/manifests/{file}" for file in experiment.manifests)
-    return Case(
-        name, "the tutorial's experiments", experiment.title, manifests, experiment.workload, skip=experiment.skip,
-        resolution=experiment.resolution, overhead_of=more.get("overhead_of"), causes=more.get("causes", {}),
-    )  # fmt: skip
-
-
-def _of_entry(name: str, entry: Mapping[str, Any]) -> Case:
-    options = {key: entry[key] for key in ("istio", "workers", "injector") if key in entry}
-    changes = tuple((parse_duration(change["at"], "at"), _manifests(change["manifests"])) for change in entry.get("changes", ()))
-    return Case(
-        name, entry["policy"], entry["title"], _manifests(entry["manifests"]), _workload(entry), entry.get("target", "backend"),
-        entry.get("locality"), options, changes, overhead_of=entry.get("overhead_of"), causes=entry.get("causes", {}),
-    )  # fmt: skip
-
-
-def _manifests(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"envoy/manifests/{name}" for name in names)
-
-
-def _workload(entry: Mapping[str, Any]) -> Workload:
-    if "curl" in entry:
-        return ClosedLoop(calls=entry["curl"])
-    if "open" in entry:
-        seconds, rate = parse_duration(entry["open"]["duration"], "duration"), float(entry["open"]["rate"])
-        return OpenLoop(segments=((seconds, rate, rate),), arrivals=entry["open"].get("arrivals", "poisson"))
-    load = entry["load"]
-    return ClosedLoop(connections=load["connections"], qps=load.get("qps", 0), duration=parse_duration(load["duration"], "duration"))
 
 
 # --- figures, the same of a record and of the model -----------------------------------------
@@ -191,23 +104,23 @@ COUNTERS = (
 
 
 def record(names: Iterable[str] | None = None, repetitions: int = REPETITIONS, parallel: int = 4, folder: Path | None = None) -> None:
-    """Measure cases (None: all) on a real Envoy and store them in data/envoy: NAME.json and NAME.provenance.json.
+    """Measure experiments (None: all) on a real Envoy and store them in data/envoy: NAME.json and NAME.provenance.json.
 
-    `parallel` repetitions run at once, each in a process of its own, the longest cases first.
+    `parallel` repetitions run at once, each in a process of its own, the longest ones first.
     """
-    chosen = {name: cases()[name] for name in (names or cases())}
+    chosen = {name: everything()[name] for name in (names or everything())}
     jobs = sorted(((name, i) for name in chosen for i in range(repetitions)), key=lambda job: -_seconds(chosen[job[0]]))
     with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
         futures = {job: pool.submit(_measure, *job) for job in jobs}
-        for name, case in chosen.items():
+        for name, experiment in chosen.items():
             runs = [futures[name, i].result() for i in range(repetitions)]
-            _store(case, runs, folder or data_path("envoy"))
+            _store(experiment, runs, folder or data_path("envoy"))
             medians = [about["rig_overhead"]["median"] for _, about in runs]
             print(f"{name}: rig overhead, median of each repetition, ms:", *(f"{1000 * m:.1f}" if m else "-" for m in medians), flush=True)
 
 
-def _seconds(case: Case) -> float:
-    workload = case.workload
+def _seconds(experiment: Experiment) -> float:
+    workload = experiment.workload
     return workload.duration or getattr(workload, "calls", 0) * 0.2
 
 
@@ -215,11 +128,11 @@ def _measure(name: str, repetition: int) -> tuple[dict[str, Any], dict[str, Any]
     """One repetition: what is stored of it, and its provenance.  Runs in a process of its own."""
     from meshmodel.envoy.engine import measure
 
-    case = cases()[name]
+    experiment = everything()[name]
     begun = time.monotonic()
-    replay = measure(case.scenario(), seed=1000 * repetition + 1)
+    replay = measure(experiment.scenario(overhead=0), seed=1000 * repetition + 1)
     overhead = overheads(replay)
-    replay = case.as_recorded(replay)
+    replay = experiment.as_recorded(replay)
     run = {
         "fortio": replay.histogram(0).to_json(),
         "codes": {str(code): int(counts[0]) for code, counts in replay.codes.items()},
@@ -245,24 +158,24 @@ def overheads(replay: Replay) -> np.ndarray:
     return np.quantile(spent, QUANTILES) if spent.size else spent
 
 
-def _store(case: Case, runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path) -> None:
+def _store(experiment: Experiment, runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path) -> None:
     provenance = [each for _, each in runs]
     shared = {key: provenance[0][key] for key in ("envoy", "python", "system", "workers", "driver")}
     about = shared | {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "repetitions": len(runs),
         "time_scale": 1,
-        "manifests": {"files": list(case.manifests), "sha256": case.digest()},
+        "manifests": {"files": list(experiment.manifests), "sha256": experiment.digest()},
         "rig_overhead": [each["rig_overhead"] for each in provenance],
         "seconds": [each["seconds"] for each in provenance],
     }
     rows = ",\n".join(json.dumps(run, separators=(",", ":")) for run, _ in runs)
-    _files.write(folder / f"{case.name}.json", f"[\n{rows}\n]\n")
-    _files.write(folder / f"{case.name}.provenance.json", json.dumps(about, indent=1) + "\n")
+    _files.write(folder / f"{experiment.name}.json", f"[\n{rows}\n]\n")
+    _files.write(folder / f"{experiment.name}.provenance.json", json.dumps(about, indent=1) + "\n")
 
 
 def read(name: str) -> list[dict[str, Any]] | None:
-    """The stored repetitions of a case, as `record` wrote them; None: there is no record."""
+    """The stored repetitions of an experiment, as `record` wrote them; None: there is no record."""
     try:
         return json.loads(data_path("envoy", f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

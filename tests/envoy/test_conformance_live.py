@@ -1,4 +1,4 @@
-"""The model against a live Envoy: cases of the conformance table with all times halved, four at once.
+"""The model against a live Envoy: experiments of the conformance table with all times halved, four at once.
 
 One repetition of each; the rig's overhead of that very run goes into the model.  False alarm: 1 in 1,000 for all
 of them together (Bonferroni over all rows).  Tolerances are four times those of the records (20 ms, four requests),
@@ -16,7 +16,8 @@ import pytest
 from meshmodel.envoy import engine as envoy
 from meshmodel.evidence import conformance
 from meshmodel.evidence.conformance import Row, check, overhead_distribution
-from meshmodel.evidence.records import cases, figures, overheads
+from meshmodel.evidence.experiments import everything
+from meshmodel.evidence.records import figures, overheads
 from meshmodel.scenario import OpenLoop, Scenario
 from meshmodel.simulation.montecarlo import simulate
 
@@ -62,7 +63,7 @@ def scaled(value: Any, name: str = "") -> Any:
 
 
 def live(name: str) -> tuple[Scenario, dict[str, float], list[float]]:
-    scenario = scaled(cases()[name].scenario())
+    scenario = scaled(everything()[name].scenario(overhead=0))
     replay = envoy.measure(scenario)
     return scenario, {figure: values[0] for figure, values in figures(replay).items()}, overheads(replay)
 
@@ -75,10 +76,10 @@ def rows() -> dict[str, list[Row]]:
 
 
 def held(name: str, scenario: Scenario, observed: dict[str, float], own: list[float], runs: dict) -> list[Row]:
-    """The rows of one case; where its latencies hold waiting of the policy the overhead is that of a plain case."""
-    spent = runs["round-robin-2-workers"][2] if cases()[name].overhead_of else own
+    """The rows of one experiment; where its latencies hold waiting of the policy the overhead is that of a plain one."""
+    spent = runs["round-robin-2-workers"][2] if everything()[name].overhead_of else own
     modelled = simulate(replace(scenario, overhead=overhead_distribution([spent])), 300, seed=1)
-    return check(cases()[name], modelled, [observed], slack=4)
+    return check(everything()[name], modelled, [observed], slack=4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +90,7 @@ def test_the_live_envoy_agrees_with_the_model(name, rows) -> None:
 
 
 def test_scaling_scales_times_and_rates() -> None:
-    before, after = (f(cases()["outlier-growing-times"].scenario()) for f in (lambda scenario: scenario, scaled))
+    before, after = (f(everything()["outlier-growing-times"].scenario(overhead=0)) for f in (lambda scenario: scenario, scaled))
     assert after.workload.qps == 2 * before.workload.qps and after.workload.duration == before.workload.duration / 2
     old, new = (scenario.routes[0].destinations[0].cluster for scenario in (before, after))
     assert new.outlier_detection.base_ejection_time == old.outlier_detection.base_ejection_time / 2 == 1.0

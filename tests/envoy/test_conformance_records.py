@@ -1,4 +1,4 @@
-"""The model against the stored records of the real Envoy: every figure of every case agrees, or has its documented cause.
+"""The model against the stored records of the real Envoy: every figure of every experiment agrees, or has its documented cause.
 
 False alarm of the whole table: 1 % for another record, made anew (Bonferroni, `meshmodel.evidence.conformance`); none
 for the stored one, as the seeds are fixed.
@@ -15,7 +15,8 @@ import pytest
 from meshmodel._data import data_path
 from meshmodel.evidence import conformance
 from meshmodel.evidence.conformance import Row, check, model, p_value
-from meshmodel.evidence.records import cases, read
+from meshmodel.evidence.experiments import everything
+from meshmodel.evidence.records import read
 from meshmodel.results.fortio import Histogram
 
 
@@ -24,19 +25,19 @@ def rows() -> list[Row]:
     return conformance.table()
 
 
-def test_every_case_has_a_record_of_its_present_manifests() -> None:
-    for name, case in cases().items():
+def test_every_experiment_has_a_record_of_its_present_manifests() -> None:
+    for name, experiment in everything().items():
         runs = read(name)
         assert runs, f"{name}: no record (make record NAMES={name})"
         about = json.loads(data_path("envoy", f"{name}.provenance.json").read_text(encoding="utf-8"))
-        assert about["manifests"]["sha256"] == case.digest(), f"{name}: its manifests have changed (make record NAMES={name})"
+        assert about["manifests"]["sha256"] == experiment.digest(), f"{name}: its manifests have changed (make record NAMES={name})"
         assert about["repetitions"] == len(runs) >= 5
-        assert about["workers"] == case.scenario().workers
+        assert about["workers"] == experiment.scenario(overhead=0).workers
         assert data_path("envoy", f"{name}.json").stat().st_size < 60_000
 
 
 def test_the_parts_of_a_record_agree_with_each_other() -> None:
-    for name in cases():
+    for name in everything():
         for run in read(name):
             fortio = Histogram.from_json(run["fortio"])
             assert fortio.count == run["figures"]["requests"] == sum(run["codes"].values()) == sum(run["endpoints"].values())
@@ -47,15 +48,15 @@ def test_the_parts_of_a_record_agree_with_each_other() -> None:
 
 def test_every_figure_agrees_or_has_its_documented_cause(rows) -> None:
     unexplained = [row for row in rows if not row.agrees(len(rows)) and not row.cause]
-    lines = [f"{r.case.name}: {r.figure}: model {r.model:.4g}, Envoy {r.envoy:.4g}, p {r.p_value:.1e}" for r in unexplained]
+    lines = [f"{r.experiment.name}: {r.figure}: model {r.model:.4g}, Envoy {r.envoy:.4g}, p {r.p_value:.1e}" for r in unexplained]
     assert not lines, "\n" + "\n".join(lines)
 
 
 def test_every_documented_cause_is_needed(rows) -> None:
-    for case in {row.case.name: row.case for row in rows}.values():
-        for figure in case.causes:
-            worst = min(row.p_value for row in rows if row.case is case and row.figure.startswith(figure))
-            assert worst < 0.01, f"{case.name}: {figure} agrees by now"
+    for experiment in {row.experiment.name: row.experiment for row in rows}.values():
+        for figure in experiment.envoy_causes:
+            worst = min(row.p_value for row in rows if row.experiment is experiment and row.figure.startswith(figure))
+            assert worst < 0.01, f"{experiment.name}: {figure} agrees by now"
 
 
 def test_the_document_is_up_to_date(rows) -> None:
@@ -85,7 +86,7 @@ def _without_the_model(text: str) -> list[str]:
 )
 def test_another_policy_does_not_pass(recorded, modelled, rows) -> None:
     """A record held against the model of another policy: it must be found out at the table's own level."""
-    held = check(cases()[recorded], replay=model(cases()[modelled], 200))
+    held = check(everything()[recorded], replay=model(everything()[modelled], 200))
     assert not all(row.agrees(len(rows)) for row in held)
 
 
@@ -94,7 +95,7 @@ def test_ten_milliseconds_do_not_pass(rows) -> None:
         {figure: value + 0.01 if figure.startswith("latency") and value else value for figure, value in run["figures"].items()}
         for run in read("round-robin-2-workers")
     ]
-    assert not all(row.agrees(len(rows)) for row in check(cases()["round-robin-2-workers"], recorded=slower))
+    assert not all(row.agrees(len(rows)) for row in check(everything()["round-robin-2-workers"], recorded=slower))
 
 
 def test_p_values_of_a_true_model_are_uniform_or_larger() -> None:

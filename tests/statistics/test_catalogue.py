@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from meshmodel import catalogue
-from meshmodel.results.calibration import CURL_CALIBRATION, calibrate, fortio_overhead
+from meshmodel.results.calibration import CURL_CALIBRATION, FORTIO_PODS, calibrate, fortio_overhead
 from meshmodel.results.compare import compare
 
 RECORDED = [name for name in catalogue.names() if catalogue.experiment(name).record is not None]
@@ -62,6 +62,12 @@ def test_least_conn_run_had_twice_the_overhead():
     assert own.mean() > 1.9 * fortio_overhead().mean()
     comparison = experiment.compare(experiment.replay(500, seed=3, overhead=own))
     assert not set(comparison.outside) & {figure for figures in experiment.causes.values() for figure in figures}
+
+
+def test_the_default_overhead_is_calibrated_on_the_pods_of_its_record():
+    pods = catalogue.experiment("lb-round-robin").scenario(overhead=0).endpoints
+    seconds = {timing for pod in pods for timing in pod.behaviour.timings}
+    assert seconds == {timing for pod in FORTIO_PODS for timing in pod.timings}
 
 
 def test_two_curl_loops_do_not_differ_in_overhead():

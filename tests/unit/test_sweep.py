@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from meshmodel.grid import SweepError, sweep
 from meshmodel.mesh import Mesh
-from meshmodel.results.sweep import SweepError, sweep
 from meshmodel.scenario import Scenario
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "tutorial" / "manifests"
