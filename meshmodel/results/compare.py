@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tabulate import tabulate
 
 from meshmodel.results import fortio
@@ -397,7 +396,8 @@ def compare_curl(replay: Replay, codes: Sequence[int], seconds: Sequence[float],
 
 def _medians(replay: Replay, code: int) -> np.ndarray:
     """The median latency of the answers with `code` in each replication, NaN where it has none."""
-    return pd.DataFrame(replay.log.latency).where(replay.log.code == code).median().to_numpy()
+    latency = np.ma.masked_where(replay.log.code != code, replay.log.latency)
+    return np.ma.filled(np.ma.median(latency, axis=0), np.nan)
 
 
 def _key(key: int | str) -> int | str:

@@ -11,16 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from tabulate import tabulate
 
 from meshmodel.fakeservice import parse_duration
 from meshmodel.results import fortio
 from meshmodel.results.fortio import Histogram
 from meshmodel.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, so it is loaded by the first table
 
 PERCENTILES = fortio.DEFAULT_PERCENTILES
 
@@ -393,9 +395,16 @@ class Replay(Outcome):
 
         Columns: `code 200` ..., `endpoint NAME` ..., `ejected` (pods out at the bin's end); index: the bin's start.
         """
+        import pandas as pd
+
         bin = parse_duration(bin, "bin") if isinstance(bin, str) else float(bin)
         if not 0 < bin < np.inf:
             raise ValueError(f"bin: must be more than zero seconds, got {bin!r}")
+        columns = self._series(bin)
+        return pd.DataFrame(columns, index=pd.Index(bin * np.arange(len(columns["ejected"])), name="seconds"))
+
+    def _series(self, bin: float) -> dict[str, np.ndarray]:
+        """The columns of `series`."""
         done = self.log.start + self.log.latency
         bins = max(1, int(np.ceil(np.nanmax(done, initial=0.0) / bin)))
         which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.int64)
@@ -408,7 +417,7 @@ class Replay(Outcome):
             pods = [-1] if name == ENVOY else [i for i, deployment in enumerate(self._deployment) if deployment == name]
             columns[f"endpoint {name}"] = per_bin(np.isin(self.log.endpoint, pods))
         columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
-        return pd.DataFrame(columns, index=pd.Index(bin * np.arange(bins), name="seconds"))
+        return columns
 
     def _ejected_at(self, times: np.ndarray) -> np.ndarray:
         change = np.where(self.ejections.ejected, 1, -1)
@@ -429,6 +438,8 @@ class Replay(Outcome):
 
         Columns: start, latency, code, endpoint (pod, or `envoy`), deployment, attempts.
         """
+        import pandas as pd
+
         rows = self.log.code[:, i] != -2
         endpoint = self.log.endpoint[rows, i]
         table = pd.DataFrame(
@@ -444,7 +455,7 @@ class Replay(Outcome):
         return table.sort_values("start", kind="stable", ignore_index=True)
 
     def to_json(self) -> dict[str, Any]:
-        series = self.series(1.0)
+        series = self._series(1.0)
         codes = {str(code): series[f"code {code}"].tolist() for code in self.codes}
         endpoints = {name: series[f"endpoint {name}"].tolist() for name in self.endpoints}
         return super().to_json() | {
