@@ -337,6 +337,14 @@ class ClosedLoop:
         each, left_over = divmod(self.planned_calls, self.threads)
         return (each + (left_over if self.calls is not None else 0), *[each] * (self.threads - 1))
 
+    def due(self, done: int, calls: float) -> float:
+        """Seconds after the start before which a thread that has made `done` of its `calls` does not begin the next (0: no rate).
+
+        Source: runOne in fortio's periodic/periodic.go: the last call is due at the end of the duration; a number of
+        calls (`-n`) changes nothing, since the duration keeps its default beside it.
+        """
+        return (done + done / (calls - 1)) * self.threads / self.qps if self.qps > 0 and calls > 1 else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoop:

@@ -1,11 +1,11 @@
 """The load: fortio's closed loop, a loop of curl, or an open loop, over HTTP/1.1 and asyncio.
 
 Closed loop (fortio/fortio periodic/periodic.go, `runOne`): each thread has its own connection
-and does one call after the other.  With a rate it sleeps before call i until
-(i + i / (n - 1)) / (qps / threads) after the start, n being its number of calls (without a
-duration: i / (qps / threads)), and not at all when it is late; it stops after n calls, or before a call that would begin after the
-duration (but makes two calls at least, and with one left makes that).  Calls under way are
-waited for.  Open loop: calls start at given times, whatever becomes of the others.
+and does one call after the other.  With a rate it sleeps before a call until that is due
+(`ClosedLoop.due`), and not at all when it is late; it stops after its calls, or before a call
+that would begin after the duration (but makes two calls at least, and with one left makes
+that; where a number of calls is given the duration does not count).  Calls under way are waited
+for.  Open loop: calls start at given times, whatever becomes of the others.
 
 All times are seconds on the event loop's monotonic clock, after the start of the load.
 """
@@ -81,17 +81,15 @@ async def drive(
 
 async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: float) -> None:
     loop = asyncio.get_running_loop()
-    rate = workload.qps / workload.threads
-    end = started + (math.inf if workload.duration is None else workload.duration)
+    end = started + (math.inf if workload.duration is None or workload.calls is not None else workload.duration)
     done = 0
     while done < n:
-        if loop.time() > end and (not rate or (done >= 2 and done != n - 1)):
+        if loop.time() > end and (not workload.qps or (done >= 2 and done != n - 1)):
             return
         await call()
         done += 1
-        if rate and done < n:
-            spread = done / (n - 1) if workload.duration is not None else 0.0
-            await sleep_until(started + (done + spread) / rate)
+        if workload.qps and done < n:
+            await sleep_until(started + workload.due(done, n))
 
 
 async def _open_loop(times: np.ndarray, call: Callable, started: float) -> None:

@@ -429,7 +429,8 @@ def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset
     if codes:
         words.add("retriable-status-codes")
     if "retriable-headers" in words:
-        raise field.error("retriable-headers is not modelled")
+        source = "Envoy, retry_state_impl.cc: wouldRetryFromHeaders"
+        context.warn(field, "retriable-headers retries nothing: Istio has no field for the headers that it would look for", source)
     return frozenset(words), frozenset(codes)
 
 

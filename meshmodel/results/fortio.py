@@ -11,7 +11,7 @@ where P(a) of the first bucket is 100/count (the minimum is one sample); up to t
 
 Assumptions.  All times are seconds.  A text carries rounded numbers, so an edge read from a text is known
 to six digits; minimum and maximum are exact in the text's first line and are used for the outer edges.
-One quirk is kept: if every sample lies beyond the table, fortio begins the bucket at the last edge, not the minimum.
+If every sample lies beyond the table the one bucket begins at the minimum, as since fortio 1.71.1; older ones began it at the last edge.
 
 Reference: fortio (Apache-2.0), stats/stats.go and fhttp/httprunner.go; no code is copied.
 """
@@ -116,19 +116,20 @@ def percentiles(
     p: ArrayLike,
     resolution: float = DEFAULT_RESOLUTION,
     offset: float = 0.0,
+    before_1_71_1: bool = False,
 ) -> NDArray[np.float64]:
-    """The percentiles that fortio would print, for every replication at once.
+    """The percentiles that fortio (of today, or `before_1_71_1`) would print, for every replication at once.
 
     counts : (BUCKETS, replications); minimum, maximum : (replications,) seconds; p : (k,) percents
     Returns seconds, shape (k, replications); NaN for a replication without requests.
     """
     counts = np.asarray(counts)
-    start, end = _bounds(counts, np.asarray(minimum, dtype=float), np.asarray(maximum, dtype=float), resolution, offset)
+    start, end = _bounds(counts, np.asarray(minimum, dtype=float), np.asarray(maximum, dtype=float), resolution, offset, before_1_71_1)
     return _interpolate(start, end, counts, minimum, maximum, p)
 
 
 def _bounds(
-    counts: NDArray[Any], minimum: NDArray[np.float64], maximum: NDArray[np.float64], resolution: float, offset: float
+    counts: NDArray[Any], minimum: NDArray[np.float64], maximum: NDArray[np.float64], resolution: float, offset: float, before_1_71_1: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Start and end of every bucket as fortio prints them, each of the shape of `counts`, (BUCKETS, replications)."""
     upper = bucket_edges(resolution, offset)
@@ -138,7 +139,7 @@ def _bounds(
     first = filled.argmax(axis=0)
     last = BUCKETS - 1 - filled[::-1].argmax(axis=0)
     start, end = (np.repeat(edge[:, None], counts.shape[1], axis=1) for edge in (lower, upper))
-    start[first, column] = np.where(first == BUCKETS - 1, lower[-1], minimum)  # the quirk of the module's docstring
+    start[first, column] = np.where(before_1_71_1 & (first == BUCKETS - 1), lower[-1], minimum)
     end[last, column] = maximum
     return start, end
 
@@ -216,15 +217,20 @@ class Histogram:
         *,
         codes: Mapping[int, int] | None = None,
         qps: float | None = None,
+        before_1_71_1: bool = False,
     ) -> Histogram:
-        """Of latencies in seconds, any shape. Raises FortioError for one that is negative, NaN or infinite."""
+        """Of latencies in seconds, any shape, as fortio (of today, or `before_1_71_1`) keeps them.
+
+        The sums are added one after another, as fortio does. Raises FortioError for a latency that is negative, NaN or infinite.
+        """
         samples = np.asarray(latencies, dtype=float).ravel()
         bad = np.flatnonzero(~(np.isfinite(samples) & (samples >= 0)))
         if len(bad):
             raise FortioError(f"latencies[{bad[0]}]: must be zero or more seconds, got {samples[bad[0]]}")
         counts = bucket_counts(samples, resolution, offset)
         low, high = (samples.min(), samples.max()) if len(samples) else (0.0, 0.0)
-        return cls.from_counts(counts, low, high, samples.sum(), np.square(samples).sum(), resolution, offset, codes=codes, qps=qps)
+        total, squares = (float(np.add.accumulate(values)[-1]) if len(values) else 0.0 for values in (samples, np.square(samples)))
+        return cls.from_counts(counts, low, high, total, squares, resolution, offset, codes=codes, qps=qps, before_1_71_1=before_1_71_1)
 
     @classmethod
     def from_counts(
@@ -239,6 +245,7 @@ class Histogram:
         *,
         codes: Mapping[int, int] | None = None,
         qps: float | None = None,
+        before_1_71_1: bool = False,
     ) -> Histogram:
         """Of counts per bucket of the table, shape (BUCKETS,), with the extremes, the sum and the sum of squares (seconds).
 
@@ -253,7 +260,7 @@ class Histogram:
         low, high, total, squares = (float(value) if number else 0.0 for value in given)
         mean = total / max(1, number)
         variance = (squares - total * total / max(1, number)) / max(1, number)
-        start, end = _bounds(table[:, None], np.array([low]), np.array([high]), resolution, offset)
+        start, end = _bounds(table[:, None], np.array([low]), np.array([high]), resolution, offset, before_1_71_1)
         filled = table > 0
         std = math.sqrt(max(0.0, variance))  # rounding can leave a tiny negative variance; fortio prints 0 then too
         made = cls(number, mean, std, low, high, total, start[filled, 0], end[filled, 0], table[filled], codes=dict(codes or {}), qps=qps)

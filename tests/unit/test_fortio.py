@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from meshmodel.results import fortio
-from meshmodel.results.fortio import FortioError, Histogram, read_record
+from meshmodel.results.fortio import BUCKETS, FortioError, Histogram, percentiles, read_record
 
 TUTORIAL = Path(__file__).parents[2] / "data" / "tutorial"
 RECORDS = ["round-robin", "least-conn"]
@@ -99,10 +100,26 @@ def test_an_offset_shifts_the_table() -> None:
     assert [(b.start, b.end, b.count) for b in histogram.buckets] == [(0.05, 0.1, 2), (0.1, 0.101, 1), (0.101, 0.1015, 1)]
 
 
-def test_samples_all_beyond_the_table_begin_at_its_last_edge_as_in_fortio() -> None:
-    histogram = Histogram.from_samples([150.0, 160.0])
-    assert histogram.buckets == ((100.0, 160.0, 100.0, 2),)
+@pytest.mark.parametrize(("before", "start", "median"), [(False, 500.1, 500.2), (True, 0.1, 166.866667)])
+def test_samples_all_beyond_the_table_begin_at_their_minimum_since_fortio_1_71_1(before: bool, start: float, median: float) -> None:
+    """fortio's own TestPercentilesIssue1080."""
+    histogram = Histogram.from_samples([500.1, 500.2, 500.3, 500.4], 1e-6, before_1_71_1=before)
+    assert histogram.buckets == ((pytest.approx(start), 500.4, 100.0, 4),)
+    assert histogram.percentile(50) == pytest.approx(median)
+    assert percentiles([[0]] * (BUCKETS - 1) + [[4]], [500.1], [500.4], [50], 1e-6, before_1_71_1=before)[0, 0] == pytest.approx(median)
     assert Histogram.from_text(histogram.to_text()).to_text() == histogram.to_text()
+
+
+def test_sums_are_added_one_after_another_as_fortio_adds_them() -> None:
+    samples = np.random.default_rng(1).exponential(0.1, 10_000)
+    total = squares = 0.0
+    for sample in samples.tolist():
+        total += sample
+        squares += sample * sample
+    histogram = Histogram.from_samples(samples)
+    assert total != samples.sum(), "else this test shows nothing"
+    assert histogram.sum == total
+    assert histogram.std == math.sqrt((squares - total * total / len(samples)) / len(samples))
 
 
 def test_percentile_by_hand() -> None:

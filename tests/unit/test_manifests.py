@@ -172,6 +172,11 @@ def test_status_codes_in_retry_on_become_retriable_status_codes():
     assert (retries.attempts, retries.backoff_base_interval, retries.previous_hosts) == (3, 0.05, False)
 
 
+def test_retriable_headers_retry_nothing_as_istio_cannot_name_any():
+    retries = last_route(service({"retries": {"attempts": 3, "retryOn": "retriable-headers"}})).retries
+    assert retries.retry_on == {"retriable-headers"}
+
+
 @pytest.mark.parametrize("retries", [{"attempts": 0}, {"perTryTimeout": "1s"}])
 def test_attempts_0_or_absent_disables_retries(retries):
     assert last_route(service({"retries": retries})).retries.attempts == 0
