@@ -29,6 +29,7 @@ import durationpy
 import numpy as np
 from numpy.typing import NDArray
 
+from meshmodel._text import quoted
 from meshmodel.scenario import Behaviour, Injector, ScenarioError
 
 REFUSED, RESET, HANG = -1, -2, -3
@@ -46,8 +47,10 @@ _MOST_ATOMS = 100  # of TIMING_VARIANCE in `distribution`
 
 # --- environment variables -------------------------------------------------------------
 
-_GO_DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
-_GO_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
+_GO_DURATION = re.compile(r"[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
+_GO_INTEGER = re.compile("[+-]?(0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LONGEST_TEXT = 100  # characters of a number or duration
 _LONGEST = 2**63 / 1e9  # seconds in Go's time.Duration
 
 _MODELLED = {
@@ -69,18 +72,18 @@ def parse_duration(text: object, field: str, *, negative: bool = False) -> float
     takes a bare "0", and no other number without a unit.  Raises ScenarioError.
     """
     # durationpy alone would let "1s junk 2s", days and digits of other scripts pass.
-    if not isinstance(text, str) or not _GO_DURATION.fullmatch(text):
-        raise ScenarioError(f'{field}: must be a duration such as "300ms" or "1m30s", got {_shorten(text)}')
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or not _GO_DURATION.fullmatch(text):
+        raise ScenarioError(f'{field}: must be a duration such as "300ms" or "1m30s", got {quoted(text, 60)}')
     try:
         seconds = durationpy.from_str(text).total_seconds()
     except durationpy.DurationError:
         seconds = np.inf
     if abs(seconds) >= _LONGEST:
-        raise ScenarioError(f"{field}: is longer than 292 years, got {_shorten(text)}")
+        raise ScenarioError(f"{field}: is longer than 292 years, got {quoted(text, 60)}")
     if seconds < 0 and not negative:
-        raise ScenarioError(f"{field}: must be zero or more, got {_shorten(text)}")
+        raise ScenarioError(f"{field}: must be zero or more, got {quoted(text, 60)}")
     if seconds == 0 and re.search("[1-9]", text):
-        raise ScenarioError(f"{field}: is less than a microsecond, got {_shorten(text)}")
+        raise ScenarioError(f"{field}: is less than a microsecond, got {quoted(text, 60)}")
     return seconds
 
 
@@ -92,10 +95,10 @@ def from_environment(env: Mapping[str, str], injector: Injector = "fake-service"
     that is not modelled.
     """
     if injector not in get_args(Injector):
-        raise ScenarioError(f"injector: must be one of {', '.join(get_args(Injector))}, got {_shorten(injector)}")
+        raise ScenarioError(f"injector: must be one of {', '.join(get_args(Injector))}, got {quoted(injector, 60)}")
     for name, value in env.items():
         if not isinstance(value, str):
-            raise ScenarioError(f"{name}: must be a string (put it in quotes), got {_shorten(value)}")
+            raise ScenarioError(f"{name}: must be a string (put it in quotes), got {quoted(value, 60)}")
     env = {name: value for name, value in env.items() if value != ""}
     warnings = [warning for name, value in env.items() if name not in _MODELLED for warning in _other_variable(name, value)]
 
@@ -116,52 +119,44 @@ def from_environment(env: Mapping[str, str], injector: Injector = "fake-service"
     return behaviour, warnings + _error_warnings(behaviour)
 
 
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _other_variable(name: str, value: str) -> list[str]:
     if name in _HARMLESS or name.startswith(_HARMLESS_PREFIXES):
         return []
     if name.startswith(_CHANGES_BEHAVIOUR):
         if name.startswith(("RATE_LIMIT", "LOAD_")) and re.fullmatch(r"0+(\.0*)?", value):
             return []  # switched off
-        raise ScenarioError(f"{name}: not modelled, got {_shorten(value)}")
+        raise ScenarioError(f"{name}: not modelled, got {quoted(value, 60)}")
     return [f"{name}: not modelled, has no effect here"]
 
 
 def _timing_variance(text: str, warnings: list[str]) -> int:
     if not _GO_INTEGER.fullmatch(text):
-        warnings.append(f"TIMING_VARIANCE: must be a whole number of percent, got {_shorten(text)}; fake-service takes 0")
+        warnings.append(f"TIMING_VARIANCE: must be a whole number of percent, got {quoted(text, 60)}; fake-service takes 0")
         return 0
     if len(text) > 9:
-        raise ScenarioError(f"TIMING_VARIANCE: is too large, got {_shorten(text)}")
+        raise ScenarioError(f"TIMING_VARIANCE: is too large, got {quoted(text, 60)}")
     if int(text) < 0:
         warnings.append(f"TIMING_VARIANCE: is negative, got {text}; fake-service takes 0")
     return max(0, int(text))
 
 
 def _error_rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = np.nan
+    rate = float(text) if len(text) <= _LONGEST_TEXT and _DECIMAL.fullmatch(text) else np.nan
     if not 0 <= rate <= 1:
-        raise ScenarioError(f"ERROR_RATE: must be a number from 0 to 1, got {_shorten(text)}")
+        raise ScenarioError(f"ERROR_RATE: must be a number from 0 to 1, got {quoted(text, 60)}")
     return rate
 
 
 def _error_code(text: str) -> int:
-    if not re.fullmatch(r"[2-5]\d\d", text, re.ASCII):
-        raise ScenarioError(f"ERROR_CODE: must be an HTTP status from 200 to 599, got {_shorten(text)}")
+    if not re.fullmatch("[2-5][0-9][0-9]", text):
+        raise ScenarioError(f"ERROR_CODE: must be an HTTP status from 200 to 599, got {quoted(text, 60)}")
     return int(text)
 
 
 def _error_warnings(behaviour: Behaviour) -> list[str]:
     warnings = []
     if behaviour.error_type not in ("http_error", "delay"):
-        warnings.append(f"ERROR_TYPE: {_shorten(behaviour.error_type)} is neither http_error nor delay; fake-service takes it for delay")
+        warnings.append(f"ERROR_TYPE: {quoted(behaviour.error_type, 60)} is neither http_error nor delay; fake-service takes it for delay")
     period = error_period(behaviour.error_rate)
     if behaviour.injector == "fake-service" and behaviour.error_rate > 0 and not np.isclose(period * behaviour.error_rate, 1):
         which = "every request" if period == 1 else f"every request whose number is a multiple of {period}"

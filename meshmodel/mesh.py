@@ -25,7 +25,7 @@ from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
 from meshmodel.istio.defaults import istio_defaults
-from meshmodel.istio.kubernetes import LOCALITY_RULE, slashed
+from meshmodel.istio.kubernetes import LOCALITY_RULE, refuse_too_many_pods, slashed
 from meshmodel.istio.manifests import read
 from meshmodel.istio.resources import RETRY_ON
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
@@ -79,7 +79,9 @@ class Mesh:
 
     def apply(self, *sources: Any) -> Mesh:
         """Apply manifests: paths (a directory: all its YAML files), YAML text, dicts, or lists of those; all or nothing."""
-        self._resources |= {resource.key: resource for resource in self._read(sources)}
+        applied = self._resources | {resource.key: resource for resource in self._read(sources)}
+        refuse_too_many_pods(applied.values())
+        self._resources = applied
         return self
 
     def delete(self, kind: str, name: str, namespace: str | None = None) -> Mesh:
@@ -340,7 +342,9 @@ class Later:
 
     def apply(self, *sources: Any) -> Later:
         """As `Mesh.apply`, at this time."""
-        self._mesh._later += [(self._time, resource.key, resource) for resource in self._mesh._read(sources)]
+        applied = [(self._time, resource.key, resource) for resource in self._mesh._read(sources)]
+        refuse_too_many_pods((self._mesh._state(self._time) | {key: resource for _, key, resource in applied}).values())
+        self._mesh._later += applied
         return self
 
     def delete(self, kind: str, name: str, namespace: str | None = None) -> Later:

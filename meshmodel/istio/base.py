@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshmodel.istio import names
 from meshmodel.istio.defaults import IstioDefaults
+from meshmodel.istio.field import Field, ManifestError, Place
 from meshmodel.istio.warnings import NOT_MODELLED, MeshWarning
-from meshmodel.istio.yaml_source import Field, ManifestError, Place
 from meshmodel.scenario import Injector
 
 NO = "is not modelled"
@@ -55,12 +56,20 @@ class Resource:
         return ManifestError(f"{self.place}: {self} {path}: {rule}".replace(" :", ":"))
 
 
-def unused(parent: Field, names: list[str], context: Context) -> list[str]:
-    """Warn about each field of `names` that is there; returns `names`, to be added to the known ones."""
-    for name in names:
+def describe(parent: Field) -> Field:
+    """The metadata of an object or of a template, checked."""
+    metadata = parent.need("metadata").only(*METADATA)
+    names.label_map(metadata.get_or("labels", {}))
+    names.annotation_map(metadata.get_or("annotations", {}))
+    return metadata
+
+
+def unused(parent: Field, fields: list[str], context: Context) -> list[str]:
+    """Warn about each of `fields` that is there; returns `fields`, to be added to the known ones."""
+    for name in fields:
         if name in parent:
             context.warn(parent.need(name), "has no effect here")
-    return names
+    return fields
 
 
 def some(values: Field) -> list[Field]:

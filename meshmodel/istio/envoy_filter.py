@@ -11,8 +11,9 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from meshmodel.istio import names
 from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, some
-from meshmodel.istio.yaml_source import Field, Table
+from meshmodel.istio.field import Field, Table
 from meshmodel.scenario import RetryBudget
 
 
@@ -45,7 +46,7 @@ class EnvoyFilter(Resource):
 def read_envoy_filter(document: Field, base: dict[str, object], context: Context) -> EnvoyFilter:
     spec = document.need("spec").only("workloadSelector", "configPatches", refused={"targetRefs": NO, "priority": NO})
     selector = spec.get("workloadSelector")
-    labels = selector.only("labels").get_or("labels", {}).texts() if selector else {}
+    labels = names.label_map(selector.only("labels").get_or("labels", {})) if selector else {}
     patches = tuple(_patch(patch) for patch in some(spec.need("configPatches")))
     return EnvoyFilter(**base, selector=labels, patches=patches)  # type: ignore[arg-type]
 
@@ -69,8 +70,8 @@ def _patch(entry: Field) -> Patch:
 
 
 _MATCH_CLUSTER: Table = {
-    "service": ("cluster_host", Field.name),
-    "subset": ("cluster_subset", Field.name),
+    "service": ("cluster_host", names.host),
+    "subset": ("cluster_subset", names.label),
     "portNumber": ("cluster_port", lambda field: field.integer(1, 65535)),
 }
 
@@ -79,7 +80,7 @@ def _cluster_patch(match: Field, context: str, value: Field) -> Patch:
     cluster = match.get_or("cluster", {}).only("name", *_MATCH_CLUSTER)
     matched = cluster.read(_MATCH_CLUSTER)
     if "name" in cluster:
-        named = re.fullmatch(r"outbound\|(\d{1,5})\|([^|]*)\|([^|]+)", cluster.need("name").name())
+        named = re.fullmatch(r"outbound\|([0-9]{1,5})\|([^|]*)\|([^|]+)", cluster.need("name").name())
         if not named:
             raise cluster.need("name").wrong("must be an outbound cluster such as outbound|80||web.default.svc.cluster.local")
         matched = {"cluster_port": int(named[1]), "cluster_subset": named[2], "cluster_host": named[3]}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from meshmodel.fakeservice import from_environment
-from meshmodel.istio.base import METADATA, Context, Resource, unused
+from meshmodel.istio import names
+from meshmodel.istio.base import Context, Resource, describe, unused
+from meshmodel.istio.field import Field
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE
-from meshmodel.istio.yaml_source import Field
 from meshmodel.scenario import Behaviour
 
 MAX_REPLICAS = 1000
+MAX_PODS = 10_000
+"""In a whole mesh."""
 FAILURES = ("refused", "reset", "hang")
 LOCALITY_RULE = 'must be "region", "region.zone" or "region.zone.subzone"'
 _DEPLOYMENT_UNUSED = "strategy revisionHistoryLimit minReadySeconds progressDeadlineSeconds paused".split()
@@ -66,9 +69,9 @@ def read_deployment(document: Field, base: dict[str, object], context: Context) 
     spec = document.need("spec")
     spec.only("replicas", "selector", "template", *unused(spec, _DEPLOYMENT_UNUSED, context))
     template = spec.need("template").only("metadata", "spec")
-    labels = template.need("metadata").only(*METADATA).get_or("labels", {}).texts()
+    labels = names.label_map(describe(template).get_or("labels", {}))
     selector = spec.need("selector").only("matchLabels", refused={"matchExpressions": "is not modelled, use matchLabels"})
-    wanted = selector.get_or("matchLabels", {}).texts()
+    wanted = names.label_map(selector.get_or("matchLabels", {}))
     if not wanted or not wanted.items() <= labels.items():
         raise selector.error("must match the labels of the template")
     pod = template.need("spec")
@@ -88,6 +91,16 @@ def read_deployment(document: Field, base: dict[str, object], context: Context) 
     )
 
 
+def refuse_too_many_pods(resources: Iterable[Resource]) -> None:
+    """Raise `ManifestError` where all Deployments together have more than `MAX_PODS` pods."""
+    pods = 0
+    for deployment in resources:
+        if isinstance(deployment, Deployment):
+            pods += deployment.replicas
+            if pods > MAX_PODS:
+                raise deployment.error("spec.replicas", f"makes more than {MAX_PODS} pods in all")
+
+
 def _container(pod: Field, context: Context) -> Field:
     containers = pod.need("containers")
     if len(containers.items()) != 1:
@@ -96,6 +109,9 @@ def _container(pod: Field, context: Context) -> Field:
     known = unused(container, _CONTAINER_UNUSED, context)
     refused = {"envFrom": "is not modelled, write the variables in env"}
     container.only("name", "image", "imagePullPolicy", "ports", "env", *known, refused=refused)
+    names.label(container.need("name"))
+    container.get_or("image", "").text()
+    container.get_or("imagePullPolicy", "Always").choice("Always", "IfNotPresent", "Never")
     return container
 
 
@@ -104,7 +120,7 @@ def _environment(container: Field) -> dict[str, Field]:
     variables: dict[str, Field] = {}
     for entry in container.get_or("env", []).items():
         entry.only("name", "value", "valueFrom")
-        name = entry.need("name").name()
+        name = names.variable(entry.need("name"))
         if name in variables:
             raise entry.error(f"the variable {name} stands twice")
         if "valueFrom" in entry:
@@ -136,7 +152,7 @@ def _behaviour(document: Field, template: Field, container: Field, environment: 
 def _annotated(behaviour: Behaviour, annotations: Field) -> Behaviour:
     for name, value in annotations.mapping().items():
         if name == "meshmodel/concurrency":
-            if not re.fullmatch(r"[1-9]\d{0,5}", value.text()):
+            if not re.fullmatch(r"[1-9][0-9]{0,5}", value.text()):
                 raise value.wrong('must be a whole number of 1 or more in quotes, such as "4"')
             behaviour = replace(behaviour, concurrency=int(value.text()))
         elif name == "meshmodel/failure":
@@ -148,13 +164,13 @@ def _annotated(behaviour: Behaviour, annotations: Field) -> Behaviour:
 
 def _locality(template: Field, pod: Field, labels: dict[str, str]) -> str:
     """ "region/zone/subzone" of the label istio-locality (parts joined by dots), else of the topology labels."""
+    topology = names.label_map(pod.get_or("nodeSelector", {})) | labels
     if "istio-locality" in labels:
         place = template.need("metadata").need("labels").need("istio-locality")
         locality = slashed(place.text())
         if locality is None:
             raise place.wrong(LOCALITY_RULE)
         return locality
-    topology = pod.get_or("nodeSelector", {}).texts() | labels
     return "/".join(topology.get(name, "") for name in (REGION, ZONE, SUBZONE)).rstrip("/")
 
 
@@ -164,6 +180,9 @@ def slashed(locality: str) -> str | None:
     return "/".join(parts) if len(parts) <= 3 and all(parts) else None
 
 
+_URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?/?", re.IGNORECASE)
+
+
 def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
     variable = environment.get("UPSTREAM_URIS")
     if variable is None or not variable.text().strip():
@@ -171,13 +190,11 @@ def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
     uris = [uri.strip() for uri in variable.text().split(",") if uri.strip()]
     if len(uris) != 1:
         raise variable.wrong("more than one upstream is not modelled")
-    try:
-        address = urlsplit(uris[0])
-        if address.scheme == "http" and address.hostname:
-            return address.hostname, address.port or 80
-    except ValueError:  # not even the form of a URI
-        pass
-    raise variable.wrong("must be a URI such as http://simple-backend:80/")
+    found = _URI.fullmatch(uris[0]) if len(uris[0]) < 300 else None
+    port = int(found[2] or 80) if found else 0
+    if not found or not 1 <= port <= 65535:
+        raise variable.wrong("must be a URI such as http://simple-backend:80/, without user, path or query")
+    return names.host(replace(variable, value=found[1].lower())), port
 
 
 def _keep_alives(environment: dict[str, Field]) -> bool:
@@ -193,7 +210,10 @@ def _named_ports(container: Field) -> dict[str, int]:
         port.only("name", "containerPort", "protocol")
         number = port.need("containerPort").integer(1, 65535)
         if "name" in port:
-            found[port.need("name").name()] = number
+            name = names.port(port.need("name"))
+            if name in found:
+                raise port.error(f"the port {name} stands twice")
+            found[name] = number
     return found
 
 
@@ -205,7 +225,8 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
     spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer")
     if spec.get_or("clusterIP", "").text() == "None":
         raise spec.need("clusterIP").error("a headless Service is not modelled")
-    selector = spec.need("selector").texts()
+    names.service(document.need("metadata").need("name"))
+    selector = names.label_map(spec.need("selector"))
     if not selector:
         raise spec.need("selector").error("must name at least one label")
     ports = tuple(_service_port(port) for port in spec.need("ports").items())
@@ -214,17 +235,20 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
     numbers = [port.port for port in ports]
     if len(set(numbers)) < len(numbers):
         raise spec.need("ports").error("a port stands twice")
+    called = {port.name for port in ports}
+    if len(ports) > 1 and ("" in called or len(called) < len(ports)):
+        raise spec.need("ports").error("several ports need a name each")
     return Service(**base, selector=selector, ports=ports)  # type: ignore[arg-type]
 
 
 def _service_port(port: Field) -> ServicePort:
     port.only("name", "port", "targetPort", "protocol", "nodePort", "appProtocol")
     number = port.need("port").integer(1, 65535)
-    name = port.need("name").name() if "name" in port else ""
+    name = names.label(port.need("name")) if "name" in port else ""
     target = port.get_or("targetPort", number)
     protocol = port.get_or("appProtocol", name.split("-")[0]).text()
     port.get_or("protocol", "TCP").choice("TCP")
     if protocol in ("tcp", "tls", "udp", "https", "grpc", "mongo", "mysql", "redis"):
         raise port.error(f"only HTTP is modelled, and Istio takes this port for {protocol}")
-    where = target.name() if isinstance(target.value, str) else target.integer(1, 65535)
+    where = names.port(target) if isinstance(target.value, str) else target.integer(1, 65535)
     return ServicePort(name=name, port=number, target=where, http2=protocol == "http2")

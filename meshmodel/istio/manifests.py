@@ -7,15 +7,16 @@ This is the way in; the kinds are in `kubernetes`, `resources` (Istio's) and `en
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
-from meshmodel.istio.base import METADATA, Context, Resource
+from meshmodel._text import nearest
+from meshmodel.istio import names
+from meshmodel.istio.base import Context, Resource, describe
 from meshmodel.istio.envoy_filter import read_envoy_filter
+from meshmodel.istio.field import Field
 from meshmodel.istio.kubernetes import read_deployment, read_service
 from meshmodel.istio.resources import read_destination_rule, read_gateway, read_virtual_service
-from meshmodel.istio.yaml_source import Field
 
 IGNORED_KINDS = ("Namespace", "ServiceAccount", "ConfigMap")
 _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
@@ -38,21 +39,22 @@ def read(document: Field, context: Context) -> Resource | None:
     metadata = document.need("metadata")
     name = metadata.need("name").name()
     document = document.named(f"{kind} {name}")
+    names.subdomain(document.need("metadata").need("name"))
     if kind in IGNORED_KINDS:
         return None
     if kind not in READERS:
-        near = difflib.get_close_matches(kind, READERS, n=1)
-        raise document.need("kind").error(f"this kind is not modelled{f', did you mean {near[0]}?' if near else ''}")
+        near = nearest(kind, READERS)
+        raise document.need("kind").error(f"this kind is not modelled{f', did you mean {near}?' if near else ''}")
     versions, reader = READERS[kind]
     document.only("apiVersion", "kind", "metadata", "spec", "status")
     document.need("apiVersion").choice(*versions)
-    metadata = document.need("metadata").only(*METADATA)
+    metadata = describe(document)
     own = replace(context, warnings=[])
     namespace = metadata.get("namespace")
     base = {
         "kind": kind,
         "name": name,
-        "namespace": namespace.name() if namespace else context.namespace,
+        "namespace": names.label(namespace) if namespace else context.namespace,
         "manifest": document.plain(),
         "place": document.need("kind").place,
     }

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
+from meshmodel._text import quoted
+from meshmodel.istio import names
 from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, some
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
+from meshmodel.istio.field import Field, Table
 from meshmodel.istio.localities import LocalityLbSetting
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
-from meshmodel.istio.yaml_source import Field, Table
 from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
 
 RETRY_ON = tuple(
@@ -114,8 +116,8 @@ def read_gateway(document: Field, base: dict[str, object], context: Context) -> 
         port.need("name").name()
         if port.need("protocol").text() not in ("HTTP", "HTTP2"):
             raise port.need("protocol").wrong("only HTTP is modelled")
-        hosts += [host.name() for host in some(server.need("hosts"))]
-    return Gateway(**base, selector=spec.need("selector").texts(), hosts=tuple(hosts))  # type: ignore[arg-type]
+        hosts += [names.gateway_host(host) for host in some(server.need("hosts"))]
+    return Gateway(**base, selector=names.label_map(spec.need("selector")), hosts=tuple(hosts))  # type: ignore[arg-type]
 
 
 def _everywhere(spec: Field) -> None:
@@ -127,17 +129,17 @@ def read_destination_rule(document: Field, base: dict[str, object], context: Con
     spec = document.need("spec").only("host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO})
     _everywhere(spec)
     host = spec.need("host")
-    if "*" in host.name():
+    if "*" in names.wildcard_host(host):
         raise host.wrong("a wildcard is not modelled")
     subsets: dict[str, Subset] = {}
     for subset in spec.get_or("subsets", []).items():
-        name = subset.only("name", "labels", "trafficPolicy").need("name").name()
+        name = names.label(subset.only("name", "labels", "trafficPolicy").need("name"))
         if name in subsets:
             raise subset.error(f"the subset {name} stands twice")
         own = _traffic_policy(subset.get_or("trafficPolicy", {}), context)
-        subsets[name] = Subset(labels=subset.get_or("labels", {}).texts(), policy=own)
+        subsets[name] = Subset(labels=names.label_map(subset.get_or("labels", {})), policy=own)
     policy = _traffic_policy(spec.get_or("trafficPolicy", {}), context)
-    return DestinationRule(**base, host=host.name(), policy=policy, subsets=subsets)  # type: ignore[arg-type]
+    return DestinationRule(**base, host=names.host(host), policy=policy, subsets=subsets)  # type: ignore[arg-type]
 
 
 def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -> TrafficPolicy:
@@ -205,15 +207,18 @@ def _distribute(entry: Field) -> tuple[str, dict[str, int]]:
 
 def _no_overlap(localities: list[tuple[Field, str]]) -> None:
     """Istio's rule: "*" only at the end, and no locality covered by another of the same list."""
-    seen: list[str] = []
+    seen: set[str] = set()
+    above: set[str] = set()  # what covers one of them
     for where, text in localities:
-        if not re.fullmatch(r"\*|[^*/]+(/[^*/]+)?(/([^*/]+|\*))?", text):
-            raise where.error(f'must be "region/zone/subzone" with "*" at most at the end, got {text!r}')
-        stem = text.removesuffix("*").rstrip("/")
-        for other in seen:
-            if not stem or not other or f"{stem}/".startswith(f"{other}/") or f"{other}/".startswith(f"{stem}/"):
-                raise where.error(f"the locality {text!r} overlaps another one of the list")
-        seen.append(stem)
+        if len(text) > 253 or not re.fullmatch(r"\*|[^*/]+(/[^*/]+)?(/([^*/]+|\*))?", text):
+            raise where.error(f'must be "region/zone/subzone" with "*" at most at the end, got {quoted(text)}')
+        parts = text.removesuffix("*").rstrip("/").split("/")
+        covering = {"", *("/".join(parts[:upto]) for upto in range(1, len(parts)))}
+        stem = "/".join(parts)
+        if seen & {stem, *covering} or stem in above:
+            raise where.error(f"the locality {quoted(text)} overlaps another one of the list")
+        seen.add(stem)
+        above |= covering
 
 
 def _failover(entry: Field) -> tuple[str, str]:
@@ -342,8 +347,8 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
     read = [_http_route(route, context) for route in routes]
     return VirtualService(
         **base,  # type: ignore[arg-type]
-        hosts=tuple(host.name() for host in some(spec.need("hosts"))),
-        gateways=tuple(gateway.name() for gateway in spec.get_or("gateways", []).items()) or ("mesh",),
+        hosts=tuple(names.wildcard_host(host) for host in some(spec.need("hosts"))),
+        gateways=tuple(names.gateway(gateway) for gateway in spec.get_or("gateways", []).items()) or ("mesh",),
         route=read[0],
     )
 
@@ -375,8 +380,8 @@ def _destinations(route: Field) -> tuple[RouteDestination, ...]:
         port, subset = destination.get("port"), destination.get("subset")
         found.append(
             RouteDestination(
-                host=destination.need("host").name(),
-                subset=subset.name() if subset else None,
+                host=names.host(destination.need("host")),
+                subset=names.label(subset) if subset else None,
                 port=port.only("number").need("number").integer(1, 65535) if port else None,
                 weight=entry.get_or("weight", 0).integer(),
                 path=destination.path,
@@ -419,7 +424,7 @@ def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset
     for part in (part.strip() for part in field.text().split(",")):
         if part in RETRY_ON:
             words.add(part)
-        elif re.fullmatch(r"[1-5]\d\d", part) and int(part) in set(HTTPStatus):
+        elif re.fullmatch(r"[1-5][0-9][0-9]", part) and int(part) in set(HTTPStatus):
             codes.add(int(part))
         elif part:
             replace(field, value=part).choice(*sorted(RETRY_ON), "a status code")
