@@ -1,8 +1,12 @@
 """One run of a scenario, one event at a time: the oracle of the Monte-Carlo engine.
 
-Written from the rules (Envoy's, fortio's, fake-service's), not from the engine: a heap of
-(time, function) pairs, an object for each call and each attempt, a real queue for each
-limit.  Slow and plain on purpose.  Not covered: hedging, locality weights, panic.
+Written from the rules (Envoy's, fortio's and fake-service's source), not from the engine: a heap
+of (time, function) pairs, an object for each call and each attempt, real connections and real
+queues (`tests/oracle_proxy.py`).  Slow and plain on purpose.
+
+What `Scenario` may lack yet is read with its default, under these names: `ClosedLoop.timeout` (the
+client's patience; None: curl's), `Scenario.connect_time`, `Endpoint.inbound` (a `ConnectionPool` that
+the pod's own sidecar holds all its callers to).  Not covered: HTTP/2's connections (they are there).
 """
 
 from __future__ import annotations
@@ -28,9 +32,11 @@ from meshmodel.scenario import (
     Route,
     Scenario,
 )
+from tests.oracle_proxy import Pools, Upstream
 
-RESETS = {"refused", "reset", "per-try-timeout"}
-STATUS = {"refused": 503, "reset": 503, "overflow": 503, "no-healthy": 503, "per-try-timeout": 504, "timeout": 504}
+STATUS = {"refused": 503, "reset": 503, "overflow": 503, "per-try-timeout": 504, "timeout": 504}
+GIVEN_UP = -1
+"""fortio's code of a call whose answer did not come in time."""
 
 
 class Pod:
@@ -56,376 +62,370 @@ class Pod:
             seconds = min(p50, b.undelayed)
         return seconds * (1 + (rng.integers(b.timing_variance) / 100 if b.timing_variance else 0)), 200
 
-    def serve(self, b: Behaviour, then: Callable[[float, int | str], None]) -> None:
-        """Work on a request; `then(own seconds, outcome)` when the work begins."""
+    def serve(self, b: Behaviour, work: Callable[[float, int | str, Callable[[], None]], None]) -> None:
+        """`work(own seconds, outcome, rest)` when the pod begins with the request; it calls `rest` when it has done with it."""
         seconds, outcome = self.outcome(b)
-        if b.concurrency is None or isinstance(outcome, str):
-            then(seconds, outcome)
-        elif self.busy < b.concurrency:
+        if isinstance(outcome, str):
+            work(seconds, outcome, lambda: None)
+        elif b.concurrency is None or self.busy < b.concurrency:
             self.busy += 1
-            self.work(seconds, outcome, then)
+            work(seconds, outcome, self.rest)
         else:
-            self.queue.append((seconds, outcome, then))
-
-    def work(self, seconds: float, outcome: int | str, then: Callable) -> None:
-        self.world.after(seconds, self.rest)
-        then(seconds, outcome)
+            self.queue.append(lambda: work(seconds, outcome, self.rest))
 
     def rest(self) -> None:
         if self.queue:
-            self.work(*self.queue.popleft())
+            self.queue.popleft()()
         else:
             self.busy -= 1
 
 
-class Upstream:
-    """One cluster as one proxy sees it."""
+class Attempt(SimpleNamespace):
+    """One attempt of a call, as a stream of its cluster's `Pools`."""
 
-    def __init__(self, world: World, hop: int, cluster: Cluster, caller: int) -> None:
-        self.world, self.hop, self.caller = world, hop, caller
-        self.active, self.index = Counter(), {}
-        self.busy, self.open, self.waiting = Counter(), Counter(), {}
-        self.retrying = 0
-        self.row, self.gateway, self.local, self.multiplier = Counter(), Counter(), Counter(), Counter()
-        self.out: dict[str, float] = {}
-        self.told: dict[int, float] = {}
-        self.pending: dict[int, object] = {}
-        self.cluster = None
-        self.configure(cluster)
+    def __init__(self, call: Call, host: str) -> None:
+        super().__init__(call=call, host=host, upstream=call.upstream, inside=None)
+        self.over = self.sent = self.retried = self.told = False
+        self.closes = True  # its connection, unless an answer comes
 
-    def configure(self, cluster: Cluster) -> None:
-        before, self.cluster = self.cluster, cluster
-        names = [e.name for e in cluster.endpoints]
-        self.level = dict(zip(names, cluster.priorities[self.caller] if cluster.priorities else [0] * len(names), strict=True))
-        self.levels = 1 + max(self.level.values(), default=0)
-        policy = cluster.outlier_detection
-        if policy and (before is None or before.outlier_detection != policy):
-            self.out.clear()
-            phase = self.world.rng.random() if before is None else 1.0
-            self.world.after(phase * policy.interval, lambda: self.tick(policy), daemon=True)
-        self.seen = {level: [n for n in names if self.level[n] == level and n not in self.out] for level in range(self.levels)}
+    __hash__, __eq__ = object.__hash__, object.__eq__
 
-    # load balancing
+    def granted(self) -> None:
+        self.call.sent(self)
 
-    def loads(self, excluded: set[int]) -> list[int]:
-        size = Counter(self.level.values())
-        health = [0 if k in excluded else min(100, 140 * len(self.seen[k]) // max(size[k], 1)) for k in range(self.levels)]
-        total, left, loads = min(100, sum(health)), 100, []
-        for own in health:
-            loads.append(min(left, 100 * own // total) if total else 0)
-            left -= loads[-1]
-        if total:
-            loads[next(k for k, own in enumerate(health) if own)] += left
-        return loads
-
-    def pick(self, worker: int, excluded: set[int]) -> str | None:
-        loads = self.loads(excluded)
-        if not sum(loads):
-            loads = self.loads(set())
-        if not sum(loads):
-            return None
-        level = int(np.searchsorted(np.cumsum(loads), self.world.rng.integers(100), side="right"))
-        hosts = self.seen[level]
-        if self.cluster.load_balancing == "ROUND_ROBIN":
-            index = self.index.setdefault((worker, level), int(self.world.rng.integers(len(self.level))))
-            self.index[worker, level] += 1
-            return hosts[index % len(hosts)]
-        first, second = (hosts[self.world.rng.integers(len(hosts))] for _ in range(2))
-        if self.cluster.load_balancing == "LEAST_REQUEST" and self.active[second] < self.active[first]:
-            return second
-        return first
-
-    # connections
-
-    def connect(self, worker: int, host: str, ticket: SimpleNamespace) -> bool:
-        """Call `ticket.granted` now or later; False: overflow."""
-        pool = self.cluster.connection_pool
-        if sum(self.active.values()) >= pool.max_requests:
-            return False
-        where = worker, host
-        if pool.http2 or self.open[where] > self.busy[where] or sum(self.open.values()) < pool.max_connections or not self.open[where]:
-            self.open[where] += not pool.http2 and self.open[where] == self.busy[where]
-            self.busy[where] += 1
-            ticket.granted()
-        elif sum(len(q) for q in self.waiting.values()) < pool.max_pending_requests:
-            self.waiting.setdefault(where, deque()).append(ticket)
-        else:
-            return False
-        return True
-
-    def disconnect(self, worker: int, host: str, closes: bool) -> None:
-        where = worker, host
-        self.busy[where] -= 1
-        self.open[where] -= closes and not self.cluster.connection_pool.http2
-        queue = self.waiting.get(where)
-        if queue:
-            self.open[where] += closes
-            self.busy[where] += 1
-            queue.popleft().granted()
-
-    def leave(self, ticket: SimpleNamespace) -> None:
-        for queue in self.waiting.values():
-            for place in [k for k, other in enumerate(queue) if other is ticket]:
-                del queue[place]
-
-    # outlier detection
-
-    def report(self, host: str, outcome: int | str) -> None:
-        policy, status = self.cluster.outlier_detection, STATUS.get(outcome, outcome)
-        if policy is None:
-            return
-        split, ours = policy.split_external_local_origin_errors, isinstance(outcome, str)
-        reached = []
-        if not (split and ours):
-            reached.append(self.lengthen(self.row, host, status >= 500, policy.consecutive_5xx))
-            reached.append(self.lengthen(self.gateway, host, 502 <= status <= 504, policy.consecutive_gateway_failure))
-        if split:
-            reached.append(self.lengthen(self.local, host, outcome == "refused", policy.consecutive_local_origin_failure))
-        if any(reached) and host not in self.out:
-            self.eject(host, policy)
-
-    @staticmethod
-    def lengthen(row: Counter, host: str, failed: bool, threshold: int) -> bool:
-        row[host] = row[host] + 1 if failed else 0
-        return threshold > 0 and row[host] == threshold
-
-    def eject(self, host: str, policy: SimpleNamespace) -> None:
-        out, size = len(self.out), len(self.level)
-        strict, lenient = 100 * (out + 1) <= policy.max_ejection_percent * size, out == 0 or 100 * out < policy.max_ejection_percent * size
-        self.row[host] = self.gateway[host] = self.local[host] = 0
-        if not (lenient if policy.one_host_always else strict):
-            return
-        if (
-            self.multiplier[host] * policy.base_ejection_time
-            < max(policy.max_ejection_time, policy.base_ejection_time) + policy.base_ejection_time
-        ):
-            self.multiplier[host] += 1
-        self.out[host] = self.world.now
-        self.note(host, True)
-        self.changed(self.level[host])
-
-    def tick(self, policy: SimpleNamespace) -> None:
-        if self.cluster.outlier_detection != policy:
-            return
-        self.world.after(policy.interval, lambda: self.tick(policy), daemon=True)
-        for host in self.level:
-            longest = max(policy.max_ejection_time, policy.base_ejection_time)
-            if host not in self.out:
-                self.multiplier[host] = max(0, self.multiplier[host] - 1)
-            elif self.world.now - self.out[host] >= min(policy.base_ejection_time * self.multiplier[host], longest) - 1e-6:
-                del self.out[host]
-                self.row[host] = self.gateway[host] = self.local[host] = 0
-                self.note(host, False)
-                self.changed(self.level[host])
-
-    def note(self, host: str, gone: bool) -> None:
-        if self.hop == self.world.last:
-            self.world.ejections.append((self.world.now, host, gone))
-
-    def changed(self, level: int) -> None:
-        window = self.cluster.outlier_detection.update_merge_window
-        if self.world.now - self.told.get(level, -np.inf) > window + 0.000999:  # Envoy compares whole milliseconds
-            self.tell(level)
-        elif level not in self.pending:
-            timer = self.pending[level] = object()
-            self.world.after(window, lambda: self.pending.get(level) is timer and self.tell(level), daemon=True)
-
-    def tell(self, level: int) -> None:
-        self.pending.pop(level, None)
-        self.told[level] = self.world.now
-        self.seen[level] = [n for n in self.level if self.level[n] == level and n not in self.out]
+    def overflow(self) -> None:
+        self.call.world.count("upstream_rq_pending_overflow", self.call)
+        self.call.reset(self, "overflow")
 
 
 class Call:
-    """What one proxy does with one request."""
+    """What one proxy does with one request (Envoy's router.cc and retry_state_impl.cc); `done(status, pod)` with its answer."""
 
     def __init__(self, world: World, hop: int, caller: str, request: SimpleNamespace, done: Callable[[int, str | None], None],
                  counts: Callable[[], bool] = lambda: True) -> None:  # fmt: skip
-        self.world, self.hop, self.request, self.done, self.counts = world, hop, request, done, counts
+        self.world, self.hop, self.caller, self.request, self.done, self.counts = world, hop, caller, request, done, counts
         self.route: Route = world.routes[hop]
-        fresh = world.scenario.new_connection_per_request or request.thread is None
-        self.worker = int(world.rng.integers(world.scenario.workers)) if fresh else request.thread % world.scenario.workers
-        self.tried: list[str] = []
-        self.over, self.attempt, self.is_retry = False, None, False
+        self.worker = world.worker(request.thread, hop)
+        self.attempts: list[Attempt] = []
+        self.tried: list[str] = []  # hosts, for previous_hosts
+        self.attempted: list[str] = []  # hosts, for previous_priorities
+        self.left_out: set[int] = set()
+        self.loads: list[int] = []
+        self.retries_left = self.route.retries.attempts if self.route.retries.retry_on else 0
+        self.number, self.pending_retries, self.holds_retry, self.over = 0, 0, None, False
         weights = np.array([d.weight for d in self.route.destinations], dtype=float)
-        cluster = self.route.destinations[world.rng.choice(len(weights), p=weights / weights.sum())].cluster
-        self.upstream = world.upstream(hop, caller, cluster)
+        self.cluster = self.route.destinations[world.rng.choice(len(weights), p=weights / weights.sum())].cluster.name
         fault = self.route.fault
         delay = fault.delay if world.rng.random() * 100 < fault.delay_percent else 0.0
         aborted = fault.abort_code and world.rng.random() * 100 < fault.abort_percent
-        world.after(delay, (lambda: self.finish(fault.abort_code, None)) if aborted else self.start)
+        world.after(delay, (lambda: self.over or self.finish(fault.abort_code, None)) if aborted else self.start)
 
     def start(self) -> None:
+        if self.over:
+            return
         if self.route.timeout:
-            self.world.after(self.route.timeout, lambda: self.over or self.given_up("timeout"))
+            self.world.after(self.route.timeout, self.timeout)
         self.send()
 
     def send(self) -> None:
-        if self.over:
+        """An attempt: pick a host, ask for a connection."""
+        self.upstream = self.world.upstream(self.hop, self.caller, self.cluster)
+        host = self.pick()
+        if host is None:
+            self.finish(503, None)
             return
+        attempt = Attempt(self, host)
+        self.attempts.append(attempt)
+        self.upstream.pools.ask(self.worker, host, attempt)
+
+    def pick(self) -> str | None:
         policy, host = self.route.retries, None
-        for _ in range(1 + policy.host_selection_retry_max_attempts if policy.previous_hosts else 1):
-            host = self.upstream.pick(self.worker, self.excluded(policy))
+        again = policy.host_selection_retry_max_attempts if policy.previous_hosts and self.number else 0
+        for _ in range(1 + again):
+            host = self.upstream.balancer.pick(self.worker, self.upstream.balancer.loads_for(self))
             if host not in self.tried:
                 break
-        if host is None:
-            self.answered("no-healthy", None)
-            return
-        self.tried.append(host)
-        self.attempt = attempt = SimpleNamespace(host=host, over=False, sent=False)
-        attempt.granted = lambda: self.sent(attempt)
-        if not self.upstream.connect(self.worker, host, attempt):
-            self.attempt = None
-            self.world.counters["upstream_rq_pending_overflow"] += self.hop == self.world.last
-            self.answered("overflow", None)
+        return host
 
-    def excluded(self, policy: RetryPolicy) -> set[int]:
-        frequency = policy.previous_priorities_update_frequency
-        if not frequency or self.upstream.levels == 1:
-            return set()
-        return {self.upstream.level[h] for h in self.tried[: len(self.tried) - len(self.tried) % frequency]}
-
-    def sent(self, attempt: SimpleNamespace) -> None:
+    def sent(self, attempt: Attempt) -> None:
         attempt.sent = True
-        self.upstream.active[attempt.host] += 1
-        limit = self.route.retries.per_try_timeout
-        if limit is not None:
-            self.world.after(limit, lambda: attempt.over or self.given_up("per-try-timeout"))
+        attempt.upstream.balancer.active[attempt.host] += 1
+        self.tried.append(attempt.host)
+        self.attempted.append(attempt.host)
+        if self.route.retries.per_try_timeout is not None:
+            self.world.after(self.route.retries.per_try_timeout, lambda: attempt.over or self.try_timeout(attempt))
         if self.hop == self.world.last:
             self.world.attempts[attempt.host] += 1
             self.request.attempts += self.counts()
         self.world.deliver(self, attempt)
 
-    def given_up(self, outcome: str) -> None:
-        """A timeout: whatever the call is in ends; the pod is not told."""
-        attempt = self.attempt
-        if self.hop == self.world.last:
-            self.world.counters["upstream_rq_timeout" if outcome == "timeout" else "upstream_rq_per_try_timeout"] += 1
-        if attempt and not attempt.sent:
-            self.upstream.leave(attempt)
-            self.attempt = None
-        self.answered(outcome, None)
+    # how an attempt ends
 
-    def answered(self, outcome: int | str, pod: str | None) -> None:
-        """The attempt (if there is one) is over; retry, or finish."""
-        upstream, policy, attempt = self.upstream, self.route.retries, self.attempt
-        flying = sum(upstream.active.values()) + sum(len(q) for q in upstream.waiting.values())
-        self.attempt = None
-        upstream.retrying -= self.is_retry
-        self.is_retry = False
-        if attempt:
-            attempt.over = True
-            upstream.active[attempt.host] -= 1
-            upstream.report(attempt.host, outcome)
-            upstream.disconnect(self.worker, attempt.host, isinstance(outcome, str))
-        if self.retriable(outcome) and len(self.tried) <= policy.attempts and self.retry_allowed(flying):
-            upstream.retrying += 1
-            self.is_retry = True
-            self.world.counters["upstream_rq_retry"] += self.hop == self.world.last
-            bound = min(policy.backoff_base_interval * 2 ** (len(self.tried) - 1), policy.max_interval)
-            self.world.after(bound * self.world.rng.random(), self.send)
+    def answered(self, attempt: Attempt, status: int, pod: str | None, overloaded: bool = False) -> None:
+        """The pod's answer; one that would be tried again waits for the attempts still under way."""
+        self.report(attempt, status, ours=False)
+        attempt.closes = False
+        again = not overloaded and self.covers(status)
+        verdict = ("refused" if again else "no") if attempt.retried else self.retry(again)
+        self.end(attempt)
+        if verdict == "no" or verdict == "refused" and not self.attempts and not self.pending_retries:
+            self.finish(status, pod)
+
+    def reset(self, attempt: Attempt, outcome: str) -> None:
+        """No answer: `outcome` is a key of STATUS; waits for the attempts still under way, whatever the policy's words."""
+        if outcome != "overflow":
+            self.report(attempt, STATUS[outcome], ours=True)
+        verdict = "no" if attempt.retried else self.retry(self.covers(outcome))
+        self.end(attempt)
+        if verdict != "yes" and not self.attempts and not self.pending_retries:
+            self.finish(STATUS[outcome], None)
+
+    def try_timeout(self, attempt: Attempt) -> None:
+        if self.route.retries.hedge_on_per_try_timeout:  # the attempt goes on, the next begins beside it
+            self.report(attempt, 504, ours=True)
+            attempt.told = True
+            attempt.retried = self.retry(True) == "yes"
         else:
-            self.finish(STATUS.get(outcome, outcome), pod)
+            self.world.count("upstream_rq_per_try_timeout", self)
+            self.reset(attempt, "per-try-timeout")
 
-    def retriable(self, outcome: int | str) -> bool:
-        words, policy = self.route.retries.retry_on, self.route.retries
+    def timeout(self) -> None:
+        """The route's timeout ends everything that is under way."""
+        if self.over:
+            return
+        for attempt in self.attempts:
+            self.world.count("upstream_rq_timeout", self)
+            if not attempt.told:
+                self.report(attempt, 504, ours=True)
+        self.finish(504, None)
+
+    def report(self, attempt: Attempt, status: int, ours: bool) -> None:
+        if attempt.upstream.detector and (attempt.sent or not ours):
+            attempt.upstream.detector.report(attempt.host, status, ours)
+
+    def end(self, attempt: Attempt) -> None:
+        attempt.over = True
+        self.attempts.remove(attempt)
+        attempt.upstream.balancer.active[attempt.host] -= attempt.sent
+        attempt.pools.end(attempt, attempt.closes)
+        if attempt.inside is not None:
+            attempt.inside.pools.end(attempt.inside, attempt.closes)
+
+    # retries
+
+    def covers(self, outcome: int | str) -> bool:
+        """Does the policy try this outcome again?"""
+        words, codes = self.route.retries.retry_on, self.route.retries.retriable_status_codes
         if isinstance(outcome, str):
-            wide = outcome in RESETS and words & {"5xx", "gateway-error", "reset"}
+            wide = outcome != "overflow" and words & {"5xx", "gateway-error", "reset"}
             return bool(wide or (outcome == "refused" and words & {"connect-failure", "reset-before-request"}))
         if "5xx" in words and outcome >= 500 or "gateway-error" in words and outcome in (502, 503, 504):
             return True
-        return (
-            "retriable-status-codes" in words and outcome in policy.retriable_status_codes or ("retriable-4xx" in words and outcome == 409)
-        )
+        return "retriable-status-codes" in words and outcome in codes or "retriable-4xx" in words and outcome == 409
 
-    def retry_allowed(self, flying: int) -> bool:
-        pool = self.upstream.cluster.connection_pool
-        limit = pool.max_retries
-        if pool.retry_budget:
-            limit = max(pool.retry_budget.min_retry_concurrency, int(pool.retry_budget.budget_percent / 100 * flying))
-        if self.upstream.retrying >= limit:
-            self.world.counters["upstream_rq_retry_overflow"] += self.hop == self.world.last
-            return False
-        return True
+    def retry(self, wished: bool) -> str:
+        """Schedule a retry ("yes"), or say why not: "no", it is not wished; "refused", there is none left, or too many are under way."""
+        self.give_back_retry()
+        if not wished:
+            return "no"
+        if not self.retries_left:
+            return "refused"
+        self.retries_left -= 1
+        if not self.retry_allowed():
+            self.world.count("upstream_rq_retry_overflow", self)
+            return "refused"
+        policy = self.route.retries
+        self.number += 1
+        self.upstream.retrying += 1
+        self.holds_retry = self.upstream
+        self.pending_retries += 1
+        self.world.count("upstream_rq_retry", self)
+        bound = min(policy.backoff_base_interval * 2 ** (self.number - 1), policy.max_interval)
+        self.world.after(bound * self.world.rng.random(), self.retry_now)
+        return "yes"
+
+    def retry_now(self) -> None:
+        if not self.over:
+            self.pending_retries -= 1
+            self.send()
+
+    def retry_allowed(self) -> bool:
+        upstream = self.upstream
+        pool, pools = upstream.cluster.connection_pool, upstream.pools
+        if pool.retry_budget is None:
+            return upstream.retrying < pool.max_retries
+        share = int(pool.retry_budget.budget_percent / 100 * (pools.requests + pools.pending))
+        return upstream.retrying < max(pool.retry_budget.min_retry_concurrency, share)
+
+    def give_back_retry(self) -> None:
+        if self.holds_retry:
+            self.holds_retry.retrying -= 1
+            self.holds_retry = None
+
+    # how the call ends
 
     def finish(self, status: int, pod: str | None) -> None:
+        self.abandon()
+        self.world.after(self.world.overhead() if self.hop == self.world.last else 0.0, lambda: self.done(status, pod))
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more: reset what is under way; the pods are not told."""
         self.over = True
-        extra = self.world.overhead() if self.hop == self.world.last else 0.0
-        self.world.after(extra, lambda: self.done(status, pod))
+        self.give_back_retry()
+        for attempt in list(self.attempts):
+            self.end(attempt)
 
 
 class World:
-    """`run()` gives the log: (start, latency, code, pod or None, attempts) of every request, in order of the answers."""
+    """`run()` gives the log: (start, latency, code, pod or None, attempts) of every request, in order of the answers.
+
+    `unanswered` then is how many requests were sent and never ended.
+    """
 
     def __init__(self, scenario: Scenario, rng: np.random.Generator) -> None:
         self.scenario, self.rng, self.now = scenario, rng, 0.0
-        self.routes, self.last = scenario.routes, len(scenario.routes) - 1
+        self.last = len(scenario.routes) - 1
+        self.patience = getattr(scenario.workload, "timeout", None)
+        self.connect_time = getattr(scenario, "connect_time", 0.0)
         self.heap: list[tuple] = []
         self.order = itertools.count()
+        self.routes: tuple[Route, ...] = ()
         self.upstreams: dict[tuple, Upstream] = {}
         self.pods: dict[tuple[int, str], Pod] = {}
+        self.inbound: dict[tuple[int, str], Pools] = {}
+        self.workers: dict[tuple[int, int], int] = {}
         self.log: list[tuple] = []
         self.ejections: list[tuple[float, str, bool]] = []
         self.counters, self.attempts = Counter(), Counter()
-        self.clients = self.living = 0
-        for hop, route in enumerate(scenario.routes):
-            for caller in route.callers:
-                for destination in route.destinations:
-                    self.upstream(hop, caller.name, destination.cluster)
+        self.clients = self.living = self.requests = 0
+        self.change(scenario.routes)
+
+    @property
+    def unanswered(self) -> int:
+        return self.requests - len(self.log)
 
     def after(self, seconds: float, action: Callable[[], object], daemon: bool = False) -> None:
         if np.isfinite(seconds):
             heapq.heappush(self.heap, (self.now + seconds, next(self.order), action, daemon))
             self.living += not daemon
 
+    def soon(self, seconds: float, action: Callable[[], object]) -> None:
+        """As `after`, but what takes no time is done at once."""
+        self.after(seconds, action) if seconds else action()
+
     def overhead(self) -> float:
         return float(self.scenario.overhead.rvs(random_state=self.rng))
 
-    def upstream(self, hop: int, caller: str, cluster: Cluster) -> Upstream:
-        key = hop, caller, cluster.name
-        if key not in self.upstreams:
-            self.upstreams[key] = Upstream(self, hop, cluster, [c.name for c in self.routes[hop].callers].index(caller))
-        return self.upstreams[key]
+    def count(self, counter: str, call: Call) -> None:
+        self.counters[counter] += call.hop == self.last
 
-    def deliver(self, call: Call, attempt: SimpleNamespace) -> None:
-        """The pod works on an attempt; what it answers is dropped when the attempt is over."""
-        endpoint = next(e for e in call.upstream.cluster.endpoints if e.name == attempt.host)
-        behaviour = next((e.behaviour for e in self.routes[call.hop].endpoints if e.name == attempt.host), endpoint.behaviour)
-        pod = self.pods.setdefault((call.hop, attempt.host), Pod(self))
+    def any_worker(self) -> int:
+        return int(self.rng.integers(self.scenario.workers))
 
-        def answer(outcome: int | str, name: str | None) -> None:
-            if not attempt.over:
-                call.answered(outcome, name)
+    def worker(self, thread: int | None, hop: int) -> int:
+        """The worker of a route's proxy that accepted the connection: any, and with keep-alives always the same."""
+        if self.scenario.new_connection_per_request or thread is None:
+            return self.any_worker()
+        return self.workers.setdefault((thread, hop), self.any_worker())
 
-        def begins(seconds: float, outcome: int | str) -> None:
+    # what holds
+
+    def change(self, routes: tuple[Route, ...]) -> None:
+        """A cluster whose policies change is made anew; a pod whose behaviour changes counts from the start."""
+        behaviours = {(hop, e.name): e.behaviour for hop, route in enumerate(self.routes) for e in route.endpoints}
+        self.routes = routes
+        for hop, route in enumerate(routes):
+            for endpoint in route.endpoints:
+                if behaviours.get((hop, endpoint.name), endpoint.behaviour) != endpoint.behaviour:
+                    self.pods.setdefault((hop, endpoint.name), Pod(self)).number = 0
+            for caller, destination in itertools.product(range(len(route.callers)), route.destinations):
+                self._configure((hop, route.callers[caller].name, destination.cluster.name), destination.cluster, caller)
+
+    def _configure(self, key: tuple, cluster: Cluster, caller: int) -> None:
+        upstream = self.upstreams.get(key)
+        if upstream is not None and upstream.keeps(cluster):
+            upstream.update(cluster, caller)
+            return
+        if upstream is not None and upstream.detector:
+            upstream.detector.gone = True
+        self.upstreams[key] = Upstream(self, key[0], cluster, caller)
+
+    def upstream(self, hop: int, caller: str, cluster: str) -> Upstream:
+        return self.upstreams.get((hop, caller, cluster)) or self.upstreams[hop, self.routes[hop].callers[0].name, cluster]
+
+    # the pods
+
+    def deliver(self, call: Call, attempt: Attempt) -> None:
+        """Send an attempt to its pod, through the pod's own sidecar where that has limits."""
+        endpoint = next(e for e in attempt.upstream.cluster.endpoints if e.name == attempt.host)
+        endpoint = next((e for e in self.routes[call.hop].endpoints if e.name == attempt.host), endpoint)
+        if endpoint.behaviour.failure != "refused" and attempt.upstream.detector:
+            attempt.upstream.detector.connected(attempt.host)
+        limits = getattr(endpoint, "inbound", None)
+        if limits is None:
+            self.work(call, attempt, endpoint.behaviour)
+            return
+        pools = self.inbound.setdefault((call.hop, attempt.host), Pools(self, limits))
+        attempt.inside = SimpleNamespace(
+            granted=lambda: self.work(call, attempt, endpoint.behaviour),
+            overflow=lambda: call.answered(attempt, 503, None, overloaded=True),
+        )
+        pools.ask(attempt.connection.far_worker, attempt.host, attempt.inside)
+
+    def work(self, call: Call, attempt: Attempt, behaviour: Behaviour) -> None:
+        """The pod works on an attempt, whoever still waits for it; its own time runs while it calls on."""
+
+        def answer(outcome: int | str, name: str | None, rest: Callable[[], None]) -> None:
+            rest()
+            if attempt.over:
+                return
+            if isinstance(outcome, str):
+                call.reset(attempt, outcome)
+            else:
+                call.answered(attempt, outcome, name)
+
+        def begins(seconds: float, outcome: int | str, rest: Callable[[], None]) -> None:
             if call.hop == self.last or outcome != 200:
                 name = attempt.host if call.hop == self.last and not isinstance(outcome, str) else None
-                self.after(seconds, lambda: answer(outcome, name))
+                self.after(seconds, lambda: answer(outcome, name, rest))
                 return
             began = self.now
 
             def inner_done(status: int, name: str | None) -> None:
                 wait = max(0.0, began + seconds - self.now) if status == 200 else 0.0
-                self.after(wait, lambda: answer(200 if status == 200 else 500, name))
+                self.after(wait, lambda: answer(200 if status == 200 else 500, name, rest))
 
             # The pod's own call goes on when the proxy in front of it gives up, but counts for nobody then.
             Call(self, call.hop + 1, attempt.host, call.request, inner_done, lambda: not attempt.over and call.counts())
 
-        pod.serve(behaviour, begins)
+        self.pods.setdefault((call.hop, attempt.host), Pod(self)).serve(behaviour, begins)
 
     # the load
 
     def client(self, thread: int | None, then: Callable[[], None]) -> None:
-        """Send one request; `then` when it is answered."""
+        """Send one request; `then` when it is answered, or given up."""
         start = self.now
-        request = SimpleNamespace(thread=thread, attempts=0)
+        request = SimpleNamespace(thread=thread, attempts=0, over=False)
         caller = self.routes[0].callers[self.rng.integers(len(self.routes[0].callers))].name
+        self.requests += 1
 
         def done(status: int, pod: str | None) -> None:
+            if request.over:
+                return
+            request.over = True
+            if not 200 <= status < 300 and status != 418:
+                self.workers.pop((thread, 0), None)  # fortio goes on with a new connection after any other answer
             self.log.append((start, self.now - start, status, pod, request.attempts))
             then()
 
-        Call(self, 0, caller, request, done)
+        def give_up() -> None:
+            if not request.over:
+                call.abandon()
+                done(GIVEN_UP, None)
+
+        call = Call(self, 0, caller, request, done)
+        if self.patience is not None:
+            self.after(self.patience, give_up)
 
     def thread(self, number: int, load: ClosedLoop) -> None:
         """fortio's runOne."""
@@ -453,25 +453,25 @@ class World:
         self.after(0.0, send)
 
     def arrivals(self) -> None:
-        """A Poisson stream by thinning, or arrivals evenly spaced in the integrated rate."""
-        begin = 0.0
-        for seconds, first, last in self.scenario.workload.segments:
-            most = max(first, last)
-            for t in np.sort(self.rng.random(self.rng.poisson(most * seconds))) * seconds if most else ():
-                if self.rng.random() * most < first + (last - first) * t / seconds:
-                    self.clients += 1
-                    self.after(begin + t, lambda: self.client(None, self.one_less))
+        """Where the integrated rate passes the next level: a Poisson process of rate 1 (by thinning), or the whole numbers."""
+        load, begin, passed = self.scenario.workload, 0.0, 0.0
+        for seconds, first, last in load.segments:
+            if load.arrivals == "poisson":
+                most = max(first, last)
+                times = np.sort(self.rng.random(self.rng.poisson(most * seconds))) * seconds
+                times = [t for t in times if self.rng.random() * most < first + (last - first) * t / seconds]
+            else:
+                area = seconds * (first + last) / 2
+                levels = np.arange(np.ceil(passed), np.ceil(passed + area)) - passed
+                times = [_when(level, first, (last - first) / seconds) for level in levels]
+                passed += area
+            for t in times:
+                self.clients += 1
+                self.after(begin + t, lambda: self.client(None, self.one_less))
             begin += seconds
 
     def one_less(self) -> None:
         self.clients -= 1
-
-    def change(self, routes: tuple[Route, ...]) -> None:
-        self.routes = routes
-        for (hop, _, name), upstream in self.upstreams.items():
-            for destination in routes[hop].destinations:
-                if destination.cluster.name == name:
-                    upstream.configure(destination.cluster)
 
     def run(self) -> list[tuple]:
         load = self.scenario.workload
@@ -487,6 +487,11 @@ class World:
             self.living -= not daemon
             action()
         return self.log
+
+
+def _when(level: float, first: float, slope: float) -> float:
+    """The x at which first * x + slope * x^2 / 2 is `level`."""
+    return level / first if not slope else (np.sqrt(first**2 + 2 * slope * level) - first) / slope
 
 
 # --- short ways to write a scenario, for the tests ------------------------------------------
