@@ -65,9 +65,11 @@ def _xxh64(rows: np.ndarray, seed: int) -> np.ndarray:
         for start in range(0, at, 8):
             lane = start // 8 % 4
             lanes[lane] = _round(lanes[lane], _words(rows[:, start : start + 8], 8))
-        hashes = np.add.reduce([_rotated(lane, by) for lane, by in zip(lanes, (1, 7, 12, 18), strict=True)])
-        for lane in lanes:
-            hashes = (hashes ^ _round(np.zeros(n, np.uint64), lane)) * _P1 + _P4
+        hashes = np.zeros(n, dtype=np.uint64)
+        for lane_value, by in zip(lanes, (1, 7, 12, 18), strict=True):
+            hashes = hashes + _rotated(lane_value, by)
+        for lane_value in lanes:
+            hashes = (hashes ^ _round(np.zeros(n, np.uint64), lane_value)) * _P1 + _P4
     else:
         hashes = first + _P5
     hashes = hashes + np.uint64(length)
