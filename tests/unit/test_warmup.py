@@ -97,7 +97,7 @@ def test_n_picks_share_out_by_weight_within_one(before: int) -> None:
 
 
 def test_a_schedule_made_with_picks_goes_on_as_one_that_made_them() -> None:
-    weights = [2.5, 7.3, 1.9]  # whose multiples do not meet: ties may go either way, in Envoy as well
+    weights = [math.sqrt(5), math.e, 1.0]  # whose multiples do not meet: ties may go either way, in Envoy as well
     whole = picks(200, weights.__getitem__, 3)
     for before in (1, 23, 99, 150):
         assert picks(50, weights.__getitem__, 3, before=before) == whole[before : before + 50]
