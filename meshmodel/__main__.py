@@ -31,25 +31,29 @@ def _simulation(args: argparse.Namespace) -> dict[str, Any]:
     return {"replications": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
 
 
-def _closed_loop(args: argparse.Namespace) -> dict[str, Any]:
-    """The load flags as `Mesh.fortio_load` takes them; a flag that was not given is left to its default."""
-    named = {"connections": args.c, "qps": args.qps, "duration": args.t, "calls": args.n}
-    return {name: value for name, value in named.items() if value is not None}
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the flags that were given; the others are left to their defaults."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
-def _open_loop(args: argparse.Namespace) -> Any:
-    """The OpenLoop of --rate or --segment; None: the load is a closed loop."""
-    from meshmodel.fakeservice import parse_duration
-    from meshmodel.scenario import OpenLoop
+def _request(args: argparse.Namespace) -> dict[str, Any]:
+    """`timeout` and `request` as `workloads` takes them."""
+    return _given(args, "timeout") | {"request": _given(args, "path", "headers")}
 
-    if args.rate is None and args.segment is None:
-        return None
-    if args.c is not None or args.qps is not None or args.n is not None:
+
+def _workload(args: argparse.Namespace) -> Any:
+    """What the load flags say: fortio's closed loop, or an open one."""
+    from meshmodel import workloads
+
+    if args.rate is None and args.segments is None:
+        return workloads.fortio(**_given(args, "connections", "qps", "duration", "calls"), **_request(args))
+    if _given(args, "connections", "qps", "calls"):
         raise ValueError("-c, -qps and -n are of a closed loop; an open loop (--rate, --segment) has none of them")
-    if args.segment and (args.rate is not None or args.t is not None):
+    if args.segments and (args.rate is not None or args.duration is not None):
         raise ValueError("--segment has its own rates and times: leave --rate and -t out")
-    segments = args.segment or [(parse_duration(args.t or "60s", "-t"), args.rate, args.rate)]
-    return OpenLoop(segments=tuple(segments), arrivals=args.arrivals)
+    if args.segments:
+        return workloads.open_loop(args.segments, arrivals=args.arrivals, **_request(args))
+    return workloads.open_loop(args.rate, args.duration or "60s", args.arrivals, **_request(args))
 
 
 def _keep_inputs(args: argparse.Namespace) -> None:
@@ -88,25 +92,18 @@ def _mesh(args: argparse.Namespace) -> Any:
 
 def _load(args: argparse.Namespace) -> None:
     mesh = _mesh(args)
-    _report(mesh, _simulated(mesh, args, **_simulation(args)), args)
-
-
-def _simulated(mesh: Any, args: argparse.Namespace, **options: Any) -> Any:
-    stream = _open_loop(args)
-    if stream is None:
-        return mesh.fortio_load(**_closed_loop(args), **_caller(args), **options)
-    return mesh.open_loop(stream.segments, arrivals=stream.arrivals, **_caller(args), **options)
+    _report(mesh, mesh.simulate(_workload(args), **_caller(args), **_simulation(args), keep=args.keep), args)
 
 
 def _curl(args: argparse.Namespace) -> None:
     mesh = _mesh(args)
-    replay = mesh.curl(args.n, **_caller(args), **_simulation(args))
+    replay = mesh.curl(args.n, **_request(args), **_caller(args), **_simulation(args), keep=args.keep)
     _report(mesh, replay, args, _curl_counts(replay))
 
 
 def _predict(args: argparse.Namespace) -> None:
     mesh = _mesh(args)
-    prediction = mesh.predict(workload=_open_loop(args), **_closed_loop(args), **_caller(args))
+    prediction = mesh.predict(workload=_workload(args), **_caller(args))
     _report(mesh, prediction, args, "\n".join(f"approximation: {name}: {error}" for name, error in prediction.assumptions.items()))
 
 
@@ -119,7 +116,7 @@ def _measure(args: argparse.Namespace) -> None:
         print(print_config(mesh.scenario(ClosedLoop(calls=1), **_caller(args))), end="")
         return
     options = {"repetitions": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
-    _report(mesh, mesh.measure(workload=_open_loop(args), **_closed_loop(args), **_caller(args), **options), args)
+    _report(mesh, mesh.measure(workload=_workload(args), **_caller(args), **options), args)
 
 
 def _replay(args: argparse.Namespace) -> None:
@@ -197,7 +194,7 @@ def _routes(args: argparse.Namespace) -> None:
 def _endpoints(args: argparse.Namespace) -> None:
     mesh = _mesh(args)
     if args.at is not None:
-        _simulated(mesh, args, replications=1, seed=args.seed)
+        mesh.simulate(_workload(args), 1, args.seed, **_caller(args))
     print(mesh.proxy_config_endpoints(at=args.at, **_caller(args)))
     _warn(mesh)
 

@@ -53,9 +53,10 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
     mesh = _files, _mesh_flags, _caller_flags
     replay = verb("replay", "replay an experiment of the tutorial: model beside record", _mesh_flags, _simulation_flags, _json_flag)
     replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
-    verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _at_file, _output_flags)
-    curl = verb("curl", "call a mesh n times, one call after the other", *mesh, _simulation_flags, _at_file, _output_flags)
+    verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _keep_flag, _at_file, _output_flags)
+    curl = verb("curl", "call a mesh n times, one call after the other", *mesh, _simulation_flags, _keep_flag, _at_file, _output_flags)
     curl.add_argument("-n", type=int, default=50, metavar="CALLS", help="how many calls (50)")
+    _request_flags(curl, "none")
     verb("predict", "the same load in closed forms, without a random number", *mesh, _load_flags, _output_flags)
     measure = verb("measure", "the same load on a real Envoy on loopback, in real time", *mesh, _load_flags, _at_file, _output_flags)
     _simulation_flags(measure, replications=1)
@@ -91,21 +92,33 @@ def _caller_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _load_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", type=int, metavar="CONNECTIONS", help="connections (10)")
+    """Flags named (`dest`) as `workloads` names the parameters; None: not given, so that its default holds."""
+    parser.add_argument("-c", type=int, dest="connections", metavar="CONNECTIONS", help="connections (10)")
     parser.add_argument("-qps", type=float, metavar="RATE", help="requests a second over all connections (1000); 0: as fast as possible")
-    parser.add_argument("-t", metavar="TIME", help="duration, e.g. 1m30s (60s)")
-    parser.add_argument("-n", type=int, metavar="CALLS", help="exactly so many calls, instead of -t")
+    parser.add_argument("-t", dest="duration", metavar="TIME", help="duration, e.g. 1m30s (60s)")
+    parser.add_argument("-n", type=int, dest="calls", metavar="CALLS", help="exactly so many calls, instead of -t")
     parser.add_argument("--rate", type=float, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
     changing = "open loop of changing rate; repeatable"
-    parser.add_argument("--segment", action="append", type=_segment, metavar="TIME:FIRST:LAST", help=changing)
+    parser.add_argument("--segment", action="append", type=_segment, dest="segments", metavar="TIME:FIRST:LAST", help=changing)
     parser.add_argument("--arrivals", choices=("poisson", "paced"), default="poisson", help="of an open loop (poisson)")
+    _request_flags(parser, "3s; of an open loop: none")
     for flag in FORTIO_ONLY:
         parser.add_argument(flag, action=_NotModelled, nargs=0, help=argparse.SUPPRESS)
+
+
+def _request_flags(parser: argparse.ArgumentParser, patience: str) -> None:
+    parser.add_argument("-timeout", metavar="TIME", help=f"how long a call waits for its answer, code -1 then ({patience})")
+    parser.add_argument("--path", metavar="PATH", help="what is asked for (/)")
+    parser.add_argument("-H", type=_header, action="append", dest="headers", metavar="'NAME: VALUE'", help="header of a call; repeatable")
 
 
 def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:
     parser.add_argument("--replications", type=int, default=replications, metavar="N", help=f"how often ({replications})")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
+
+
+def _keep_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep", default="log", metavar="WHAT", help="log: every request (log)")
 
 
 def _at_file(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +143,13 @@ def _segment(text: str) -> tuple[float, float, float]:
         return parse_duration(seconds, "TIME"), float(first), float(last)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {text!r}") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"must be 'NAME: VALUE', got {text!r}")
+    return name.strip(), value.strip()
 
 
 def _resolution(text: str) -> float:

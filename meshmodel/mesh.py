@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import copy
 import difflib
-import math
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tabulate import DataRow, TableFormat, tabulate
 
-from meshmodel.fakeservice import parse_duration
+from meshmodel import workloads
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
 from meshmodel.istio.defaults import istio_defaults
@@ -30,11 +28,16 @@ from meshmodel.istio.manifests import read
 from meshmodel.istio.resources import RETRY_ON
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
 from meshmodel.istio.yaml_source import ManifestError, resources
-from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Scenario, Workload
+from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Request, Scenario, Workload
 
 if TYPE_CHECKING:
+    import threading
+    from concurrent.futures import Executor
+
     from meshmodel.results.replay import Replay
 
+Keep = Literal["log", "figures"]
+AnyRequest = Request | Mapping[str, Any] | None
 Key = tuple[str, str, str]
 _ISTIOCTL = TableFormat(None, None, None, None, DataRow("", "     ", ""), DataRow("", "     ", ""), 0, None)
 """istioctl's columns: five spaces after the widest cell."""
@@ -67,7 +70,7 @@ class Mesh:
             raise ManifestError(f"injector: must be one of {', '.join(get_args(Injector))}, got {injector!r}")
         self.defaults = istio_defaults(istio)
         self.injector, self.namespace = injector, namespace
-        self.workers = _whole(workers, "workers", 1)
+        self.workers = workloads.whole(workers, "workers", 1)
         self.overhead = _overhead(overhead)
         self._resources: dict[Key, Resource] = {}
         self._later: list[tuple[float, Key, Resource | None]] = []
@@ -102,7 +105,7 @@ class Mesh:
 
     def at(self, time: str | float) -> Later:
         """The mesh `time` into a load: `.apply` and `.delete` on it take effect then ("20s", or seconds)."""
-        seconds = _seconds(time, "at")
+        seconds = workloads.seconds(time, "at")
         if seconds <= 0:
             raise ManifestError(f"at: must be after the load begins, got {time!r}")
         return Later(self, seconds)
@@ -177,11 +180,14 @@ class Mesh:
     def _overhead(self, workload: Workload) -> Distribution:
         if self.overhead is not None:
             return self.overhead
-        from meshmodel.results.calibration import default_overhead
+        from meshmodel.results.calibration import default_overhead  # here, since SciPy takes half a second to load
 
         return default_overhead(workload)
 
     # ---- loads
+    #
+    # What each parameter of a load means, and what it may be: `workloads`.  An engine is loaded when it is
+    # first asked, so that everything else starts fast.
 
     def fortio_load(
         self,
@@ -195,10 +201,13 @@ class Mesh:
         locality: str | None = None,
         executor: Executor | None = None,
         progress: bool = False,
+        keep: Keep = "log",
+        timeout: str | float | None = workloads.FORTIO_TIMEOUT,
+        request: AnyRequest = None,
     ) -> Replay:
         """`fortio load -c connections -qps qps -t duration` (or `-n calls`), simulated `replications` times."""
-        workload = _fortio(connections, qps, duration, calls)
-        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+        load = workloads.fortio(connections, qps, duration, calls, timeout, request)
+        return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
     def curl(
         self,
@@ -209,10 +218,13 @@ class Mesh:
         locality: str | None = None,
         executor: Executor | None = None,
         progress: bool = False,
+        keep: Keep = "log",
+        timeout: str | float | None = None,
+        request: AnyRequest = None,
     ) -> Replay:
         """`for i in {1..n}; do curl ...; done`: one call after the other."""
-        workload = ClosedLoop(calls=_whole(n, "n", 1))
-        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+        load = workloads.curl(n, timeout, request)
+        return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
     def open_loop(
         self,
@@ -225,48 +237,59 @@ class Mesh:
         locality: str | None = None,
         executor: Executor | None = None,
         progress: bool = False,
+        keep: Keep = "log",
+        timeout: str | float | None = None,
+        request: AnyRequest = None,
     ) -> Replay:
         """Requests that do not wait for answers: `rate` a second for `duration`, or segments (seconds, first rate, last rate)."""
-        workload = _open(rate, duration, arrivals)
-        return self._simulate(self.scenario(workload, target, locality), replications, seed, executor, progress)
+        load = workloads.open_loop(rate, duration, arrivals, timeout, request)
+        return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
-    def _simulate(self, scenario: Scenario, replications: int, seed: int, executor: Executor | None, progress: bool) -> Replay:
+    def simulate(
+        self,
+        workload: Workload,
+        replications: int = 1000,
+        seed: int = 1,
+        target: str | None = None,
+        locality: str | None = None,
+        executor: Executor | None = None,
+        progress: bool = False,
+        keep: Keep = "log",
+    ) -> Replay:
+        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request."""
         from meshmodel.simulation.montecarlo import simulate
 
-        replications, seed = _whole(replications, "replications", 1), _whole(seed, "seed", 0)
-        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
+        if keep != "log":  # "figures" joins it with the engine that can
+            raise ManifestError(f"keep: must be log, got {keep!r}")
+        replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0)
+        self._replay = simulate(self.scenario(workload, target, locality), replications, seed, executor=executor, progress=progress)
         return self._replay
 
     def predict(
-        self,
-        connections: int = 10,
-        qps: float = 1000,
-        duration: str | float = "60s",
-        calls: int | None = None,
-        workload: Workload | None = None,
-        target: str | None = None,
-        locality: str | None = None,
+        self, *load: Any, workload: Workload | None = None, target: str | None = None, locality: str | None = None, **named: Any
     ) -> Any:
-        """The analytic answer to `fortio_load` (or to any `workload`).  Raises where there is no closed form."""
+        """The analytic answer to a load: the parameters of `workloads.fortio`, or any `workload`.  Raises where there is no closed form."""
         from meshmodel.analytic.engine import predict
 
-        return predict(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality))
+        return predict(self.scenario(_loaded(workload, load, named), target, locality))
 
     def measure(
         self,
-        connections: int = 10,
-        qps: float = 1000,
-        duration: str | float = "60s",
-        calls: int | None = None,
+        *load: Any,
         workload: Workload | None = None,
         target: str | None = None,
         locality: str | None = None,
-        **options: Any,
+        repetitions: int = 1,
+        seed: int = 1,
+        progress: bool | Callable[[float], None] = False,
+        cancel: threading.Event | None = None,
+        **named: Any,
     ) -> Replay:
-        """The same load on a real Envoy on loopback; `options` (repetitions ...) go to `engines.envoy.measure`."""
+        """A load, as for `predict`, on a real Envoy on loopback; the other parameters are those of `envoy.engine.measure`."""
         from meshmodel.envoy.engine import measure
 
-        self._replay = measure(self.scenario(workload or _fortio(connections, qps, duration, calls), target, locality), **options)
+        scenario = self.scenario(_loaded(workload, load, named), target, locality)
+        self._replay = measure(scenario, repetitions, seed, progress, cancel)
         return self._replay
 
     # ---- istioctl proxy-config
@@ -280,7 +303,7 @@ class Mesh:
         """
         time, ejected = 0.0, set()
         if at is not None:
-            time = _seconds(at, "at")
+            time = workloads.seconds(at, "at")
             if self._replay is None:
                 raise ManifestError("at: there has been no load yet, run fortio_load or curl first")
             if not 0 <= replication < self._replay.replications:
@@ -358,46 +381,16 @@ def _new_connections(plan: Plan, workload: Workload) -> bool:
     """Whether each upstream call comes on a new connection: of the calling pod's client, else of curl but not of fortio."""
     if plan.keep_alives is not None:
         return not plan.keep_alives
-    return not (isinstance(workload, ClosedLoop) and (workload.duration is not None or workload.connections > 1))
+    return not isinstance(workload, ClosedLoop) or workload.is_curl
 
 
-def _fortio(connections: int, qps: float, duration: str | float, calls: int | None) -> ClosedLoop:
-    connections = _whole(connections, "connections", 1)
-    if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not math.isfinite(qps):
-        raise ManifestError(f"qps: must be a number, got {qps!r}")
-    if calls is not None:
-        return ClosedLoop(connections=connections, qps=max(0.0, qps), calls=_whole(calls, "calls", 1))
-    return ClosedLoop(connections=connections, qps=max(0.0, qps), duration=_seconds(duration, "duration"))
-
-
-def _open(rate: float | Sequence[tuple[float, float, float]], duration: str | float | None, arrivals: str) -> OpenLoop:
-    if arrivals not in ("poisson", "paced"):
-        raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
-    if isinstance(rate, (int, float)):
-        if duration is None:
-            raise ManifestError("duration: must be given with a single rate")
-        rate = [(_seconds(duration, "duration"), rate, rate)]
-    elif duration is not None:
-        raise ManifestError("duration: must not be given with segments, they have their own")
-    try:
-        segments = tuple((_seconds(seconds, "rate"), float(first), float(last)) for seconds, first, last in rate)
-    except (TypeError, ValueError) as problem:
-        raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
-    return OpenLoop(segments=segments, arrivals=arrivals)  # type: ignore[arg-type]
-
-
-def _seconds(value: str | float, name: str) -> float:
-    if isinstance(value, str):
-        return parse_duration(value, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {value!r}')
-    return float(value)
-
-
-def _whole(value: int, name: str, low: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < low:
-        raise ManifestError(f"{name}: must be a whole number of {low} or more, got {value!r}")
-    return int(value)
+def _loaded(workload: Workload | None, load: tuple[Any, ...], named: dict[str, Any]) -> Workload:
+    """`workload`, or what fortio's parameters make; not both."""
+    if workload is None:
+        return workloads.fortio(*load, **named)
+    if load or named:
+        raise ManifestError(f"workload: must not be given with {', '.join(named) or 'connections'}, it has its own")
+    return workload
 
 
 def _locality(text: str | None) -> str | None:
@@ -411,7 +404,7 @@ def _overhead(overhead: Distribution | float | str | None) -> Distribution | Non
     if overhead is None or all(hasattr(overhead, name) for name in ("rvs", "cdf", "ppf", "mean", "var")):
         return overhead  # type: ignore[return-value]
     if isinstance(overhead, (int, float, str)):
-        return Constant(_seconds(overhead, "overhead"))
+        return Constant(workloads.seconds(overhead, "overhead"))
     raise ManifestError(f"overhead: must be None, seconds, a duration or a distribution, got {type(overhead).__name__}")
 
 

@@ -74,6 +74,10 @@ def _require(condition: bool, name: str, rule: str, value: object) -> None:
         raise ScenarioError(f"{name}: {rule}, got {value!r}")
 
 
+def _require_patience(timeout: float | None) -> None:
+    _require(timeout is None or 0 < timeout < np.inf, "timeout", "must be more than zero seconds", timeout)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
     """How a pod answers: fake-service's environment variables, in seconds.
@@ -368,12 +372,22 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a load asks for; `headers` are (name, value) in their order."""
+
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClosedLoop:
     """fortio, or a loop of curl: a connection sends its next request when the last is answered.
 
     fortio stops a connection at `duration` seconds (calls in flight finish) or after its
     share of `calls`; each connection aims at qps / connections and, when late, does not
-    sleep (0: as fast as possible).  `curl` N is one connection, `calls` N, no duration.
+    sleep (0: as fast as possible).  `timeout`: seconds after which the client gives a request
+    up (code -1) and opens a new connection; None: it waits for ever.  `is_curl` says which it is.
     `users`: each request is one of so many users', drawn anew: it carries `user(i)` in whatever a
     route hashes (header, cookie, parameter; its address is then the user's); 0: it carries nothing.
     """
@@ -383,6 +397,8 @@ class ClosedLoop:
     duration: float | None = None
     calls: int | None = None
     users: int = 0
+    timeout: float | None = None
+    request: Request = Request()
 
     def __post_init__(self) -> None:
         _require(self.users >= 0, "users", "must be zero or more", self.users)
@@ -391,6 +407,15 @@ class ClosedLoop:
         _require(self.duration is None or 0 < self.duration < np.inf, "duration", "must be more than zero seconds", self.duration)
         _require(self.calls is None or self.calls >= 1, "calls", "must be 1 or more", self.calls)
         _require(self.calls is not None or self.duration is not None, "duration", "needs a duration or a number of calls", None)
+        _require_patience(self.timeout)
+
+    @property
+    def is_curl(self) -> bool:
+        """Whether it is a loop of curl: each call on a connection of its own.
+
+        One connection, a number of calls, no rate, and as much patience as it takes; fortio always has a timeout.
+        """
+        return self.connections == 1 and self.duration is None and not self.qps and self.timeout is None
 
     @property
     def planned_calls(self) -> int | None:
@@ -433,12 +458,15 @@ class OpenLoop:
     """Requests that arrive whether or not earlier ones were answered.
 
     `segments` are (seconds, rate at their start, rate at their end) in requests per
-    second, linear between: a constant rate, a step (two segments) or a ramp.  `users` as in `ClosedLoop`.
+    second, linear between: a constant rate, a step (two segments) or a ramp.  `users`, `timeout`
+    and `request` are as in `ClosedLoop`.
     """
 
     segments: tuple[tuple[float, float, float], ...]
     arrivals: Literal["poisson", "paced"] = "poisson"
     users: int = 0
+    timeout: float | None = None
+    request: Request = Request()
 
     def __post_init__(self) -> None:
         _require(self.users >= 0, "users", "must be zero or more", self.users)
@@ -450,6 +478,7 @@ class OpenLoop:
                 self.segments,
             )
         _require(self.expected > 0, "rate", "must let some request arrive", self.segments)
+        _require_patience(self.timeout)
 
     @property
     def duration(self) -> float:

@@ -107,8 +107,7 @@ async def _repetition(scenario: Scenario, changes: list, seed: int, report: Call
 def _fresh_connections(scenario: Scenario) -> bool:
     """Whether the load opens a connection for each call: a loop of curl, or in the place of a pod that does."""
     workload = scenario.workload
-    curl = isinstance(workload, ClosedLoop) and workload.duration is None and workload.connections == 1 and not workload.qps
-    return curl or (len(scenario.routes) == 1 and scenario.new_connection_per_request)
+    return (isinstance(workload, ClosedLoop) and workload.is_curl) or (len(scenario.routes) == 1 and scenario.new_connection_per_request)
 
 
 async def _watch(workload: load.Workload, calls: list[load.Call], started: float, report: Callable[[float], None]) -> None:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from meshmodel import workloads
 from meshmodel._data import data_path
 from meshmodel.fakeservice import parse_duration
 from meshmodel.mesh import Mesh
 from meshmodel.results.fortio import Histogram, read_record
-from meshmodel.scenario import ClosedLoop, OpenLoop, Scenario, Workload
+from meshmodel.scenario import Scenario, Workload
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -163,7 +164,7 @@ def _of_tutorial(name: str, entry: Mapping[str, Any], more: Mapping[str, Any]) -
         _paths("tutorial", entry["manifests"]),
         _workload(entry),
         record=_record(entry),
-        resolution=entry.get("load", {}).get("resolution", 0.001),
+        resolution=entry.get("resolution", 0.001),
         skip=entry.get("skip", 0),
         causes={cause: tuple(figures) for cause, figures in entry.get("causes", {}).items()},
         overhead_of=more.get("overhead_of"),
@@ -193,12 +194,10 @@ def _paths(folder: str, names: list[str]) -> tuple[str, ...]:
 
 def _workload(entry: Mapping[str, Any]) -> Workload:
     if "curl" in entry:
-        return ClosedLoop(calls=entry["curl"] + entry.get("skip", 0))
+        return workloads.curl(entry["curl"] + entry.get("skip", 0))
     if "open" in entry:
-        seconds, rate = parse_duration(entry["open"]["duration"], "duration"), float(entry["open"]["rate"])
-        return OpenLoop(segments=((seconds, rate, rate),), arrivals=entry["open"].get("arrivals", "poisson"))
-    load = entry["load"]
-    return ClosedLoop(connections=load["connections"], qps=load.get("qps", 0), duration=parse_duration(load["duration"], "duration"))
+        return workloads.open_loop(**entry["open"])
+    return workloads.fortio(**{"qps": 0, **entry["load"]})
 
 
 def _record(entry: Mapping[str, Any]) -> Record:

@@ -152,6 +152,5 @@ def curl_overhead() -> Distribution:
 
 
 def default_overhead(workload: Workload) -> Distribution:
-    """The calibrated overhead of a workload: curl's for a sequential loop of calls, else fortio's."""
-    sequential = isinstance(workload, ClosedLoop) and workload.connections == 1 and workload.duration is None
-    return curl_overhead() if sequential else fortio_overhead()
+    """The calibrated overhead of a workload: curl's for a loop of curl, else fortio's."""
+    return curl_overhead() if isinstance(workload, ClosedLoop) and workload.is_curl else fortio_overhead()

@@ -25,9 +25,10 @@ ALLOWED = {
     "simulation": {"scenario", "fakeservice", "rules", "results"},
     "analytic": {"scenario", "fakeservice", "results"},
     "envoy": {"scenario", "fakeservice", "results"},
-    "mesh": {"scenario", "fakeservice", "istio", "results", "simulation", "analytic", "envoy"},
+    "workloads": {"scenario", "fakeservice", "istio"},
+    "mesh": {"workloads", "scenario", "istio", "results", "simulation", "analytic", "envoy"},
     "grid": {"scenario", "results", "simulation"},
-    "evidence": {"scenario", "fakeservice", "results", "simulation", "analytic", "envoy", "mesh"},
+    "evidence": {"scenario", "fakeservice", "workloads", "results", "simulation", "analytic", "envoy", "mesh"},
     "teaching": {"scenario", "fakeservice", "results", "envoy"},
     "_flags": {"fakeservice"},
 }

@@ -1,0 +1,136 @@
+"""Loads in the words of the programs that make them: here their parameters are named, checked and made a `Workload`.
+
+    fortio(connections=10, qps=1000, duration="60s")     fortio load -c 10 -qps 1000 -t 60s
+    curl(50)                                             for i in {1..50}; do curl ...; done
+    open_loop(20, "60s")                                 requests that do not wait for answers
+
+The verbs of `Mesh`, the flags of the command line and the entries of data/*/experiments.yaml all end here.
+Raises ManifestError (a ValueError) that names the parameter.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshmodel.fakeservice import parse_duration
+from meshmodel.istio.yaml_source import ManifestError
+from meshmodel.scenario import ClosedLoop, OpenLoop, Request
+
+FORTIO_TIMEOUT = "3s"
+"""fortio's own default of `-timeout` (fhttp/http_client.go, HTTPReqTimeOutDefaultValue)."""
+
+
+def fortio(
+    connections: int = 10,
+    qps: float = 1000,
+    duration: str | float = "60s",
+    calls: int | None = None,
+    timeout: str | float | None = FORTIO_TIMEOUT,
+    request: Request | Mapping[str, Any] | None = None,
+) -> ClosedLoop:
+    """`fortio load -c connections -qps qps -t duration -timeout timeout`, or `-n calls` in place of `-t`.
+
+    `qps` 0 or less: as fast as possible.  `timeout` None: waits for ever, which fortio itself cannot.
+    `request`: see `request`.
+    """
+    if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not math.isfinite(qps):
+        raise ManifestError(f"qps: must be a number, got {qps!r}")
+    return ClosedLoop(
+        connections=whole(connections, "connections", 1),
+        qps=max(0.0, qps),
+        duration=seconds(duration, "duration") if calls is None else None,
+        calls=None if calls is None else whole(calls, "calls", 1),
+        timeout=_patience(timeout),
+        request=as_request(request),
+    )
+
+
+def curl(n: int = 50, timeout: str | float | None = None, request: Request | Mapping[str, Any] | None = None) -> ClosedLoop:
+    """A loop of `n` calls of curl, each on a connection of its own; without a `timeout` (its `-m`) it waits for ever."""
+    return ClosedLoop(calls=whole(n, "n", 1), timeout=_patience(timeout), request=as_request(request))
+
+
+def open_loop(
+    rate: float | Sequence[tuple[float, float, float]],
+    duration: str | float | None = None,
+    arrivals: str = "poisson",
+    timeout: str | float | None = None,
+    request: Request | Mapping[str, Any] | None = None,
+) -> OpenLoop:
+    """`rate` requests a second for `duration`, or segments (seconds, first rate, last rate); `arrivals`: poisson or paced."""
+    if arrivals not in ("poisson", "paced"):
+        raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
+    if isinstance(rate, (int, float)):
+        if duration is None:
+            raise ManifestError("duration: must be given with a single rate")
+        rate = [(seconds(duration, "duration"), rate, rate)]
+    elif duration is not None:
+        raise ManifestError("duration: must not be given with segments, they have their own")
+    try:
+        segments = tuple((seconds(time, "rate"), float(first), float(last)) for time, first, last in rate)
+    except (TypeError, ValueError) as problem:
+        raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
+    return OpenLoop(segments=segments, arrivals=arrivals, timeout=_patience(timeout), request=as_request(request))  # type: ignore[arg-type]
+
+
+# --- what is asked for --------------------------------------------------------------------
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_PATH = re.compile(r"/[!-~]{0,2000}")
+_VALUE = re.compile(r"[\t -~]{0,4000}")
+
+
+def as_request(given: Request | Mapping[str, Any] | None) -> Request:
+    """{"path": "/", "method": "GET", "headers": {"x-user": "jason"}}, or any part of it, as a `Request`; headers also as pairs."""
+    if given is None or isinstance(given, Request):
+        return given or Request()
+    if not isinstance(given, Mapping) or not given.keys() <= {"path", "method", "headers"}:
+        raise ManifestError(f"request: must be a dict with path, method or headers, got {given!r:.200}")
+    headers = given.get("headers", ())
+    pairs = list(headers.items()) if isinstance(headers, Mapping) else headers
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise ManifestError(f"request.headers: must be a dict of names and values, got {headers!r:.200}")
+    return Request(
+        path=_matching(given.get("path", "/"), "request.path", _PATH, "must begin with / and have no space or control character"),
+        method=_matching(given.get("method", "GET"), "request.method", _TOKEN, "must be a word such as GET"),
+        headers=tuple(_header(name, value) for name, value in pairs),
+    )
+
+
+def _header(name: Any, value: Any) -> tuple[str, str]:
+    _matching(name, "request.headers", _TOKEN, "a name must be letters, digits and dashes")
+    if name.lower() == "host":
+        raise ManifestError("request.headers.host: is chosen by target, the Service or a host of the Gateway")
+    return name, _matching(value, f"request.headers.{name}", _VALUE, "must be a text of printable ASCII characters")
+
+
+def _matching(value: Any, name: str, pattern: re.Pattern[str], rule: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ManifestError(f"{name}: {rule}, got {value!r:.200}")
+    return value
+
+
+# --- numbers ------------------------------------------------------------------------------
+
+
+def seconds(value: str | float, name: str) -> float:
+    """Seconds, or a duration such as "1m30s", as a float."""
+    if isinstance(value, str):
+        return parse_duration(value, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {value!r}')
+    return float(value)
+
+
+def whole(value: int, name: str, low: int) -> int:
+    """A whole number of `low` or more (also NumPy's)."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < low:
+        raise ManifestError(f"{name}: must be a whole number of {low} or more, got {value!r}")
+    return int(value)
+
+
+def _patience(timeout: str | float | None) -> float | None:
+    return None if timeout is None else seconds(timeout, "timeout")
