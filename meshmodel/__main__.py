@@ -222,6 +222,8 @@ def _report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title
     outcome = outcome.with_resolution(args.r) if "r" in args else outcome
     _print(args, outcome.to_json(), *filter(None, (title, outcome.histogram().run_text(), *more, outcome.table())))
     _warn(mesh)
+    for remark in outcome.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
 
 
 def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) -> None:

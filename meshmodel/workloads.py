@@ -79,6 +79,7 @@ def open_loop(
 # --- what is asked for --------------------------------------------------------------------
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_METHOD = re.compile("GET|POST|PUT|PATCH|DELETE|OPTIONS")
 _PATH = re.compile(r"/[!-~]{0,2000}")
 _VALUE = re.compile(r"[\t -~]{0,4000}")
 
@@ -95,7 +96,7 @@ def as_request(given: Request | Mapping[str, Any] | None) -> Request:
         raise ManifestError(f"request.headers: must be a dict of names and values, got {headers!r:.200}")
     return Request(
         path=_matching(given.get("path", "/"), "request.path", _PATH, "must begin with / and have no space or control character"),
-        method=_matching(given.get("method", "GET"), "request.method", _TOKEN, "must be a word such as GET"),
+        method=_matching(given.get("method", "GET"), "request.method", _METHOD, "must be GET, POST, PUT, PATCH, DELETE or OPTIONS"),
         headers=tuple(_header(name, value) for name, value in pairs),
     )
 

@@ -10,6 +10,7 @@ closes its ports (`envoy_guard`).
 from __future__ import annotations
 
 import asyncio
+import math
 import platform
 import threading
 import time
@@ -71,9 +72,10 @@ def measure(
 
 
 class _Run(NamedTuple):
-    """What one repetition gave; `rows` are the requests as `RequestLog.of_runs` takes them."""
+    """What one repetition gave; `rows` are the requests as `RequestLog.of_runs` takes them, `unanswered` those without an end."""
 
     rows: dict[str, list]
+    unanswered: int
     attempts: dict[str, int]
     ejections: list[tuple[float, str, bool]]
     counters: dict[str, int]
@@ -100,8 +102,9 @@ async def _repetition(scenario: Scenario, changes: list, seed: int, report: Call
             await asyncio.gather(change, watch, return_exceptions=True)
         after = await rig.counters()
         counters = {name: after[name] - before[name] for name in COUNTERS}
-        rows, overheads = _rows(scenario, calls)
-        return _Run(rows, *await rig.observed(wall_clock), counters, overheads, version)
+        ended = [call for call in calls if call.latency < math.inf]
+        rows, overheads = _rows(scenario, ended)
+        return _Run(rows, len(calls) - len(ended), *await rig.observed(wall_clock), counters, overheads, version)
 
 
 def _fresh_connections(scenario: Scenario) -> bool:
@@ -176,8 +179,10 @@ def _replay(scenario: Scenario, seed: int, runs: list[_Run]) -> Replay:
     events = [(i, when, names.index(pod), left) for i, run in enumerate(runs) for when, pod, left in run.ejections]
     replication, when, pod, left = zip(*events, strict=True) if events else ((),) * 4
     ejections = Ejections(np.array(replication, int), np.array(when, float), np.array(pod, int), np.array(left, bool))
-    provenance = _provenance(scenario, runs)
-    return Replay(scenario, "envoy", log, attempts, seed=seed, counters=counters, ejections=ejections, provenance=provenance)
+    return Replay(
+        scenario, "envoy", log, attempts, seed=seed, counters=counters, ejections=ejections,
+        unanswered=np.array([run.unanswered for run in runs]), provenance=_provenance(scenario, runs),
+    )  # fmt: skip
 
 
 def _provenance(scenario: Scenario, runs: list[_Run]) -> dict[str, Any]:

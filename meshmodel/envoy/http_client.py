@@ -1,4 +1,4 @@
-"""GET over HTTP/1.1, as little as loopback needs: answers of known length, one at a time on a connection.
+"""Calls over HTTP/1.1, as little as loopback needs: answers of known length, one at a time on a connection.
 
 aiohttp's client would do, but takes several times the processor time for a call; closed
 loops make theirs in bursts, and a burst's whole cost is in its last latency.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from meshmodel.scenario import Request
 
 
 class Answer(NamedTuple):
@@ -27,15 +29,19 @@ class Client:
         self.url, self.keep_alives, self.timeout = url, keep_alives, timeout
         self._address = parts.hostname, parts.port or 80
         connection = "" if keep_alives else "Connection: close\r\n"
-        self._headers = f" HTTP/1.1\r\nHost: {host or parts.netloc}\r\nUser-Agent: meshmodel\r\n{connection}\r\n".encode()
+        self._headers = f" HTTP/1.1\r\nHost: {host or parts.netloc}\r\nUser-Agent: meshmodel\r\n{connection}"
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def get(self, path: str = "/") -> Answer:
-        """The answer to GET `path`, within `timeout` seconds.  Raises OSError when none comes (TimeoutError is one)."""
+        """The answer to GET `path`; see `send`."""
+        return await self.send(Request(path=path))
+
+    async def send(self, request: Request) -> Answer:
+        """The answer to `request`, within `timeout` seconds.  Raises OSError when none comes (TimeoutError is one)."""
         async with asyncio.timeout(self.timeout):
             reader, writer = await self._connection()
             try:
-                writer.write(b"GET " + path.encode() + self._headers)
+                writer.write(self._written(request))
                 answer = await _read(reader)
             except BaseException:
                 writer.transport.abort()
@@ -45,6 +51,11 @@ class Client:
         else:
             writer.close()
         return answer
+
+    def _written(self, request: Request) -> bytes:
+        more = "".join(f"{name}: {value}\r\n" for name, value in request.headers)
+        length = "" if request.method == "GET" else "Content-Length: 0\r\n"
+        return f"{request.method} {request.path}{self._headers}{more}{length}\r\n".encode()
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:

@@ -7,6 +7,9 @@ that would begin after the duration (but makes two calls at least, and with one 
 that; where a number of calls is given the duration does not count).  Calls under way are waited
 for.  Open loop: calls start at given times, whatever becomes of the others.
 
+A client gives a call up after `workload.timeout`: its code is -1 then, and its connection is closed.  One
+that waits for ever and in vain makes no further call.
+
 All times are seconds on the event loop's monotonic clock, after the start of the load.
 """
 
@@ -24,15 +27,15 @@ from meshmodel.envoy.http_client import Answer, Client
 from meshmodel.envoy.live_fakeservice import sleep_until
 from meshmodel.scenario import ClosedLoop, OpenLoop, Workload
 
-CALL_TIMEOUT = 60.0
-"""Seconds after which a call without an answer is given up; its code is then NO_ANSWER's."""
+NEVER = 60.0
+"""Seconds without an answer after which a client that would wait for ever is taken to wait in vain."""
 
 NO_ANSWER = Answer(-1, {}, b"")
 """With fortio's code of a call that got no HTTP answer."""
 
 
 class Call(NamedTuple):
-    """One call: when it started, how long it took until the last byte, and what came."""
+    """One call: when it started, how long it took until the last byte (infinity: its client waits in vain), and what came."""
 
     start: float
     latency: float
@@ -56,16 +59,20 @@ async def drive(
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    async def call(client: Client) -> None:
+    async def call(client: Client) -> Call:
         begun = loop.time()
         try:
-            answer = await client.get()
+            answer = await client.send(workload.request)
         except OSError:
             answer = NO_ANSWER
-        calls.append(Call(begun - started, loop.time() - begun, answer))
+        took = loop.time() - begun
+        in_vain = answer is NO_ANSWER and workload.timeout is None and took >= NEVER
+        calls.append(Call(begun - started, math.inf if in_vain else took, answer))
+        return calls[-1]
 
+    patience = NEVER if workload.timeout is None else workload.timeout
     threads = 1 if isinstance(workload, OpenLoop) else workload.threads
-    clients = [Client(urls[i % len(urls)], host, not fresh_connections, CALL_TIMEOUT) for i in range(threads)]
+    clients = [Client(urls[i % len(urls)], host, not fresh_connections, patience) for i in range(threads)]
     callers = [partial(call, client) for client in clients]
     try:
         if isinstance(workload, OpenLoop):
@@ -86,7 +93,8 @@ async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: 
     while done < n:
         if loop.time() > end and (not workload.qps or (done >= 2 and done != n - 1)):
             return
-        await call()
+        if (await call()).latency == math.inf:
+            return
         done += 1
         if workload.qps and done < n:
             await sleep_until(started + workload.due(done, n))

@@ -7,6 +7,7 @@ fortio's: interpolated in fortio's buckets, one value per replication.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,16 @@ PERCENTILES = fortio.DEFAULT_PERCENTILES
 
 ENVOY = "envoy"
 """Who answered when no pod did: the proxy itself (timeouts, overflow, no healthy upstream)."""
+
+NOBODY = "nobody"
+"""Who answered a request that its client gave up."""
+
+GAVE_UP = -1
+"""fortio's code of a request that its client gave up."""
+
+
+MOST_BINS = 100_000
+"""Of the series in JSON: seconds, of a longer run tens of seconds, hundreds ..."""
 
 
 class Estimate(NamedTuple):
@@ -81,6 +92,11 @@ class Outcome(ABC):
             "attempts": _plain(self.attempt_shares()),
         }
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know before believing the figures, a line each."""
+        return []
+
     def rows(self) -> list[tuple[str, float, float, float]]:
         """(figure, mean, lo, hi) for every figure, as the tables show them."""
         rows = [(name, *estimate) for name, estimate in self.figures().items()]
@@ -100,8 +116,13 @@ class Outcome(ABC):
         return self.table("html")
 
 
+def _shares(counts: np.ndarray, requests: np.ndarray) -> np.ndarray:
+    """Counts as shares of the requests of each replication; NaN where it has none."""
+    return np.divide(counts, requests, out=np.full(requests.shape, np.nan), where=requests > 0)
+
+
 def _readable(name: str, value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:,.1f}" if name == "count" else f"{value:.4f}"
+    return "-" if np.isnan(value) else f"{value:,.1f}" if name in ("count", "unanswered") else f"{value:.4f}"
 
 
 def _plain(estimates: Mapping[Any, Estimate]) -> dict[str, dict[str, float | None]]:
@@ -117,7 +138,7 @@ class RequestLog:
     """Every request of every replication, each array of shape (requests, replications).
 
     Columns shorter than the longest are padded: start and latency NaN, the rest -2.
-    `endpoint` indexes the pods of the replay, -1 being the proxy itself.
+    `endpoint` indexes the pods of the replay, -1 being none of them: the proxy itself answered, or nobody (code -1).
     """
 
     start: np.ndarray
@@ -180,6 +201,8 @@ class Replay(Outcome):
     pods : names of the pods that `log.endpoint` indexes, and their Deployment and message.
     pod_attempts : (pods, replications) upstream attempts that reached each pod.
     counters : Envoy's counter name -> (replications,) of its increase during the run.
+    unanswered : (replications,) requests that were sent and never answered, nor given up, before the run
+        ended: their client waits for ever.  They are in no other figure.
     """
 
     def __init__(
@@ -192,6 +215,7 @@ class Replay(Outcome):
         seed: int | None = None,
         counters: Mapping[str, np.ndarray] | None = None,
         ejections: Ejections | None = None,
+        unanswered: np.ndarray | None = None,
         resolution: float = 0.001,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
@@ -199,6 +223,7 @@ class Replay(Outcome):
         self.log, self.pod_attempts = log, pod_attempts
         self.counters = dict(counters or {})
         self.ejections = ejections or Ejections()
+        self.unanswered = np.zeros(self.replications, int) if unanswered is None else np.asarray(unanswered)
         self.resolution = resolution
         self.provenance = dict(provenance or {})
         endpoints = {e.name: e for routes in scenario.chains for e in routes[-1].endpoints}
@@ -235,7 +260,7 @@ class Replay(Outcome):
     def _reading(self, log: RequestLog, pod_attempts: np.ndarray, resolution: float) -> Replay:
         return Replay(
             self.scenario, self.engine, log, pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
-            resolution=resolution, provenance=self.provenance,
+            unanswered=self.unanswered, resolution=resolution, provenance=self.provenance,
         )  # fmt: skip
 
     # --- counts -------------------------------------------------------------------------
@@ -253,16 +278,21 @@ class Replay(Outcome):
 
     @cached_property
     def pods(self) -> dict[str, np.ndarray]:
-        """Pod (or `envoy`) -> requests of each replication that it answered."""
+        """Pod (or `envoy`, or `nobody`) -> requests of each replication that it answered."""
         counts = {name: (self.log.endpoint == index).sum(axis=0) for index, name in enumerate(self.pod_names)}
-        by_proxy = (self.log.endpoint == -1).sum(axis=0)
-        return counts | ({ENVOY: by_proxy} if by_proxy.any() else {})
+        return counts | {name: count for name, which in self._no_pod.items() if (count := which.sum(axis=0)).any()}
+
+    @property
+    def _no_pod(self) -> dict[str, np.ndarray]:
+        """`envoy` and `nobody` -> which requests each answered, shape as the log's."""
+        none, given_up = self.log.endpoint == -1, self.log.code == GAVE_UP
+        return {ENVOY: none & ~given_up, NOBODY: none & given_up}
 
     @property
     def endpoints(self) -> dict[str, np.ndarray]:
-        """Deployment (or `envoy`) -> requests of each replication that it answered."""
+        """Deployment (or `envoy`, or `nobody`) -> requests of each replication that it answered."""
         counts = self._by(self._deployment, [self.pods[name] for name in self.pod_names])
-        return counts | ({ENVOY: self.pods[ENVOY]} if ENVOY in self.pods else {})
+        return counts | {name: self.pods[name] for name in (ENVOY, NOBODY) if name in self.pods}
 
     @property
     def attempts(self) -> dict[str, np.ndarray]:
@@ -354,18 +384,27 @@ class Replay(Outcome):
     # --- figures over replications ------------------------------------------------------
 
     def values(self, figure: str) -> np.ndarray:
-        """A figure of each replication, (replications,): count, avg, min, max or p50, p99.9 ...
+        """A figure of each replication, (replications,), by its name in `table`: "p75", "code 503", "attempts per request" ...
+
+        Besides: min, max, unanswered, and any percentile ("p99.9").
 
         Raises
         ------
         KeyError : for any other name.
         """
-        simple = {"count": self.requests, "avg": self.mean, "min": self.min, "max": self.max}
+        simple = {"count": self.requests, "avg": self.mean, "min": self.min, "max": self.max, "unanswered": self.unanswered}
         if figure in simple:
             return simple[figure]
-        if figure.startswith("p") and figure[1:].replace(".", "", 1).isdigit():
+        if re.fullmatch(r"p\d+(\.\d+)?", figure):
             return self.percentile(float(figure[1:]))
-        raise KeyError(f"unknown figure {figure!r}: count, avg, min, max or p50, p99.9, ...")
+        counted: dict[str, Mapping[Any, np.ndarray]] = {"code": self.codes, "answered by": self.endpoints, "attempts": self._attempts}
+        for kind, counts in counted.items():
+            for name, count in counts.items():
+                if figure == f"{kind} {name}".replace("_", " "):
+                    return _shares(count, self.requests)
+        if re.fullmatch(r"code -?\d+", figure):  # none ended with it
+            return _shares(np.zeros(self.replications), self.requests)
+        raise KeyError(f"unknown figure {figure!r}: count, avg, min, max, p50, p99.9, code 503 ... (`table` shows them)")
 
     def interval(self, figure: str, level: float = 0.95) -> tuple[float, float]:
         """The central interval that holds `level` of the replications' values of `figure`."""
@@ -382,11 +421,24 @@ class Replay(Outcome):
         return self._shares(self.endpoints)
 
     def attempt_shares(self) -> dict[str, Estimate]:
-        return self._shares({"per_request": self.pod_attempts.sum(axis=0), **self.attempts})
+        return self._shares(self._attempts)
+
+    @property
+    def _attempts(self) -> dict[str, np.ndarray]:
+        return {"per_request": self.pod_attempts.sum(axis=0), **self.attempts}
 
     def _shares(self, counts: Mapping[Any, np.ndarray]) -> dict[Any, Estimate]:
-        with np.errstate(invalid="ignore"):
-            return {name: Estimate.of(count / self.requests) for name, count in counts.items()}
+        return {name: Estimate.of(_shares(count, self.requests)) for name, count in counts.items()}
+
+    def rows(self) -> list[tuple[str, float, float, float]]:
+        return super().rows() + ([("unanswered", *Estimate.of(self.unanswered))] if self.unanswered.any() else [])
+
+    @property
+    def remarks(self) -> list[str]:
+        if not self.unanswered.any():
+            return []
+        many = f"{self.unanswered.mean():,.1f} requests of a replication on average"
+        return [f"unanswered: {many} were sent and never answered, as their client waits for ever; they are in no other figure"]
 
     # --- over time, and one by one ------------------------------------------------------
 
@@ -414,8 +466,8 @@ class Replay(Outcome):
 
         columns = {f"code {code}": per_bin(self.log.code == code) for code in self.codes}
         for name in self.endpoints:
-            pods = [-1] if name == ENVOY else [i for i, deployment in enumerate(self._deployment) if deployment == name]
-            columns[f"endpoint {name}"] = per_bin(np.isin(self.log.endpoint, pods))
+            pods = [i for i, deployment in enumerate(self._deployment) if deployment == name]
+            columns[f"endpoint {name}"] = per_bin(self._no_pod[name] if not pods else np.isin(self.log.endpoint, pods))
         columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
         return columns
 
@@ -436,35 +488,37 @@ class Replay(Outcome):
     def requests_table(self, i: int = 0) -> pd.DataFrame:
         """Every request of replication `i` in order of its start; seconds.
 
-        Columns: start, latency, code, endpoint (pod, or `envoy`), deployment, attempts.
+        Columns: start, latency, code, endpoint (pod, `envoy` or `nobody`), deployment, attempts.
         """
         import pandas as pd
 
         rows = self.log.code[:, i] != -2
-        endpoint = self.log.endpoint[rows, i]
+        endpoint = np.where(self._no_pod[NOBODY][rows, i], -2, self.log.endpoint[rows, i])
         table = pd.DataFrame(
             {
                 "start": np.round(self.log.start[rows, i], 9),
                 "latency": np.round(self.log.latency[rows, i], 9),
                 "code": self.log.code[rows, i],
-                "endpoint": np.array([*self.pod_names, ENVOY], dtype=object)[endpoint],
-                "deployment": np.array([*self._deployment, ENVOY], dtype=object)[endpoint],
+                "endpoint": np.array([*self.pod_names, NOBODY, ENVOY], dtype=object)[endpoint],
+                "deployment": np.array([*self._deployment, NOBODY, ENVOY], dtype=object)[endpoint],
                 "attempts": self.log.attempts[rows, i],
             }
         )
         return table.sort_values("start", kind="stable", ignore_index=True)
 
     def to_json(self) -> dict[str, Any]:
-        series = self._series(1.0)
+        bin = float(max(1.0, 10 ** np.ceil(np.log10(max(self.elapsed.max(), 1.0) / MOST_BINS))))
+        series = self._series(bin)
         codes = {str(code): series[f"code {code}"].tolist() for code in self.codes}
         endpoints = {name: series[f"endpoint {name}"].tolist() for name in self.endpoints}
         return super().to_json() | {
             "replications": self.replications,
             "seed": self.seed,
             "requests": int(self.requests.sum()),
+            "unanswered": _plain({"": Estimate.of(self.unanswered)})[""],
             "pods": _plain(self._shares(self.pods)),
             "bodies": _plain(self._shares(self.bodies)),
-            "series": {"bin": 1.0, "codes": codes, "endpoints": endpoints, "ejected": series["ejected"].tolist()},
+            "series": {"bin": bin, "codes": codes, "endpoints": endpoints, "ejected": series["ejected"].tolist()},
             "counters": _plain({name: Estimate.of(values) for name, values in self.counters.items()}),
             "fortio": self.histogram(0).to_json(),
             **({"provenance": self.provenance} if self.provenance else {}),
