@@ -1,0 +1,64 @@
+"""The load that the real Envoy gets: what a client sends, and when it gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from meshmodel.envoy import load
+from meshmodel.envoy.load import Call, drive
+from meshmodel.scenario import ClosedLoop, OpenLoop, Request, Workload
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def driven(workload: Workload, silent: set[int]) -> tuple[list[Call], list[bytes], int]:
+    """The calls of a load on a server that leaves the requests numbered `silent` (from 0) unanswered; what it got; its connections."""
+    requests: list[bytes] = []
+    serving: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        try:
+            while True:
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+                if len(requests) - 1 not in silent:
+                    writer.write(ANSWER)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        calls = await drive(workload, [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"], "web.example")
+        await asyncio.gather(*filter(None, serving))
+    return calls, requests, len(serving)
+
+
+def test_a_call_is_given_up_after_the_timeout_and_the_next_one_has_a_new_connection() -> None:
+    calls, _, connections = asyncio.run(driven(ClosedLoop(calls=4, timeout=0.05), silent={1}))
+    assert [call.answer.code for call in calls] == [200, -1, 200, 200] and connections == 2
+    assert 0.05 <= calls[1].latency < math.inf and calls[2].start >= calls[1].start + 0.05
+
+
+def test_who_waits_for_ever_calls_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "NEVER", 0.05)
+    calls, requests, _ = asyncio.run(driven(ClosedLoop(calls=4), silent={1}))
+    assert [call.latency < math.inf for call in calls] == [True, False] and len(requests) == 2
+
+
+def test_arrivals_do_not_wait_for_who_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "NEVER", 0.05)
+    calls, requests, _ = asyncio.run(driven(OpenLoop(segments=((0.05, 100, 100),), arrivals="paced"), silent={1}))
+    assert len(requests) == len(calls) == 5
+    assert sum(call.latency == math.inf for call in calls) == 1
+
+
+def test_the_request_is_sent_as_it_was_given() -> None:
+    asked = Request(path="/cart?id=7", method="POST", headers=(("x-user", "jason"), ("x-user", "maria")))
+    _, requests, _ = asyncio.run(driven(ClosedLoop(calls=1, request=asked), silent=set()))
+    lines = requests[0].split(b"\r\n")
+    assert lines[:2] == [b"POST /cart?id=7 HTTP/1.1", b"Host: web.example"]
+    assert [line for line in lines if line.startswith(b"x-user")] == [b"x-user: jason", b"x-user: maria"]
+    assert b"Content-Length: 0" in lines
