@@ -37,8 +37,8 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:
-    """`timeout` and `request` as `workloads` takes them."""
-    return _given(args, "timeout") | {"request": _given(args, "path", "headers")}
+    """`timeout`, `users` and `request` as `workloads` takes them."""
+    return _given(args, "timeout", "users") | {"request": _given(args, "path", "headers")}
 
 
 def _workload(args: argparse.Namespace) -> Any:

@@ -110,6 +110,9 @@ def _request_flags(parser: argparse.ArgumentParser, patience: str) -> None:
     parser.add_argument("-timeout", metavar="TIME", help=f"how long a call waits for its answer, code -1 then ({patience})")
     parser.add_argument("--path", metavar="PATH", help="what is asked for (/)")
     parser.add_argument("-H", type=_header, action="append", dest="headers", metavar="'NAME: VALUE'", help="header of a call; repeatable")
+    parser.add_argument(
+        "--users", type=int, metavar="N", help="each call is one of N users', whom consistentHash tells apart (0: nobody's)"
+    )
 
 
 def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:

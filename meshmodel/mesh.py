@@ -204,9 +204,10 @@ class Mesh:
         keep: Keep = "log",
         timeout: str | float | None = workloads.FORTIO_TIMEOUT,
         request: AnyRequest = None,
+        users: int = 0,
     ) -> Replay:
         """`fortio load -c connections -qps qps -t duration` (or `-n calls`), simulated `replications` times."""
-        load = workloads.fortio(connections, qps, duration, calls, timeout, request)
+        load = workloads.fortio(connections, qps, duration, calls, timeout, request, users)
         return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
     def curl(
@@ -221,9 +222,10 @@ class Mesh:
         keep: Keep = "log",
         timeout: str | float | None = None,
         request: AnyRequest = None,
+        users: int = 0,
     ) -> Replay:
         """`for i in {1..n}; do curl ...; done`: one call after the other."""
-        load = workloads.curl(n, timeout, request)
+        load = workloads.curl(n, timeout, request, users)
         return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
     def open_loop(
@@ -240,9 +242,10 @@ class Mesh:
         keep: Keep = "log",
         timeout: str | float | None = None,
         request: AnyRequest = None,
+        users: int = 0,
     ) -> Replay:
         """Requests that do not wait for answers: `rate` a second for `duration`, or segments (seconds, first rate, last rate)."""
-        load = workloads.open_loop(rate, duration, arrivals, timeout, request)
+        load = workloads.open_loop(rate, duration, arrivals, timeout, request, users)
         return self.simulate(load, replications, seed, target, locality, executor, progress, keep)
 
     def simulate(

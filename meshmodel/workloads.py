@@ -30,11 +30,12 @@ def fortio(
     calls: int | None = None,
     timeout: str | float | None = FORTIO_TIMEOUT,
     request: Request | Mapping[str, Any] | None = None,
+    users: int = 0,
 ) -> ClosedLoop:
     """`fortio load -c connections -qps qps -t duration -timeout timeout`, or `-n calls` in place of `-t`.
 
     `qps` 0 or less: as fast as possible.  `timeout` None: waits for ever, which fortio itself cannot.
-    `request`: see `request`.
+    `request`: see `as_request`.  `users`: whose calls they are, as `ClosedLoop` has it.
     """
     if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not math.isfinite(qps):
         raise ManifestError(f"qps: must be a number, got {qps!r}")
@@ -45,12 +46,13 @@ def fortio(
         calls=None if calls is None else whole(calls, "calls", 1),
         timeout=_patience(timeout),
         request=as_request(request),
+        users=whole(users, "users", 0),
     )
 
 
-def curl(n: int = 50, timeout: str | float | None = None, request: Request | Mapping[str, Any] | None = None) -> ClosedLoop:
+def curl(n: int = 50, timeout: str | float | None = None, request: Request | Mapping[str, Any] | None = None, users: int = 0) -> ClosedLoop:
     """A loop of `n` calls of curl, each on a connection of its own; without a `timeout` (its `-m`) it waits for ever."""
-    return ClosedLoop(calls=whole(n, "n", 1), timeout=_patience(timeout), request=as_request(request))
+    return ClosedLoop(calls=whole(n, "n", 1), timeout=_patience(timeout), request=as_request(request), users=whole(users, "users", 0))
 
 
 def open_loop(
@@ -59,6 +61,7 @@ def open_loop(
     arrivals: str = "poisson",
     timeout: str | float | None = None,
     request: Request | Mapping[str, Any] | None = None,
+    users: int = 0,
 ) -> OpenLoop:
     """`rate` requests a second for `duration`, or segments (seconds, first rate, last rate); `arrivals`: poisson or paced."""
     if arrivals not in ("poisson", "paced"):
@@ -73,7 +76,13 @@ def open_loop(
         segments = tuple((seconds(time, "rate"), float(first), float(last)) for time, first, last in rate)
     except (TypeError, ValueError) as problem:
         raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
-    return OpenLoop(segments=segments, arrivals=arrivals, timeout=_patience(timeout), request=as_request(request))  # type: ignore[arg-type]
+    return OpenLoop(
+        segments=segments,
+        arrivals=arrivals,  # type: ignore[arg-type]
+        timeout=_patience(timeout),
+        request=as_request(request),
+        users=whole(users, "users", 0),
+    )
 
 
 # --- what is asked for --------------------------------------------------------------------

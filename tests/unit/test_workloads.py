@@ -28,7 +28,7 @@ def typed(*flags: str) -> ClosedLoop | OpenLoop:
     [
         ((), workloads.fortio()),
         (("-c", "4", "-qps", "20", "-t", "1m30s"), workloads.fortio(4, 20, 90)),
-        (("-n", "7", "-timeout", "500ms"), workloads.fortio(calls=7, timeout=0.5)),
+        (("-n", "7", "-timeout", "500ms", "--users", "3"), workloads.fortio(calls=7, timeout=0.5, users=3)),
         (("-H", "x-user: jason", "-H", "x-user:", "--path", "/a?b=c"),
          workloads.fortio(request=Request(path="/a?b=c", headers=(("x-user", "jason"), ("x-user", ""))))),
         (("--rate", "5", "-t", "2s", "-timeout", "1s"), workloads.open_loop(5, "2s", timeout=1)),
