@@ -1,4 +1,4 @@
-"""The figures of runs, from an engine's replay or from the plain loop, and whether two sets of runs differ.
+"""The figures of an engine's runs, and whether two sets of runs differ.
 
 A figure is one number of each run.  Runs are independent; so if both sets are runs of the same thing, any
 split of them in two is as likely as any other, and `p_value` is the rank sum's exact permutation test:
@@ -17,9 +17,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from scipy.special import comb
-
-from meshmodel.scenario import Scenario
-from tests.oracle_loop import World
 
 Figures = dict[str, np.ndarray]
 """Name -> (runs,); a figure that a set lacks is 0 in each of its runs."""
@@ -46,8 +43,8 @@ def outlier_figures(times: np.ndarray, gone: np.ndarray) -> dict[str, float]:
     return {"ejections": float(gone.sum()), "returns": float((~gone).sum())} | means
 
 
-def of_replay(replay: Any) -> Figures:
-    """From an engine's replay."""
+def figures_of(replay: Any) -> Figures:
+    """Every figure of each run of a replay."""
     log, names = replay.log, np.array([*replay.pod_names, "envoy"])
     unanswered = getattr(replay, "unanswered", np.zeros(replay.replications))
     runs = []
@@ -59,21 +56,6 @@ def of_replay(replay: Any) -> Figures:
         figures |= {name: values[i] for name, values in replay.counters.items()}
         runs.append(figures | outlier_figures(replay.ejections.time[mine], replay.ejections.ejected[mine]))
     return columns(runs)
-
-
-def of_oracle(tested: Scenario, runs: int, seed: int) -> Figures:
-    """From `runs` runs of the plain loop."""
-    found = []
-    for i in range(runs):
-        world = World(tested, np.random.default_rng([seed, i]))
-        log = world.run()
-        start, latency, code, by, tries = (list(column) for column in zip(*log, strict=True)) if log else ([],) * 5
-        by = np.array([b or "envoy" for b in by])
-        figures = summary(np.array(start), np.array(latency), np.array(code, dtype=int), np.array(tries), by)
-        figures |= {"unanswered": world.unanswered} | {f"to {name}": count for name, count in world.attempts.items()} | world.counters
-        times, gone = np.array([t for t, _, _ in world.ejections]), np.array([g for _, _, g in world.ejections], dtype=bool)
-        found.append(figures | outlier_figures(times, gone))
-    return columns(found)
 
 
 def columns(runs: list[dict[str, float]]) -> Figures:

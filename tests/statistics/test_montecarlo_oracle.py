@@ -18,7 +18,8 @@ from meshmodel.scenario import Behaviour, ClosedLoop, ConnectionPool, Scenario
 from meshmodel.simulation import montecarlo
 from meshmodel.simulation.events import EventLoop
 from meshmodel.simulation.montecarlo import simulate
-from tests.figures import differences, of_oracle, of_replay
+from tests import oracle_replay
+from tests.figures import differences, figures_of
 from tests.new_engine import only_the_new_engine
 from tests.oracle_family import COIN, FAMILY, NEW_FAMILY, closed, poisson, web
 from tests.oracle_loop import detection, plain, retry, route, scenario
@@ -29,7 +30,7 @@ FALSE_ALARMS = 1e-3 / 3
 
 def disagreements(tested: Scenario, scenarios: int, engine: int, oracle: int) -> dict[str, tuple[float, float, float]]:
     """The figures that differ, at this scenario's part of the false alarms, of which there are so many."""
-    found = differences(of_replay(simulate(tested, engine, seed=1)), of_oracle(tested, oracle, seed=1))
+    found = differences(figures_of(simulate(tested, engine, seed=1)), figures_of(oracle_replay.simulate(tested, oracle, seed=1)))
     return {figure: values for figure, values in found.items() if values[-1] < FALSE_ALARMS / scenarios / len(found)}
 
 

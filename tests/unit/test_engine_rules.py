@@ -1,0 +1,152 @@
+"""Single rules, seen through `simulate` where each decides alone: exact, whatever the random numbers, and for the plain loop as well.
+
+The first four were once broken on purpose without any other test noticing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from meshmodel.results.replay import Replay
+from meshmodel.scenario import Behaviour, ClosedLoop, ConnectionPool, OpenLoop
+from meshmodel.simulation import montecarlo
+from tests import oracle_replay
+from tests.new_engine import NEW_ENGINE
+from tests.oracle_loop import detection, plain, retry, route, scenario
+
+RUNS = 20
+
+Simulate = Callable[..., Replay]
+
+
+@pytest.fixture(params=["engine", "oracle"])
+def simulate(request: pytest.FixtureRequest) -> Simulate:
+    """The engine under test, and the plain loop beside it."""
+    return montecarlo.simulate if request.param == "engine" else oracle_replay.simulate
+
+
+@pytest.fixture
+def newest(request: pytest.FixtureRequest, simulate: Simulate) -> Simulate:
+    """As `simulate`, for a rule that the engine before the compiled event loop has not."""
+    if simulate is montecarlo.simulate and not NEW_ENGINE:
+        pytest.skip("waits for the compiled event loop: tests/new_engine.py")
+    return simulate
+
+
+@pytest.mark.parametrize(("most", "third"), [(0, 0.16), (1, 0.1), (2, 0.16), (3, 0.1), (4, 0.16)])
+def test_a_connection_carries_max_requests_per_connection(simulate: Simulate, most: int, third: float) -> None:
+    """A slow and a fast pod in turn, two requests each; then slow, fast, slow: the third opens a connection only if the fast pod's is gone.
+
+    That is so if it has just carried its last request.  At two each it was closed before, and a new one holds the second place.
+    """
+    pool = ConnectionPool(max_connections=2, max_requests_per_connection=most)
+    load = OpenLoop(segments=((4, 1, 1), (0.06, 50, 50)), arrivals="paced")
+    tested = route([plain(0.1), plain(0.01)], connection_pool=pool)
+    log = simulate(scenario(tested, load=load, workers=1, overhead=0.0), RUNS).log
+    latency, slow_first = np.take_along_axis(log.latency, np.argsort(log.start, axis=0), axis=0), log.endpoint[0] == 0
+    assert slow_first.any() and np.allclose(latency[-1, slow_first], third, atol=1e-6)
+
+
+@pytest.mark.parametrize("failing", [plain(error_rate=1.0), plain(failure="reset"), plain(failure="refused")])
+def test_a_hedge_that_fails_waits_for_the_attempt_beside_it(simulate: Simulate, failing: Behaviour) -> None:
+    """One pod takes 0.5 s, the other fails at once: whichever is tried first, the slow one's answer is the request's."""
+    policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    runs = simulate(scenario(route([plain(0.5), failing], retries=policy), load=ClosedLoop(calls=6), overhead=0.0), RUNS)
+    assert set(runs.codes) == {200} and np.all(runs.log.attempts == 2)
+    assert np.isclose(runs.log.latency, 0.5).any() and np.all((runs.log.latency >= 0.5 - 1e-6) & (runs.log.latency <= 0.5 + 0.025))
+
+
+def test_the_last_failure_of_hedges_is_passed_on(simulate: Simulate) -> None:
+    """Both attempts fail, the first at 0.3 s, the hedge beside it sooner or later: the later failure is the answer."""
+    policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.3, error_code=code) for code in (503, 502)]
+    runs = simulate(scenario(route(pods, retries=policy), load=ClosedLoop(calls=6), overhead=0.0), RUNS)
+    assert np.all(runs.log.attempts == 2) and np.all(runs.log.latency >= 0.5 - 1e-6) and set(runs.codes) == {502, 503}
+
+
+def times_out(runs: object, replication: int) -> np.ndarray:
+    """For how long the pod that fails was ejected, each time, in seconds."""
+    mine = runs.ejections.replication == replication
+    out, back = (runs.ejections.time[mine & which] for which in (runs.ejections.ejected, ~runs.ejections.ejected))
+    return back - out[: len(back)]
+
+
+def test_nobody_is_ejected_for_longer_than_300_seconds(simulate: Simulate) -> None:
+    """A pod that fails its first request after each return: 100, 200, then 300 s and no more, each up to the next tick."""
+    policy = detection(consecutive_5xx=1, interval=10.0, base_ejection_time=100.0)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.05), plain(0.05)]
+    load = OpenLoop(segments=((2000, 1, 1),), arrivals="paced")
+    runs = simulate(scenario(route(pods, outlier_detection=policy), load=load, overhead=0.0), 5)
+    for replication in range(5):
+        out = times_out(runs, replication)
+        assert len(out) >= 5
+        least = np.minimum(100.0 * np.arange(1, len(out) + 1), 300.0)
+        assert np.all((out >= least - 1e-3) & (out <= least + 10 + 1e-3)), out
+
+
+@pytest.mark.parametrize("longest", [3.5, 2.0])
+def test_max_ejection_time_is_the_longest_ejection(simulate: Simulate, longest: float) -> None:
+    """And no shorter than base_ejection_time; ticks each 0.1 s."""
+    policy = detection(consecutive_5xx=1, interval=0.1, base_ejection_time=2.0, max_ejection_time=longest, update_merge_window=0.0)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.01), plain(0.01)]
+    runs = simulate(scenario(route(pods, outlier_detection=policy), load=ClosedLoop(connections=1, duration=30, qps=50), overhead=0.0), 5)
+    for replication in range(5):
+        out = times_out(runs, replication)
+        assert len(out) >= 5 and np.all((out[1:] >= longest - 1e-3) & (out[1:] <= longest + 0.1 + 1e-3)), out
+
+
+@pytest.mark.parametrize(("own", "inner", "seconds"), [(0.5, 0.1, 0.5), (0.1, 0.5, 0.5), (0.0, 0.3, 0.3)])
+def test_a_pod_that_calls_on_works_meanwhile(simulate: Simulate, own: float, inner: float, seconds: float) -> None:
+    """fake-service calls its upstream first and then sleeps for what is left of its own time."""
+    chain = route([plain(own)], callers=("gateway",), name="w"), route([plain(inner)], callers=("w0",))
+    runs = simulate(scenario(*chain, load=ClosedLoop(calls=3), overhead=0.0), 3)
+    assert np.allclose(runs.log.latency, seconds, atol=1e-6)
+
+
+def test_a_pod_whose_upstream_fails_does_not_sleep(simulate: Simulate) -> None:
+    """It answers 500 at once, its own time or not."""
+    failing = plain(error_rate=1.0, error_type="delay", error_delay=0.2, error_code=503)
+    chain = route([plain(0.5)], callers=("gateway",), name="w"), route([failing], callers=("w0",))
+    runs = simulate(scenario(*chain, load=ClosedLoop(calls=3), overhead=0.0), 3)
+    assert np.allclose(runs.log.latency, 0.2, atol=1e-6) and set(runs.codes) == {500}
+
+
+def test_the_outer_per_try_timeout_meets_the_calling_pods_own_time(simulate: Simulate) -> None:
+    chain = (
+        route([plain(0.5)], callers=("gateway",), name="w", retries=retry(0, per_try_timeout=0.4)),
+        route([plain(0.1)], callers=("w0",)),
+    )
+    runs = simulate(scenario(*chain, load=ClosedLoop(calls=3), overhead=0.0), 3)
+    assert np.allclose(runs.log.latency, 0.4, atol=1e-6) and set(runs.codes) == {504}
+
+
+def test_a_hedge_that_a_limit_refuses_leaves_the_first_attempt_to_answer(newest: Simulate) -> None:
+    """`max_requests` 1: the hedge overflows, the first attempt goes on (router.cc, onUpstreamReset); exact."""
+    policy = retry(1, per_try_timeout=0.2, hedge_on_per_try_timeout=True)
+    tested = route([plain(0.5)] * 2, retries=policy, connection_pool=ConnectionPool(max_requests=1))
+    runs = newest(scenario(tested, load=ClosedLoop(calls=4), overhead=0.0), RUNS)
+    assert set(runs.codes) == {200} and np.allclose(runs.log.latency, 0.5, atol=1e-6)
+
+
+def test_a_request_waits_for_a_connection_before_it_counts_among_max_requests(newest: Simulate) -> None:
+    """Two of four callers wait, none is refused (conn_pool_base.cc: `max_requests` is asked when a connection is there); exact."""
+    pool = ConnectionPool(max_connections=2, max_requests=2)
+    runs = newest(
+        scenario(route([plain(0.2)], connection_pool=pool), load=ClosedLoop(connections=4, calls=16), workers=1, overhead=0.0), RUNS
+    )
+    assert set(runs.codes) == {200} and np.allclose(runs.log.latency.max(axis=0), 0.4, atol=1e-6)
+
+
+def test_a_new_connection_needs_a_place_among_the_pending(newest: Simulate) -> None:
+    """One connection, one pending, three requests at once to two pods at random: refused where the first two go to one pod.
+
+    Even if the third could have opened the other pod's first connection.  Binomial: false-alarm rate 1e-6.
+    """
+    pool = ConnectionPool(max_connections=1, max_pending_requests=1)
+    load = OpenLoop(segments=((0.003, 1000, 1000),), arrivals="paced")
+    runs = newest(scenario(route([plain(1.0)] * 2, "RANDOM", connection_pool=pool), load=load, workers=1), 400)
+    assert stats.binomtest(int(runs.codes[503].sum()), 400, 0.5).pvalue > 1e-6
