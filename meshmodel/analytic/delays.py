@@ -83,6 +83,17 @@ class Delays:
         edges = first + (np.arange(len(cells) + 1) - 0.5) * self.step
         return np.interp(seconds, edges, np.concatenate(([0.0], np.cumsum(cells))))
 
+    def split(self, seconds: float, delay: Delay, limit: float | None) -> list[tuple[bool, float, Delay]]:
+        """(in time, probability, delay given that) of `seconds` + `delay` against a limit in seconds (None: there is none)."""
+        if limit is None:
+            return [(True, 1.0, delay)]
+        room = limit - seconds
+        if room < 0 or self.largest(delay) <= room:
+            return [(room >= 0, 1.0, delay)]
+        p = float(self.cdf(delay, np.asarray(room)))
+        parts = [(True, p, Delay(cuts=((delay, room),))), (False, 1 - p, delay)]
+        return [part for part in parts if part[1] > 1e-12]
+
     def _moments_of(self, delay: Delay) -> tuple[float, float, float]:
         """Mean, variance and third central moment."""
         fixed = self._fixed(delay)

@@ -21,7 +21,7 @@ from meshmodel.analytic.breakers import loss_closed, loss_open
 from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.hosts import host_shares, ring_of, ring_starts, ring_starts_interleaved, seen_alike
 from meshmodel.analytic.locality import failing_and_answered, may_eject
-from meshmodel.analytic.prediction import Count, Law, Prediction, alone, combined, multinomial, until_ejected
+from meshmodel.analytic.prediction import Count, Law, Prediction, alone, combined, given_up, multinomial, until_ejected
 from meshmodel.analytic.ways import (
     Chooser,
     Walk,
@@ -38,7 +38,10 @@ from meshmodel.analytic.ways import (
 )
 from meshmodel.fakeservice import error_period
 from meshmodel.results.replay import ENVOY
-from meshmodel.scenario import Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
+from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
+
+PRACTICALLY_NEVER = 1e-9
+"""A share of requests that is left out of account."""
 
 SMALL_CHAIN = 1500
 """States of an occupancy chain that is solved only to know how evenly alike endpoints are loaded."""
@@ -54,7 +57,7 @@ def predict(scenario: Scenario, resolution: float = 0.001) -> Prediction:
     NoClosedForm : naming the first feature that no formula covers.
     """
     plan = _Plan(scenario)
-    law = plan.law()
+    law = plan.as_seen(plan.law())
     count = plan.count(law)
     return Prediction(scenario, law, count, {name: approximations.ERRORS[name] for name in sorted(plan.assumptions)}, resolution)
 
@@ -85,6 +88,28 @@ class _Plan:
         for outer in reversed(routes[:-1]):
             law = self._through(outer, law)
         return law
+
+    def as_seen(self, law: Law) -> Law:
+        """`law` as the client has it, which gives up after its timeout; what takes longer than that is left out if it never happens."""
+        timeout = self.scenario.workload.timeout
+        if timeout is None or law.shares @ (1 - law.cdf(np.array([timeout])))[:, 0] < PRACTICALLY_NEVER:
+            return law
+        for route in self.scenario.routes:
+            for destination in route.destinations:
+                self._check_giving_up(destination.cluster)
+        if any(sum(count for _, count in way.attempts) > 1 for ways in law.ways for way in ways):
+            raise NoClosedForm("a client that gives up on requests that are tried again")
+        return given_up(law, timeout)
+
+    def _check_giving_up(self, cluster: Cluster) -> None:
+        """Refuse a client that gives up where that changes more than its request: a place at the proxy or the pod is free, or is not."""
+        pool, name = cluster.connection_pool, f"a client that gives up on {cluster.name}"
+        if cluster.outlier_detection or pool.max_requests < UNLIMITED or pool.limits_connections:
+            raise NoClosedForm(f"{name}, with outlier detection or limits")
+        if any(e.behaviour.concurrency for e in cluster.endpoints):
+            raise NoClosedForm(f"{name}, whose pods have a queue")
+        if cluster.load_balancing == "LEAST_REQUEST" and len(cluster.endpoints) > 1:
+            raise NoClosedForm(f"{name}, under LEAST_REQUEST")
 
     def _through(self, route: Route, inner: Law) -> Law:
         """What a request comes to that goes through `route` to pods that call on and answer as `inner`."""
@@ -169,6 +194,10 @@ class _Plan:
                 _check_interleaved(walk, hosts)
             results, picked = self._ring_law(route, walked, results)
         law = Law(picked, tuple(tuple(ways) for ways, _ in results), multinomial(picked), self.delays, True)
+        if any(way.seconds == np.inf for ways in law.ways for way in ways):
+            if self.scenario.workload.timeout is None:
+                raise NoClosedForm("a pod that hangs without any timeout")
+            self._check_giving_up(cluster)
         if cluster.load_balancing == "ROUND_ROBIN":
             law = replace(law, between=self._ring_covariance(route, law), independent=len(hosts) == 1)
         elif cluster.load_balancing == "LEAST_REQUEST" and not self.sequential and len(hosts) > 1:
@@ -216,7 +245,9 @@ class _Plan:
         if loop.calls is not None:
             return float(loop.calls)
         assert loop.duration is not None  # a closed loop has calls or a duration
-        mean = max(law.latency_moments[0] + self.outside, 1e-9)
+        patience = np.inf if loop.timeout is None else loop.timeout
+        mean = law.mean(lambda way: min(way.seconds + self.delays.moments(way.delay)[0] + self.outside, patience))
+        mean = max(mean, 1e-9)
         return loop.threads * loop.duration / max(mean, loop.threads / loop.qps if loop.qps else 0.0)
 
     def _ring_covariance(self, route: Route, law: Law) -> np.ndarray:

@@ -24,11 +24,11 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import binom, norm
 
-from meshmodel.analytic.delays import Delays
+from meshmodel.analytic.delays import Delay, Delays
 from meshmodel.analytic.locality import expected_errors
-from meshmodel.analytic.ways import Way
+from meshmodel.analytic.ways import Way, merged
 from meshmodel.results import fortio
-from meshmodel.results.replay import ENVOY, PERCENTILES, Estimate, Outcome
+from meshmodel.results.replay import ENVOY, GAVE_UP, NOBODY, PERCENTILES, Estimate, Outcome
 from meshmodel.scenario import Scenario
 
 LEVELS = (np.arange(21) + 0.5) / 21
@@ -107,6 +107,17 @@ def alone(ways: Iterable[Way], delays: Delays) -> Law:
     return Law(np.ones(1), (tuple(ways),), np.zeros((1, 1)), delays, True)
 
 
+def given_up(law: Law, timeout: float) -> Law:
+    """`law` for a client that waits `timeout` seconds: what takes longer ends then, with code -1, answered by nobody."""
+
+    def seen(way: Way) -> Iterable[Way]:
+        late = Way(way.probability, timeout, GAVE_UP, NOBODY, way.attempts)
+        for in_time, p, delay in law.delays.split(way.seconds, way.delay, timeout):
+            yield replace(way if in_time else late, probability=way.probability * p, delay=delay if in_time else Delay())
+
+    return replace(law, ways=tuple(tuple(merged([part for way in ways for part in seen(way)])) for ways in law.ways))
+
+
 @dataclass(frozen=True)
 class Count:
     """Requests of a run: mean and variance (0: exactly so many)."""
@@ -139,8 +150,8 @@ class Prediction(Outcome):
 
     def endpoint_shares(self) -> dict[str, Estimate]:
         shares = {name: self._share_with(lambda way: self._deployment.get(way.by), name) for name in self.scenario.deployments}
-        by_proxy = self._share_with(lambda way: way.by, ENVOY)
-        return shares | ({ENVOY: by_proxy} if by_proxy.mean > 0 else {})
+        no_pod = {name: self._share_with(lambda way: way.by, name) for name in (ENVOY, NOBODY)}
+        return shares | {name: share for name, share in no_pod.items() if share.mean > 0}
 
     def pod_shares(self) -> dict[str, Estimate]:
         """Pod -> share of the requests that it answered."""
@@ -255,7 +266,7 @@ class Prediction(Outcome):
 
     def to_json(self) -> dict[str, Any]:
         """The layout of every outcome; what only replications have is null or empty."""
-        only_replications: dict[str, Any] = {"replications": None, "seed": None, "series": None, "counters": {}}
+        only_replications: dict[str, Any] = {"replications": None, "seed": None, "unanswered": None, "series": None, "counters": {}}
         rest = {"requests": self.count.mean, "assumptions": self.assumptions, "fortio": self.histogram().to_json()}
         return super().to_json() | only_replications | rest
 

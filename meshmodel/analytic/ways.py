@@ -143,24 +143,13 @@ class Walk:
         """Split an outcome at the per-try timeout."""
         limit = self.policy.per_try_timeout
         late = replace(way, seconds=limit or 0.0, delay=Delay(), code=504, by=ENVOY, failure="per-try-timeout")
-        for inside, p, delay in self._split(way.seconds, way.delay, limit):
+        for inside, p, delay in self.delays.split(way.seconds, way.delay, limit):
             yield replace(way, probability=way.probability * p, delay=delay) if inside else replace(late, probability=way.probability * p)
-
-    def _split(self, seconds: float, delay: Delay, limit: float | None) -> list[tuple[bool, float, Delay]]:
-        """(in time, probability, delay given that) of seconds + delay against a limit."""
-        if limit is None:
-            return [(True, 1.0, delay)]
-        room = limit - seconds
-        if room < 0 or self.delays.largest(delay) <= room:
-            return [(room >= 0, 1.0, delay)]
-        p = float(self.delays.cdf(delay, np.asarray(room)))
-        split = [(True, p, Delay(cuts=((delay, room),))), (False, 1 - p, delay)]
-        return [part for part in split if part[1] > 1e-12]
 
     def _deadline(self, after: _State, before: _State) -> Generator[Way, None, tuple[bool, _State]]:
         """Yield the 504 of the route's timer; return whether there is another branch, and its state."""
         going: tuple[bool, _State] = (False, after)
-        for inside, p, delay in self._split(after.seconds, after.delay, self.timeout):
+        for inside, p, delay in self.delays.split(after.seconds, after.delay, self.timeout):
             if inside:
                 going = (True, replace(after, probability=after.probability * p, delay=delay))
             else:
@@ -170,8 +159,6 @@ class Walk:
 
     def _answered(self, state: _State, way: Way, number: int) -> Iterator[Way]:
         if number >= self.policy.attempts or not is_retriable(self.policy, way.code, way.failure):
-            if state.seconds == np.inf:
-                raise NoClosedForm("a pod that hangs without any timeout")
             yield self._end(state, way.code, way.by, way.failure)
             return
         if self.policy.hedge_on_per_try_timeout and way.failure == "per-try-timeout":
