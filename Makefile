@@ -1,9 +1,3 @@
-# make lab    JupyterLab on the first chapter
-# make test   linter, type checker, unit, statistical, Envoy, browser and notebook tests
-# make lint   linter and type checker alone; make clean: removes the environment and caches
-# make record   plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
-# make notebooks   runs every notebook and stores its outputs
-# make conformance   docs/conformance.md, model against record
 # The environment .venv is made first, where it is missing or out of date: Python 3.11 or later is all that takes.
 # PYTHON=/path/to/python3.12 chooses the Python that makes it.
 
@@ -12,33 +6,39 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint record notebooks conformance clean
+.PHONY: help lab test lint any-cpu notebooks conformance record clean
 
-help:
+help: ## lists all this
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
 	@sed -n '/^#/!q; s/^# //p' Makefile
 
-lab: $(STAMP)
+lab: $(STAMP) ## JupyterLab on the first chapter
+	@$(BIN)/python -m meshmodel.warm
 	@root=$$(test "$$(id -u)" -ne 0 || echo --allow-root); \
-	exec $(BIN)/jupyter lab $$root notebooks/01-load-balancing.ipynb
+	exec $(BIN)/jupyter lab $$root notebooks/00-testbed.ipynb
 
-test: lint
-	$(BIN)/pytest -q -n 2 --dist loadfile --nbval --nbval-current-env tests notebooks
+test: lint ## linter, type checker, unit, statistical, Envoy, browser and notebook tests (some minutes)
+	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests
 
-lint: $(STAMP)
-	$(BIN)/ruff check -q .
-	$(BIN)/ruff format -q --check .
-	$(BIN)/mypy --no-error-summary
+lint: $(STAMP) ## linter, layout and type checker alone
+	@$(BIN)/ruff check -q . || { echo "make lint: the linter's findings are above; some are mended by $(BIN)/ruff check --fix ." >&2; exit 1; }
+	@$(BIN)/ruff format --check . >/dev/null || { $(BIN)/ruff format --check . >&2; echo "make lint: mended by $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary || { echo "make lint: the type checker's findings are above" >&2; exit 1; }
 
-record: $(STAMP)
-	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
+any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
+	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks
 
-conformance: $(STAMP)
-	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'
-
-notebooks: $(STAMP)
+notebooks: $(STAMP) ## runs every notebook and stores its outputs
 	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb
 
-clean:
+conformance: $(STAMP) ## docs/conformance.md, model against record
+	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'
+
+record: $(STAMP) ## plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
+	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
+
+clean: ## removes the environment and all caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

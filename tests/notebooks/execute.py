@@ -7,28 +7,35 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-from meshmodel import _files
+PATIENCE = 600
+"""Seconds after which a cell is taken for stuck."""
+
+
+def run(path: Path) -> Any:
+    """The notebook at `path` after a run in its own folder; raises what a cell raises."""
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", record_timing=False, resources=where).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    return notebook
 
 
 def execute(path: Path) -> None:
-    """Run the notebook at `path` in its own folder and write it back."""
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(path.parent)}}
-    )
-    client.execute()
+    """Run the notebook at `path` and write it back."""
+    notebook = run(path)
     notebook.metadata.pop("widgets", None)  # random ids; every widget has a static twin
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
-    _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
+    nbformat.write(notebook, path)
 
 
 def _joined(outputs: list) -> list:

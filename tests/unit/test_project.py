@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import platform
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +110,37 @@ def test_versions_agree() -> None:
     assert f"Python {oldest} or later" in makefile and f"Python {oldest} or later" in (ROOT / "README.md").read_text(encoding="utf-8")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def test_make_help_lists_every_target() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    assert targets == set(re.findall(r"\.PHONY: (.*)", makefile)[0].split())
+    said = subprocess.run(["make", "-s", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True).stdout
+    assert targets == {line.split()[1] for line in said.splitlines() if line.startswith("make ")}
+
+
+def test_a_run_that_fails_ends_with_the_test_and_what_to_do(tmp_path) -> None:
+    (tmp_path / "test_bad.py").write_text(
+        "def test_good(): pass\ndef test_bad(): assert 0\ndef test_broken(missing): pass\n", encoding="utf-8"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+        str(tmp_path),
+    ]
+    end = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout.split("2 failed:")[1]
+    assert "test_bad.py::test_bad\n" in end and "test_bad.py::test_broken\n" in end and "test_good" not in end
+    assert "look at one alone: .venv/bin/pytest -x 'test_bad.py::test_bad'" in end and f"Python {platform.python_version()}" in end
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
