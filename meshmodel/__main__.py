@@ -17,6 +17,7 @@ from typing import Any
 
 from meshmodel import _files
 from meshmodel._flags import glued, parsers
+from meshmodel._text import LONGEST_LINE, shortened, visible
 
 
 def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -145,38 +146,24 @@ def _envoy_records(name: str, replay: Any) -> Iterator[str]:
 
 def _compare(args: argparse.Namespace) -> None:
     from meshmodel.results.compare import compare, read_outcome
+    from meshmodel.results.fortio import read_record
 
     outcome = read_outcome(args.outcome)
-    names = [Path(path).stem for path in args.records]
-    records = dict(zip(names if len({*names}) == len(names) else args.records, map(_histogram, args.records), strict=True))
+    names = [visible(Path(path).stem) for path in args.records]
+    records = dict(zip(names if len({*names}) == len(names) else map(visible, args.records), map(read_record, args.records), strict=True))
     comparison = compare(outcome, records) if len(records) > 1 else compare(outcome, *records.values(), name=names[0])
     _print(args, comparison.to_json(), str(comparison))
     for name, record in records.items():
         _warn_of_other_buckets(outcome, record, name)
 
 
-def _histogram(path: str) -> Any:
-    """A record: what fortio wrote, or the fortio part of what --json wrote."""
-    from meshmodel.results.fortio import LARGEST_FILE, Histogram, read_record
-
-    try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(LARGEST_FILE))
-    except (OSError, ValueError, RecursionError):
-        return read_record(path)  # a text, or no record at all
-    if isinstance(content, list) and content:
-        content = content[0]  # one of data/envoy: its first repetition
-    ours = content.get("fortio") if isinstance(content, dict) else None
-    return Histogram.from_json(ours, path) if isinstance(ours, dict) else read_record(path)
-
-
 def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
     """Percentiles are interpolated in buckets: those of two resolutions differ although the latencies may not."""
-    from meshmodel.results.fortio import FortioError, Histogram
+    from meshmodel.results.fortio import FortioError
 
-    if "fortio" not in outcome.content:
+    if outcome.recorded is None:
         return
-    resolution = Histogram.from_json(outcome.content["fortio"]).table_resolution()
+    resolution = outcome.recorded.table_resolution()
     try:
         record.table_counts(resolution)
     except FortioError:
@@ -238,7 +225,9 @@ def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) ->
 
 def _curl_counts(replay: Any) -> str:
     """Bodies and codes of the first replication as `sort | uniq -c | sort -nr` prints them."""
-    bodies = {"null" if body == "null" else json.dumps(body, ensure_ascii=False): counts[0] for body, counts in replay.bodies.items()}
+    bodies = {
+        "null" if body == "null" else visible(json.dumps(body, ensure_ascii=False)): counts[0] for body, counts in replay.bodies.items()
+    }
     codes = {str(code): counts[0] for code, counts in replay.codes.items()}
     return "\n\n".join(_uniq(counts) for counts in (bodies, codes))
 
@@ -293,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bad_input(message: str) -> int:
-    print(f"meshmodel: {' '.join(message.split())}", file=sys.stderr)
+    print(f"meshmodel: {shortened(visible(' '.join(message.split())), LONGEST_LINE)}", file=sys.stderr)
     return 2
 
 

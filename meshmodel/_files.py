@@ -1,6 +1,6 @@
-"""Every file that the project writes is written here: whole, or not at all.
+"""Files from outside, and those that the project writes: whole, or not at all.
 
-The content goes to a temporary file in the same folder, which takes the place of the old one (rename(2)) once it
+What is written goes to a temporary file in the same folder, which takes the place of the old one (rename(2)) once it
 is on the disk: a full disk, a kill or a power failure in between leaves the old file as it was.
 """
 
@@ -12,6 +12,31 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from meshmodel._text import InputError, shortened
+
+
+def read_text(path: str | os.PathLike[str], largest: int, error: type[InputError], what: str) -> str:
+    """The text of a file that shall be `what`: at most `largest` bytes, not empty.  Raises `error` that names `path`."""
+    shown = shortened(str(path), 200)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(largest + 1)
+    except (OSError, ValueError) as problem:  # ValueError: no path has a NUL character
+        raise error(f"{shown}: {getattr(problem, 'strerror', None) or problem}") from None
+    if len(raw) > largest:
+        raise error(f"{shown}: larger than {largest / 2**20:g} MB, not {what}")
+    if raw.startswith(b"%PDF"):
+        raise error(f"{shown}: a PDF, not {what}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise error(f"{shown}: not text (byte {problem.start} is not UTF-8)") from None
+    if "\0" in text:
+        raise error(f"{shown}: not text (byte {raw.index(0)} is zero)")
+    if not text.strip():
+        raise error(f"{shown}: empty")
+    return text
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

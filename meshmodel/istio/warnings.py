@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from meshmodel._text import visible
 from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, Route, Scenario, Workload
 
 ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
@@ -28,7 +29,7 @@ class MeshWarning:
     source: str
 
     def __str__(self) -> str:
-        return f"{self.resource} {self.field}: {self.reason} [{self.source}]".replace("  ", " ")
+        return visible(f"{self.resource} {self.field}: {self.reason} [{self.source}]".replace("  ", " "))
 
 
 def scenario_warnings(

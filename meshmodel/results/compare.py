@@ -27,7 +27,8 @@ values from Monte Carlo procedures, Am. J. Hum. Genet. 71 (2002) 439-441.
 
 from __future__ import annotations
 
-import json
+import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -37,15 +38,18 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from meshmodel.results import fortio
+from meshmodel import _files
+from meshmodel._text import InputError, quoted, visible
+from meshmodel.results import fortio, json_source
 from meshmodel.results.fortio import Histogram
+from meshmodel.results.json_source import Fields
 from meshmodel.results.replay import Estimate, Outcome, Replay
 
 FIGURES = ("count", "avg", "p50", "p75", "p90", "p99")
 Record = Histogram | Replay | str | Path
 
 
-class CompareError(ValueError):
+class CompareError(InputError):
     """Two things that cannot be compared; the message says why."""
 
 
@@ -134,7 +138,7 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.table("html") + "".join(f"<div>{note}</div>" for note in self.notes)
+        return self.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; seconds, shares from 0 to 1, null where a value does not exist."""
@@ -226,7 +230,7 @@ def _records(recorded: Record | Mapping[str, Record], name: str | None) -> dict[
     if isinstance(recorded, Mapping):
         return {label: histogram for key, value in recorded.items() for label, histogram in _records(value, str(key)).items()}
     if isinstance(recorded, str | Path):
-        return {name or Path(recorded).stem: fortio.read_record(recorded)}
+        return {name or visible(Path(recorded).stem): fortio.read_record(recorded)}
     if isinstance(recorded, Histogram):
         return {name or "record": recorded}
     name = name or recorded.engine
@@ -238,7 +242,10 @@ def _records(recorded: Record | Mapping[str, Record], name: str | None) -> dict[
 def _against(outcome: Outcome, record: Histogram, name: str) -> Comparison:
     if not record.count:
         raise CompareError(f"{name}: no requests in the record, nothing to compare")
-    resolution = record.table_resolution()
+    try:
+        resolution = record.table_resolution()
+    except fortio.FortioError as problem:
+        raise fortio.FortioError(f"{name}: {problem}") from None
     outcome, joint = binned(outcome, resolution), None
     if isinstance(outcome, Replay):
         rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
@@ -368,7 +375,7 @@ def compare_counts(replay: Replay, counts: Mapping[Any, int], *, name: str = "re
     names = sorted({*recorded, *modelled}, key=str)
     matrix = _count_matrix(replay, modelled, names)
     record = np.array([recorded.get(key, 0) for key in names], dtype=float)
-    rows = tuple(_row(f"count {key}", *pair) for key, *pair in zip(names, record, matrix.T, strict=True))
+    rows = tuple(_row(f"count {visible(str(key))}", *pair) for key, *pair in zip(names, record, matrix.T, strict=True))
     return Comparison(name, replay, None, rows, depth_p_value(record, matrix))
 
 
@@ -402,7 +409,7 @@ def _medians(replay: Replay, code: int) -> np.ndarray:
 
 def _key(key: int | str) -> int | str:
     """A code as a number, also where a CSV gives it as text; a body without jq's quotes."""
-    return int(key) if str(key).isdigit() else str(key).strip('"')
+    return int(key) if re.fullmatch("[0-9]{1,3}", str(key)) else str(key).strip('"')
 
 
 def _modelled_counts(replay: Replay, counts: Mapping[Any, int]) -> dict[Any, np.ndarray]:
@@ -424,42 +431,50 @@ class StoredOutcome(Outcome):
 
     def __init__(self, content: Mapping[str, Any], name: str = "<json>") -> None:
         self.content = content
+        fields = Fields(content, "", name, CompareError)
+        self.engine = visible(fields.text("engine"))
+        self._figures, self._endpoints, self._attempts = (
+            {visible(key): estimate for _, key, estimate in _estimates(fields, part)} for part in ("figures", "endpoints", "attempts")
+        )
+        self._codes = {_code(part, key): estimate for part, key, estimate in _estimates(fields, "codes")}
         try:
-            self.engine = str(content["engine"])
-            self._estimates = {key: _estimates(content[key]) for key in ("figures", "codes", "endpoints", "attempts")}
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise CompareError(f"{name}: not a replay written by --json: {problem!s} is missing or malformed") from None
+            self.recorded = Histogram.from_json(fields.fields("fortio").value, f"{name}: fortio") if "fortio" in fields else None
+        except fortio.FortioError as problem:
+            raise CompareError(str(problem)) from None
 
     def figures(self) -> dict[str, Estimate]:
-        return self._estimates["figures"]
+        return self._figures
 
     def code_shares(self) -> dict[int, Estimate]:
-        return {int(code): estimate for code, estimate in self._estimates["codes"].items()}
+        return self._codes
 
     def endpoint_shares(self) -> dict[str, Estimate]:
-        return self._estimates["endpoints"]
+        return self._endpoints
 
     def attempt_shares(self) -> dict[str, Estimate]:
-        return self._estimates["attempts"]
+        return self._attempts
 
     def to_json(self) -> dict[str, Any]:
         return dict(self.content)
 
 
-def _estimates(content: Mapping[str, Mapping[str, float | None]]) -> dict[str, Estimate]:
-    def number(value: float | None) -> float:
-        return np.nan if value is None else float(value)
+def _estimates(fields: Fields, part: str) -> Iterator[tuple[Fields, str, Estimate]]:
+    """Each estimate of a part with its key; null stands for a figure that does not exist."""
+    inside = fields.fields(part)
+    for key in inside.keys():
+        values = inside.fields(key)
+        yield inside, key, Estimate(*(values.number(end, low=-1.7e308, null=True) for end in ("mean", "lo", "hi")))
 
-    return {name: Estimate(number(e["mean"]), number(e["lo"]), number(e["hi"])) for name, e in content.items()}
+
+def _code(codes: Fields, key: str) -> int:
+    if not re.fullmatch("-?(0|[1-9][0-9]{0,2})", key):
+        codes.fail(key, "must be an HTTP status")
+    return int(key)
 
 
 def read_outcome(path: str | Path) -> StoredOutcome:
-    """The outcome that `meshmodel load --json PATH` wrote. Raises CompareError naming the file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.loads(file.read(fortio.LARGEST_FILE))
-    except OSError as problem:
-        raise CompareError(f"{path}: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise CompareError(f"{path}: not JSON: {problem}") from None
+    """The outcome that `meshmodel load --json PATH` wrote. Raises CompareError naming the file and line or field."""
+    content = json_source.parse(_files.read_text(path, fortio.LARGEST_FILE, CompareError, "what --json wrote"), str(path), CompareError)
+    if not isinstance(content, dict):
+        raise CompareError(f"{path}: not a replay written by --json, got {quoted(content, 40)}")
     return StoredOutcome(content, str(path))

@@ -18,17 +18,20 @@ Reference: fortio (Apache-2.0), stats/stats.go and fhttp/httprunner.go; no code 
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from meshmodel import _files
+from meshmodel._text import quoted
+from meshmodel.results import json_source
+from meshmodel.results.fortio_record import TITLE, FortioError, Parsed, read_json, read_text
 
 # fmt: off
 TABLE = np.array([
@@ -42,14 +45,9 @@ DEFAULT_PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9)
 DEFAULT_RESOLUTION = 0.001
 """The command line's; fortio's web form, which the tutorial used, has 0.0001."""
 
-TITLE = "Aggregated Function Time"
-LARGEST_FILE = 16 * 2**20
+LARGEST_FILE = 4 * 2**20
 _ON_EDGE = 1e-12  # fortio counts x on an edge, or this little above it, in the bucket below
 _BLOCK = 2**17  # samples binned at once: the scratch arrays stay in the cache
-
-
-class FortioError(ValueError):
-    """A record that fortio cannot have written; the message names the file and the line or field."""
 
 
 class Bucket(NamedTuple):
@@ -275,7 +273,7 @@ class Histogram:
 
         Raises FortioError naming `name` and the line.
         """
-        return _read_text(fortio_output, name)
+        return _checked(read_text(fortio_output, name))
 
     @classmethod
     def from_json(cls, path_or_dict: str | Path | Mapping[str, Any], name: str = "<json>") -> Histogram:
@@ -285,8 +283,8 @@ class Histogram:
         """
         if not isinstance(path_or_dict, Mapping):
             name = str(path_or_dict)
-            path_or_dict = _parse_json(_read_file(Path(path_or_dict)), name)
-        return _read_json(path_or_dict, name)
+            path_or_dict = _as_object(json_source.parse(read_file(path_or_dict), name, FortioError), name)
+        return _checked(read_json(path_or_dict, name))
 
     @classmethod
     def pool(cls, histograms: Iterable[Histogram], resolution: float = DEFAULT_RESOLUTION, offset: float = 0.0) -> Histogram:
@@ -410,11 +408,36 @@ class Histogram:
 
 
 def read_record(path: str | Path) -> Histogram:
-    """A recorded run: fortio's text or its JSON, told apart by content. Raises FortioError naming file and line or field."""
-    content = _read_file(Path(path))
-    if content.lstrip().startswith("{"):
-        return _read_json(_parse_json(content, str(path)), str(path))
-    return _read_text(content, str(path))
+    """A recorded run, told apart by content: fortio's text or JSON, or the fortio part of what --json or `record` wrote.
+
+    Raises FortioError naming file and line or field.
+    """
+    content, name = read_file(path), str(path)
+    if f"{TITLE} :" in content or content.lstrip()[0] not in "{[":
+        return _checked(read_text(content, name))
+    parsed = json_source.parse(content, name, FortioError)
+    parsed = _as_object(parsed[0] if isinstance(parsed, list) and parsed else parsed, name)  # `record` stores a list of repetitions
+    if "fortio" in parsed:
+        return _checked(read_json(_as_object(parsed["fortio"], f"{name}: fortio"), f"{name}: fortio"))
+    return _checked(read_json(parsed, name))
+
+
+def read_file(path: str | Path) -> str:
+    """The text of a file that may hold a record."""
+    return _files.read_text(path, LARGEST_FILE, FortioError, "a fortio record")
+
+
+def _as_object(parsed: Any, name: str) -> dict[str, Any]:
+    if not isinstance(parsed, dict):
+        raise FortioError(f"{name}: must be a JSON object, got {quoted(parsed, 40)}")
+    return parsed
+
+
+def _checked(parsed: Parsed) -> Histogram:
+    made = Histogram(**parsed.parts)
+    _require_sound(made, parsed.place, parsed.percents)
+    parsed.agree()
+    return made
 
 
 # ---------------------------------------------------------------- what must hold
@@ -453,12 +476,15 @@ def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, in
             yield "bucket", i, f"edges do not ascend: {previous:g}, then {start:g} to {end:g}"
         previous = end
     last = len(h.counts) - 1
-    if int(h.counts.sum()) != h.count:
-        yield "bucket", last, f"counts sum to {int(h.counts.sum())}, header says {h.count}"
+    if sum(h.counts.tolist()) != h.count:  # NumPy's sum would wrap around
+        yield "bucket" if len(h.counts) else "count", max(0, last), f"counts sum to {sum(h.counts.tolist())}, header says {h.count}"
     if h.count and not math.isclose(h.ends[-1], h.max, rel_tol=_TEXT_DIGITS):
         yield "bucket", last, f"ends at {h.ends[-1]:g}, header says max {h.max:g}"
     if h.count and h.starts[0] > h.min * (1 + _TEXT_DIGITS):
         yield "bucket", 0, f"begins at {h.starts[0]:g}, header says min {h.min:g}"
+    before_1_71_1 = last == 0 and h.starts[0] > 0  # all beyond the table: began at its last edge
+    if h.count and h.starts[0] < h.min * (1 - _TEXT_DIGITS) and not before_1_71_1:
+        yield "bucket", 0, f"begins at {h.starts[0]:g}, below the header's min {h.min:g}"
     if not math.isclose(h.mean * h.count, h.sum, rel_tol=_SUM_DIGITS):
         yield "count", 0, f"sum {h.sum:.9g} is not count times avg, {h.mean * h.count:.9g}"
     for i, (p, value) in enumerate(h.targets):
@@ -471,6 +497,9 @@ def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, in
     for i, (percent, counted) in enumerate(zip(percents, h.percents, strict=False)):  # a text gives two decimals
         if not abs(percent - counted) < 0.0051:
             yield "bucket", i, f"percent {percent:g} is not that of the counts, {counted:.2f}"
+    for i, (start, end, middle) in enumerate(zip(h.starts, h.ends, h.starts[:0] if h.middles is None else h.middles, strict=False)):
+        if not abs(middle - (start + end) / 2) <= _TEXT_DIGITS * end:
+            yield "bucket", i, f"{middle:g} is not the middle of {start:g} and {end:g}"
 
 
 def _require_table(resolution: float, offset: float) -> None:
@@ -478,193 +507,6 @@ def _require_table(resolution: float, offset: float) -> None:
         raise FortioError(f"resolution: must be more than zero seconds, got {resolution!r}")
     if not 0 <= offset < math.inf:
         raise FortioError(f"offset: must be zero or more seconds, got {offset!r}")
-
-
-# ---------------------------------------------------------------- reading
-
-
-def _read_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise FortioError(f"{path}: {error.strerror or error}") from None
-    if len(raw) > LARGEST_FILE:
-        raise FortioError(f"{path}: larger than {LARGEST_FILE // 2**20} MB, not a fortio record")
-    if raw.startswith(b"%PDF"):
-        raise FortioError(f"{path}: a PDF, not a fortio record")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FortioError(f"{path}: not text (byte {error.start} is not UTF-8)") from None
-    if "\0" in text:
-        raise FortioError(f"{path}: not text (byte {raw.index(0)} is zero)")
-    if not text.strip():
-        raise FortioError(f"{path}: empty")
-    return text
-
-
-_HEADER = re.compile(rf"{TITLE} : count (\S+) avg (\S+) \+/- (\S+) min (\S+) max (\S+) sum (\S+)\s*$")
-_BUCKET = re.compile(r">=? (\S+) <= (\S+) , (\S+) , (\S+), (\S+)\s*$")
-_TARGET = re.compile(r"# target (\S+)% (\S+)\s*$")
-_CODE = re.compile(r"Code +(-?\d+) : (\S+) \(")
-_RATE = re.compile(r"Ended after .* qps=(\S+)|All done .* avg, (\S+) qps")
-_DECIMAL = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-
-def _decimal(word: str, where: str) -> float:
-    """A printed number, zero or more; also refuses "NaN", "+Inf" and an overflow such as 1e999."""
-    if not _DECIMAL.fullmatch(word) or not 0 <= float(word) < math.inf:
-        raise FortioError(f"{where}: must be a number, zero or more, got {word[:40]!r}")
-    return float(word)
-
-
-def _whole(word: str, where: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", word):
-        raise FortioError(f"{where}: count must be a whole number, got {word[:40]!r}")
-    return int(word)
-
-
-def _read_text(text: str, name: str) -> Histogram:
-    lines = text.splitlines()
-    heads = [i for i, line in enumerate(lines) if f"{TITLE} :" in line]
-    if not text.strip():
-        raise FortioError(f"{name}: empty")
-    if not heads:
-        raise FortioError(f"{name}: no line '{TITLE} : count ...', not a fortio record")
-    if len(heads) > 1:
-        raise FortioError(f"{name} line {heads[1] + 1}: a second '{TITLE}' in one record")
-    codes, qps = _read_tail(lines, name)
-    if lines[heads[0]].rstrip().endswith(": no data"):
-        none = np.empty(0)
-        return Histogram(0, 0.0, 0.0, 0.0, 0.0, 0.0, none, none, np.empty(0, dtype=np.int64), (), codes, qps)
-    return _read_block(lines, heads[0], name, codes, qps)
-
-
-def _read_block(lines: list[str], head: int, name: str, codes: dict[int, int], qps: float | None) -> Histogram:
-    at = f"{name} line {head + 1}"
-    header = _HEADER.search(lines[head])
-    if not header:
-        raise FortioError(f"{at}: not '{TITLE} : count N avg A +/- S min m max M sum T'")
-    count = _whole(header[1], at)
-    mean, std, low, high, total = (_decimal(word, at) for word in header.groups()[1:])
-    if head + 1 == len(lines) or not lines[head + 1].startswith("# range"):
-        raise FortioError(f"{name} line {head + 2}: expected '# range, mid point, percentile, count'")
-    buckets = _matching(lines, head + 2, ">", _BUCKET, name)
-    rows = [(*(_decimal(word, at) for word in words[:4]), _whole(words[4], at)) for at, words in buckets]
-    if not rows:
-        raise FortioError(f"{name} line {head + 3}: no buckets; is the file cut off?")
-    first_target = head + 2 + len(rows)
-    printed = _matching(lines, first_target, "# target", _TARGET, name)
-    targets = tuple((_decimal(percent, at), _decimal(value, at)) for at, (percent, value) in printed)
-    start, end, middle, percent, counts = (np.array(column) for column in zip(*rows, strict=True))
-    start[0] = low if f"{low:.6g}" == f"{start[0]:.6g}" else start[0]
-    end[-1] = high if f"{high:.6g}" == f"{end[-1]:.6g}" else end[-1]
-    read = Histogram(count, mean, std, low, high, total, start, end, counts, targets, codes, qps, middles=middle)
-    line = {"count": head + 1, "bucket": head + 3, "percentile": first_target + 1, "codes": len(lines)}
-    _require_sound(read, lambda part, index: f"{name} line {line[part] + index}", percent.tolist())
-    return read
-
-
-def _matching(lines: list[str], first: int, prefix: str, pattern: re.Pattern[str], name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The run of lines from `first` on that begin with `prefix`: where each is, and the words that `pattern` finds."""
-    for number, line in enumerate(lines[first:], start=first + 1):
-        if not line.startswith(prefix):
-            return
-        match = pattern.match(line)
-        if not match:
-            raise FortioError(f"{name} line {number}: not as fortio prints it: {line[:60]!r}")
-        yield f"{name} line {number}", match.groups()
-
-
-def _read_tail(lines: list[str], name: str) -> tuple[dict[int, int], float | None]:
-    """Codes and rate, from the lines around the block."""
-    codes: dict[int, int] = {}
-    qps: float | None = None
-    for number, line in enumerate(lines, start=1):
-        if code := _CODE.match(line):
-            codes[int(code[1])] = _whole(code[2], f"{name} line {number}")
-        elif (rate := _RATE.match(line)) and qps is None:
-            qps = _decimal(rate[1] or rate[2], f"{name} line {number}")
-    return codes, qps
-
-
-def _parse_json(content: str, name: str) -> Mapping[str, Any]:
-    try:
-        parsed = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise FortioError(f"{name} line {error.lineno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise FortioError(f"{name}: not JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise FortioError(f"{name}: must be a JSON object")
-    return parsed
-
-
-class _Fields:
-    """Typed access to a JSON object; a missing or ill-typed key raises FortioError with its full path."""
-
-    def __init__(self, value: Any, path: str, name: str) -> None:
-        if not isinstance(value, Mapping):
-            raise FortioError(f"{name}: {path}: must be an object, got {type(value).__name__}")
-        self.value, self.path, self.name = value, path, name
-
-    def _fail(self, key: str, rule: str) -> NoReturn:
-        where = f"{self.path}.{key}" if self.path else key
-        raise FortioError(f"{self.name}: {where}: {rule}, got {str(self.value.get(key, 'nothing'))[:40]}")
-
-    def number(self, key: str) -> float:
-        value = self.value.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1.7e308:
-            self._fail(key, "must be a number, zero or more")
-        return float(value)
-
-    def whole(self, key: str) -> int:
-        value = self.value.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            self._fail(key, "must be a whole number, zero or more")
-        return value
-
-    def rows(self, key: str) -> list[_Fields]:
-        value = self.value.get(key)
-        if value is None and key in self.value:
-            return []  # as Go writes an empty list
-        if not isinstance(value, list):
-            self._fail(key, "must be a list")
-        return [_Fields(row, f"{self.path}.{key}[{i}]", self.name) for i, row in enumerate(value)]
-
-
-def _read_json(content: Mapping[str, Any], name: str) -> Histogram:
-    bare = "DurationHistogram" not in content and "Data" in content
-    result = {"DurationHistogram": content} if bare else content
-    if "DurationHistogram" not in result:
-        raise FortioError(f"{name}: DurationHistogram: missing, not a fortio result file")
-    h = _Fields(result["DurationHistogram"], "DurationHistogram", name)
-    rows = [(row.number("Start"), row.number("End"), row.number("Percent"), row.whole("Count")) for row in h.rows("Data")]
-    start, end, percent, counts = (np.array([row[i] for row in rows], dtype=kind) for i, kind in enumerate((float, float, float, np.int64)))
-    targets = tuple((row.number("Percentile"), row.number("Value")) for row in h.rows("Percentiles")) if "Percentiles" in h.value else ()
-    count = h.whole("Count")
-    mean, std, low, high, total = (h.number(key) for key in ("Avg", "StdDev", "Min", "Max", "Sum"))
-    read = Histogram(
-        count, mean, std, low, high, total, start, end, counts, targets,
-        codes=_read_codes(result.get("RetCodes"), name),
-        qps=_Fields(result, "", name).number("ActualQPS") if "ActualQPS" in result else None,
-        result={} if bare else dict(result),
-    )  # fmt: skip
-    place = {"bucket": "DurationHistogram.Data[{}]", "percentile": "DurationHistogram.Percentiles[{}]", "codes": "RetCodes"}
-    _require_sound(read, lambda part, index: f"{name}: {place.get(part, 'DurationHistogram').format(index)}", percent.tolist())
-    return read
-
-
-def _read_codes(value: Any, name: str) -> dict[int, int]:
-    """HTTP status -> answers; fortio writes -1 for a connection that broke."""
-    if value is None:
-        return {}
-    codes = _Fields(value, "RetCodes", name)
-    for key in codes.value:
-        if not re.fullmatch(r"-?\d{1,3}", str(key)):
-            raise FortioError(f"{name}: RetCodes.{str(key)[:40]}: must be an HTTP status")
-    return {int(key): codes.whole(key) for key in codes.value}
 
 
 def _go_g(value: float) -> str:

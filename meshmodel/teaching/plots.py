@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from meshmodel._text import label, visible
 from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figure
 from meshmodel.results.fortio import Histogram
@@ -46,11 +47,19 @@ _RARE = 0.001  # buckets with fewer of the requests are not drawn
 class Picture(Figure):
     """A Figure with an alternative text; shows itself in a notebook, and prints that text."""
 
-    alt_text: str = ""
-
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._alt_text = ""
         FigureCanvasAgg(self)  # kept from one drawing to the next, and with it the renderer's cache of text layouts
+
+    @property
+    def alt_text(self) -> str:
+        """The alternative text; what does not print is shown as an escape."""
+        return self._alt_text
+
+    @alt_text.setter
+    def alt_text(self, text: str) -> None:
+        self._alt_text = visible(text)
 
     def png(self, dpi: float = DPI) -> bytes:
         """The picture as PNG, the same bytes for the same content."""
@@ -333,7 +342,7 @@ def timeline(replay: Replay, i: int = 0, seconds: float = 5.0, *, width: float =
         busy = mine["latency"].clip(upper=seconds - mine["start"]).sum() / seconds
         said.append(f"{pod} {len(mine)} requests, {busy:.1f} at a time on average")
         base += depth + 0.9
-    axes.set_yticks(ticks, pods)
+    axes.set_yticks(ticks, map(label, pods))
     axes.set(xlim=(0, seconds), ylim=(base - 0.5, -0.4), xlabel="time (s): a bar is one request, from its start to its answer")
     _plain(axes)
     if codes != [200]:
@@ -371,13 +380,15 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
     all_axes = picture.subplots(2 + ejected, 1, sharex=True)
     every = max(1, len(table) // 12)
     said = []
-    for axes, (prefix, label) in zip(all_axes, groups.items(), strict=False):
+    for axes, (prefix, title) in zip(all_axes, groups.items(), strict=False):
         for k, column in enumerate(column for column in table if column.startswith(prefix)):
             style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
-            axes.plot(table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=column.removeprefix(prefix), **style)
+            axes.plot(
+                table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=label(column.removeprefix(prefix)), **style
+            )
             said.append(f"{column} {table[column].sum():.0f}")
         axes.set(ylim=(0, None))
-        axes.set_ylabel(label, fontsize=9)
+        axes.set_ylabel(title, fontsize=9)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
         _plain(axes)
     if ejected:
@@ -426,10 +437,10 @@ def interval_plot(outcomes: Mapping[str, Outcome], recorded: Histogram, figures:
         ratio = np.array([known[figure] for figure in shown]) / np.array([[recorded_figure(recorded, figure)] for figure in shown])
         y = np.array([figures.index(figure) for figure in shown]) + offset
         axes.hlines(y, ratio[:, 1], ratio[:, 2], color=COLOURS[k % len(COLOURS)], linewidth=2)
-        axes.plot(ratio[:, 0], y, MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], markersize=5, label=name)
+        axes.plot(ratio[:, 0], y, MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], markersize=5, label=label(name))
         said.append(f"{name}: " + ", ".join(f"{figure} {value:.2f}" for figure, value in zip(shown, ratio[:, 0], strict=True)))
     axes.axvline(1, color=BLACK, linewidth=0.9, linestyle="--")
-    axes.set_yticks(range(len(figures)), figures)
+    axes.set_yticks(range(len(figures)), map(label, figures))
     axes.set(ylim=(len(figures) - 0.5, -0.5), xlabel="predicted / recorded (1 is the record)")
     picture.legend(loc="upper center", ncols=len(outcomes), fontsize=8, frameon=False)
     _plain(axes)
@@ -457,7 +468,7 @@ def shares(
     if counted:
         axes.plot(list(counted.values()), [names.index(key) for key in counted], "D", color=BLACK, markersize=6, label="recorded")
         said.append("recorded: " + ", ".join(f"{key} {value:.3f}" for key, value in counted.items()))
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), map(label, names))
     axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, None), xlabel="attempts per request" if by == "attempts" else "share of requests")
     picture.legend(loc="upper center", ncols=4, fontsize=8, frameon=False)
     _plain(axes)
@@ -465,12 +476,12 @@ def shares(
     return picture
 
 
-def _draw_group(axes: Axes, k: int, groups: int, label: str, estimates: Mapping[str, Estimate], names: Sequence[str]) -> str:
+def _draw_group(axes: Axes, k: int, groups: int, name: str, estimates: Mapping[str, Estimate], names: Sequence[str]) -> str:
     y = np.array([names.index(name) for name in estimates]) + (k - (groups - 1) / 2) * 0.8 / groups
     mean, lo, hi = np.array(list(estimates.values())).T
     axes.barh(
         y, mean, 0.7 / groups, facecolor=COLOURS[k % len(COLOURS)], edgecolor="white", hatch=HATCHES[k % len(HATCHES)], alpha=0.8,
-        label=label,
+        label=label(name),
     )  # fmt: skip
     axes.hlines(y, lo, hi, color=BLACK, linewidth=1.4)
-    return f"{label}: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(estimates, mean, strict=True))
+    return f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in zip(estimates, mean, strict=True))

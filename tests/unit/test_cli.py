@@ -241,6 +241,22 @@ def test_every_verb_has_help(run, verb):
     assert out.startswith(f"usage: meshmodel {verb}".strip())
 
 
+def test_what_does_not_print_is_shown_not_obeyed(run, tmp_path):
+    """Escapes, line breaks and reversals in free text: an answer's body, a record's and a manifest's file name."""
+    hostile = r'"\e[31m\u202e\x9b31m$x$\n1000 \"forged\""'
+    message = Path(TESTBED).read_text().replace('"Hello from simple-backend-1"', hostile)
+    assert hostile in message
+    (tmp_path / "m\x1b[31m.yaml").write_text(message)
+    out, err = run("curl", str(tmp_path), "-n", "30", *QUICK, "--seed", "1")
+    assert r"\u001b[31m\u202e\x9b31m$x$\n1000" in out and all(line.isprintable() for line in [*out.splitlines(), *err])
+    record, model = tmp_path / "r\x1b[31m\n$x$.txt", str(tmp_path / "model.out")
+    record.write_bytes((DATA / "least-conn.txt").read_bytes())
+    run("load", TESTBED, "-t", "2s", *QUICK, "--json", model)
+    for records in ([str(record)], [str(record), str(DATA / "round-robin.txt")]):
+        out, err = run("compare", model, *records)
+        assert r"r\x1b[31m\n$x$" in out and all(line.isprintable() for line in [*out.splitlines(), *err])
+
+
 # --- bad input ----------------------------------------------------------------------------
 
 ISTIO = "apiVersion: networking.istio.io/v1beta1\nkind: %s\nmetadata: {name: bad}\nspec: "

@@ -190,7 +190,26 @@ def test_a_closed_form_is_binned_like_the_record_and_has_expected_shares():
     assert exact["p50"].predicted == pytest.approx(simulated["p50"].predicted, rel=0.005)
 
 
-@pytest.mark.parametrize("content, complaint", [("{", "not JSON"), ('{"engine": "x"}', "figures"), ("[]", "not a replay")])
+WHOLE = '{"engine": "x", "figures": %s, "codes": %s, "endpoints": {}, "attempts": {}}'
+
+
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        *(("{", "line 1: not JSON"), ('{"engine": "x"}', "figures"), ("[]", "not a replay")),
+        (WHOLE % ('{"avg": 3}', "{}"), "figures.avg: must be an object"),
+        (WHOLE % ('{"avg": {"mean": 1, "lo": 1}}', "{}"), "figures.avg.hi: must be a number, got nothing"),
+        (WHOLE % ('{"avg": {"mean": true, "lo": 1, "hi": 1}}', "{}"), "figures.avg.mean: must be a number, got True"),
+        (WHOLE % ("{}", '{"OK": {"mean": 1, "lo": 1, "hi": 1}}'), "codes.OK: must be an HTTP status"),
+        (WHOLE % ("{}", '{"200": {}, "200": {}}'), "'200': stands twice"),
+        (WHOLE.replace('"x"', "NaN"), "line 1: not JSON: no number"),
+        (
+            WHOLE.replace("{", '{"fortio": {"DurationHistogram": {"Count": -1, "Data": null}}, ', 1) % ("{}", "{}"),
+            "fortio: DurationHistogram.Count: must",
+        ),
+        ('{"engine": {}}', "engine: must be text"),
+    ],
+)
 def test_a_malformed_replay_file_gives_one_line(tmp_path, content, complaint):
     path = tmp_path / "bad.json"
     path.write_text(content, encoding="utf-8")

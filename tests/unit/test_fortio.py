@@ -234,6 +234,26 @@ def changed(old: str, new: str) -> str:
         (changed("90% 1.02826", "90% 0.1"), "x line 8: 90% is 0.1, but the buckets give 1.02826"),
         (LEAST_CONN[:-4], "x line 10: 99.9% is 1.1, but"),
         (LEAST_CONN + "Code 200 : 17 (100.0 %)\n", "x line 11: counts of the codes sum to 17, header says 2059"),
+        (LEAST_CONN + "Code 200 : 1000 (48.6 %)\nCode 200 : 1059 (51.4 %)\n", "x line 12: the code 200 stands twice"),
+        (LEAST_CONN + "Code 200 : 2059 (99.0 %)\n", "x line 11: 99 % is not that of 2059 among 2059"),
+        (LEAST_CONN + f"Code {'9' * 5000} : 2059 (100.0 %)\n", "x line 11: not 'Code 200 : N (P %)'"),
+        (LEAST_CONN + "Code 200 : many (100.0 %)\n", "x line 11: count must be a whole number, got 'many'"),
+        (LEAST_CONN + "Code 200 : 2059\n", "x line 11: not 'Code 200 : N (P %)'"),
+        (LEAST_CONN + "All done 2058 calls (plus 10 warmup) 292.919 ms avg, 34.0 qps\n", "x line 11: 2058 calls, the histogram has 2059"),
+        (LEAST_CONN + "All done 2059 calls (plus 10 warmup) 293.919 ms avg\n", "x line 11: 293.919 ms is not the histogram's average"),
+        (LEAST_CONN + "All done 2059 calls (plus 10 warmup) 292.919 ms avg, inf qps\n", "x line 11: must be a number"),
+        (LEAST_CONN + "> 0.2 <= 0.3 , 0.25 , 86.55, 207\n", "x line 11: a bucket outside of a histogram"),
+        (LEAST_CONN + "\n# target 50% 0.2\n", "x line 12: a target outside of a histogram"),
+        (LEAST_CONN + "# range, mid point, percentile, count\n", "x line 11: a '# range' below no"),
+        ("Aggregated Function Time : no data\n> 0.2 <= 0.3 , 0.25 , 86.55, 207\n", "x line 2: a bucket outside"),
+        ("Aggregated Function Time : no data\nCode 200 : 5 (100.0 %)\n", "x line 1: counts of the codes sum to 5, header says 0"),
+        ("Aggregated Function Time : no data\nAll done 5 calls (plus 0 warmup) 0.000 ms avg\n", "x line 2: 5 calls, the histogram has 0"),
+        (changed("0.25 , 86.55", "0.26 , 86.55"), "x line 4: 0.26 is not the middle of 0.2 and 0.3"),
+        (changed(">= 0.158982", ">= 0.1"), "x line 3: begins at 0.1, below the header's min 0.158982"),
+        (changed("avg 0.29291901", "avg " + "1" * 20_000 + "x"), "x line 1: must be a number, zero or more, got '111"),
+        (changed(" 207", " ２０７"), "x line 4: count must be a whole number"),
+        (changed("max 1.110094875", "max 1e200"), "x line 1: must be a number"),
+        ("a\x0bb\x0c\u2028c\n" + LEAST_CONN + "Code x\n> 1 <= 2 , 1 , 1, 1\n", "x line 13: a bucket outside"),
     ],
 )  # fmt: skip
 def test_a_broken_text_is_one_line_that_names_file_and_line(text: str, message: str) -> None:
@@ -284,6 +304,12 @@ H = "DurationHistogram"
         (edited("RetCodes", "OK", 1), "<json>: RetCodes.OK: must be an HTTP status"),
         (edited("RetCodes", "500", 8), "<json>: RetCodes: counts of the codes sum to 2058"),
         (edited("ActualQPS", []), "<json>: ActualQPS: must be a number"),
+        (edited("RetCodes", "1000", 0), "<json>: RetCodes.1000: must be an HTTP status"),
+        (edited("RetCodes", "0200", 0), "<json>: RetCodes.0200: must be an HTTP status"),
+        (edited(H, "Data", 0, "Start", 0.1), "<json>: DurationHistogram.Data[0]: begins at 0.1, below the header's min 0.158982"),
+        (edited(H, "Data", 0, "Count", 2**63 - 1), "<json>: DurationHistogram.Data[2]: counts sum to"),
+        (edited(H, "Sum", 1e300), "<json>: DurationHistogram.Sum: must be below 1e+100"),
+        ({H: dict.fromkeys(("Min", "Max", "Sum", "Avg", "StdDev"), 0) | {"Count": 2, "Data": None}}, f"<json>: {H}: counts sum to 0"),
     ],
 )  # fmt: skip
 def test_a_broken_json_is_one_line_that_names_the_field(content: dict, message: str) -> None:
@@ -300,8 +326,17 @@ def test_a_broken_json_is_one_line_that_names_the_field(content: dict, message: 
         (b"Aggregated\0", "not text (byte 10 is zero)"),
         (b" \n", "empty"),
         (b'{"DurationHistogram": ', "line 1: not JSON"),
-        (b'{"a": ' + b"[" * 100_000, "not JSON"),
-        (b'{"Count": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a":\n' + b"[" * 100_000, " line 2: not JSON that anybody writes: nested more than 60 levels"),
+        (b'{"a": 1,\n"Count": ' + b"9" * 5000 + b"}", " line 2: not JSON: a number of more than 64 bits, got '9999"),
+        (b'{"a": 1,\n"Count": NaN}', " line 2: not JSON: no number, got 'NaN'"),
+        (b'{"a": 1,\n"Count": -1e999}', " line 2: not JSON: a number too large, got '-1e999'"),
+        (b'{"DurationHistogram": {"Count": 1, "Count": 2}}', "'Count': stands twice in one object"),
+        (b'{"RetCodes": {"200": 1, "200": 1}}', "'200': stands twice in one object"),
+        (b'{"a\\u001b[31m": 1, "a\\u001b[31m": 2}', r"'a\x1b[31m': stands twice"),
+        (b'{"' + b'\\"' * 100_000, "line 1: not JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'[{"fortio": 3}]', "fortio: must be a JSON object, got 3"),
+        (b'{"fortio": {}}', "fortio: DurationHistogram: missing"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(raw: bytes, message: str, tmp_path: Path) -> None:
@@ -310,7 +345,33 @@ def test_a_file_that_is_no_record_is_named(raw: bytes, message: str, tmp_path: P
     with pytest.raises(FortioError) as error:
         read_record(path)
     assert str(error.value).startswith(str(path))
-    assert message in str(error.value)
+    assert message in str(error.value) and str(error.value).isprintable()
+
+
+def test_a_record_before_1_71_1_may_begin_below_its_minimum() -> None:
+    old = Histogram.from_samples([500.1, 500.2], before_1_71_1=True)
+    assert Histogram.from_text(old.to_text()).to_text() == old.to_text()
+    assert Histogram.from_json(old.to_json()) == old
+
+
+def test_the_other_histograms_of_an_output_may_stay() -> None:
+    sleep = LEAST_CONN.replace("Aggregated Function Time", "Sleep times")
+    assert Histogram.from_text(sleep + "IP addresses distribution:\n" + LEAST_CONN + "# Socket\n" + sleep).to_text() == LEAST_CONN
+
+
+def test_a_record_is_the_fortio_part_of_what_we_wrote(tmp_path: Path) -> None:
+    path, record = tmp_path / "ours.json", Histogram.from_samples(SAMPLES)
+    for content in ({"engine": "x", "fortio": record.to_json()}, [{"fortio": record.to_json()}, 7]):
+        path.write_text(json.dumps(content))
+        assert read_record(path) == record
+
+
+def test_a_path_is_shown_escaped(tmp_path: Path) -> None:
+    with pytest.raises(FortioError) as error:
+        read_record(tmp_path / "a\x1b[31m\nb")
+    assert str(error.value) == f"{tmp_path}/a\\x1b[31m\\nb: No such file or directory"
+    with pytest.raises(FortioError, match=r"a\\x00b: "):
+        read_record("a\0b")
 
 
 def test_a_missing_file_and_a_huge_one_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

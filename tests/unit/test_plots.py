@@ -47,6 +47,13 @@ def shape(picture):
     return matplotlib.image.imread(io.BytesIO(picture.png())).shape[:2]
 
 
+def test_a_name_is_no_formula(model, record):
+    """matplotlib would set what stands between dollar signs, and fail where it is no formula."""
+    outcomes = {"a$\\frac{x$b\n": model}
+    for picture in (plots.interval_plot(outcomes, record), plots.shares(outcomes, recorded={"$\\frac{$": 3})):
+        assert picture.png() and picture.alt_text.isprintable() and r"a$\frac{x$b\n" in picture.alt_text
+
+
 def test_every_picture_is_small_reproducible_named_and_not_blank(model, record):
     again = every_picture(model, record)
     for name, picture in every_picture(model, record).items():
