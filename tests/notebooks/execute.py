@@ -13,6 +13,8 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
+from meshmodel import _files
+
 PATIENCE = 600
 """Seconds after which a cell is taken for stuck."""
 
@@ -35,7 +37,7 @@ def execute(path: Path) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    nbformat.write(notebook, path)
+    _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def _joined(outputs: list) -> list:
