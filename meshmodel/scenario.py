@@ -12,8 +12,8 @@ Everything is checked at construction, so an engine need not check again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -139,6 +139,11 @@ class Endpoint:
     def __post_init__(self) -> None:
         _require(self.weight >= 1, "weight", "must be 1 or more", self.weight)
 
+    @property
+    def hash_key(self) -> str:
+        """What RING_HASH and MAGLEV know the pod by: address and port."""
+        return self.address if ":" in self.address else f"{self.address}:8080"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutlierDetection:
@@ -217,7 +222,8 @@ class Cluster:
     `priorities`, shape (callers, endpoints), is the priority of each endpoint as each
     caller of the route sees it (0 is best; all zero: no locality failover).
     `locality_weights`, when not None, is one mapping a caller from locality to load
-    balancing weight (Istio's `distribute`).  `panic_threshold` is a percentage.
+    balancing weight (Istio's `distribute`); one whose endpoints are of several priorities
+    has in each the part of its weight that its endpoints there are.  `panic_threshold` is a percentage.
     `minimum_ring_size` is of RING_HASH, `maglev_table_size` (a prime) of MAGLEV; `slow_start`
     of ROUND_ROBIN and LEAST_REQUEST: an endpoint is as old as the time since it joined,
     those of the scenario's start have long been there.
@@ -368,7 +374,12 @@ class Route:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Every pod that the route can reach, once, in the order of its clusters."""
-        return tuple({e.name: e for d in self.destinations for e in d.cluster.endpoints}.values())
+        return tuple({e.name: e for cluster in self.clusters for e in cluster.endpoints}.values())
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The destinations' clusters, then those that only mirrors reach."""
+        return (*(d.cluster for d in self.destinations), *(mirror.cluster for mirror in self.mirrors))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,6 +389,18 @@ class Request:
     path: str = "/"
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
+
+    def of(self, number: int, policies: Iterable[HashPolicy]) -> Request:
+        """The same, by user number `number`: with the user's name wherever one of `policies` looks."""
+        path, headers = self.path, list(self.headers)
+        for policy in policies:
+            if policy.kind == "query_parameter":
+                path += ("&" if "?" in path else "?") + f"{policy.name}={user(number)}"
+            elif policy.kind == "header" and policy.name.lower() not in (name.lower() for name, _ in headers):
+                headers.append((policy.name, user(number)))
+            elif policy.kind == "cookie":
+                headers.append(("Cookie", f"{policy.name}={user(number)}"))
+        return replace(self, path=path, headers=tuple(headers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -551,6 +574,21 @@ class Scenario:
     def chains(self) -> tuple[tuple[Route, ...], ...]:
         """The routes that hold at the start, and after each change."""
         return (self.routes, *(change.routes for change in self.changes))
+
+    @property
+    def pod_names(self) -> tuple[str, ...]:
+        """The pods of the last route, also those that come with a change."""
+        return tuple(dict.fromkeys(e.name for chain in self.chains for e in chain[-1].endpoints))
+
+    @property
+    def membership_changes(self) -> bool:
+        """Do endpoints of the last route come or go?"""
+        return len({tuple(e.name for e in chain[-1].endpoints) for chain in self.chains}) > 1
+
+    @property
+    def hash_policies(self) -> tuple[HashPolicy, ...]:
+        """What any proxy hashes, each once: fake-service hands path and headers of a request on."""
+        return tuple(dict.fromkeys(policy for chain in self.chains for route in chain for policy in route.hash_policy))
 
     @property
     def deployments(self) -> tuple[str, ...]:

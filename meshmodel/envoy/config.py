@@ -11,12 +11,28 @@ istio/istio pilot/pkg/networking/core (cluster, route, loadbalancer).
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from meshmodel.scenario import Cluster, ConnectionPool, Endpoint, Fault, OutlierDetection, RetryPolicy, Route, Scenario
+from meshmodel.scenario import (
+    Cluster,
+    ConnectionPool,
+    DirectResponse,
+    Endpoint,
+    Fault,
+    HashPolicy,
+    Mirror,
+    OutlierDetection,
+    RetryPolicy,
+    Route,
+    Scenario,
+    SlowStart,
+)
 
 HOST = "127.0.0.1"
 STDOUT = "/dev/stdout"
@@ -35,7 +51,14 @@ _ISTIO_OUTLIER_MAX = 300.0  # Envoy's own default, which Istio leaves out
 
 
 def bootstrap(
-    scenario: Scenario, route: int = 0, caller: int = 0, *, ports: Mapping[str, int] | None = None, listen: int = 0, observed: bool = False
+    scenario: Scenario,
+    route: int = 0,
+    caller: int = 0,
+    *,
+    ports: Mapping[str, int] | None = None,
+    listen: int = 0,
+    observed: bool = False,
+    discovery: Path | None = None,
 ) -> dict[str, Any]:
     """The configuration of the proxy of `routes[route].callers[caller]`, as Envoy's JSON.
 
@@ -44,9 +67,10 @@ def bootstrap(
     ports : pod name to its port on 127.0.0.1; None: the addresses in the scenario.
     listen : port of the listener (0: Envoy takes a free one).
     observed : write every upstream attempt and every ejection to standard output, a line of JSON each.
+    discovery : the folder with each cluster's `endpoints_file`, where endpoints come and go; None: they are in here for good.
     """
     this, pod = scenario.routes[route], scenario.routes[route].callers[caller]
-    clusters = {d.cluster.name: d.cluster for d in this.destinations}
+    clusters = {cluster.name: cluster for cluster in this.clusters}
     last = route == len(scenario.routes) - 1
     router = _typed("extensions.filters.http.router.v3.Router", **({"upstream_log": [_ATTEMPT_LOG]} if observed else {}))
     manager = _manager("outbound", [_virtual_host(this, last)], router, gateway=route == 0)
@@ -56,9 +80,19 @@ def bootstrap(
         **({"cluster_manager": {"outlier_detection": {"event_log_path": STDOUT}}} if observed else {}),
         "static_resources": {
             "listeners": [_listener("outbound", listen, manager)],
-            "clusters": [_cluster(cluster, caller, ports) for cluster in clusters.values()],
+            "clusters": [_cluster(cluster, caller, ports, discovery) for cluster in clusters.values()],
         },
     }
+
+
+def endpoints_file(folder: Path, cluster: Cluster) -> Path:
+    """Where the cluster's endpoints stand, for an Envoy that watches it (a move into its place, as `rig` makes one)."""
+    return folder / (re.sub("[^A-Za-z0-9.-]", "_", cluster.name) + ".json")
+
+
+def discovery_response(cluster: Cluster, caller: int, ports: Mapping[str, int]) -> dict[str, Any]:
+    """What that file holds: the endpoints as istiod would send them to this caller."""
+    return {"resources": [_typed("config.endpoint.v3.ClusterLoadAssignment", **_assignment(cluster, caller, ports))]}
 
 
 def inbound_bootstrap(ports: Mapping[str, int]) -> dict[str, Any]:
@@ -123,16 +157,50 @@ def _manager(name: str, virtual_hosts: list[dict[str, Any]], router: dict[str, A
 
 
 def _virtual_host(route: Route, last: bool) -> dict[str, Any]:
-    action: dict[str, Any] = {**_destinations(route), "timeout": seconds(route.timeout or 0)}
-    if route.retries.attempts:
-        action["retry_policy"] = _retry_policy(route.retries)
-        if route.retries.hedge_on_per_try_timeout:
-            action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
-    entry: dict[str, Any] = {"match": {"prefix": "/"}, "route": action}
+    entry: dict[str, Any] = {
+        "match": {"prefix": "/"},
+        **(_direct_response(route.direct_response) if route.direct_response else _action(route)),
+    }
     if route.fault.delay_percent or route.fault.abort_percent:
         entry["typed_per_filter_config"] = {"envoy.filters.http.fault": _fault(route.fault)}
     # Every host that simple-web may write; the attempt count is how `measure` learns of retries.
     return {"name": route.host, "domains": ["*"], "include_attempt_count_in_response": last, "routes": [entry]}
+
+
+def _action(route: Route) -> dict[str, Any]:
+    action: dict[str, Any] = {**_destinations(route), "timeout": seconds(route.timeout or 0)}
+    if route.hash_policy:
+        action["hash_policy"] = [_hash_policy(policy) for policy in route.hash_policy]
+    if route.mirrors:
+        action["request_mirror_policies"] = [_mirror(mirror) for mirror in route.mirrors]
+    if route.retries.attempts:
+        action["retry_policy"] = _retry_policy(route.retries)
+        if route.retries.hedge_on_per_try_timeout:
+            action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
+    return {"route": action}
+
+
+def _direct_response(answer: DirectResponse) -> dict[str, Any]:
+    """A redirect needs no more than its status here: nobody follows it."""
+    body = {"body": {"inline_string": answer.body}} if answer.body else {}
+    return {"direct_response": {"status": answer.status, **body}}
+
+
+def _hash_policy(policy: HashPolicy) -> dict[str, Any]:
+    if policy.kind == "source_ip":
+        return {"connection_properties": {"source_ip": True}}
+    if policy.kind == "header":
+        return {"header": {"header_name": policy.name}}
+    ttl = {} if policy.ttl is None else {"ttl": seconds(policy.ttl)}
+    return {policy.kind: {"name": policy.name, **ttl}}
+
+
+def _mirror(mirror: Mirror) -> dict[str, Any]:
+    return {"cluster": mirror.cluster.name, "runtime_fraction": {"default_value": _percentage(mirror.percent)}}
+
+
+def _percentage(percent: float) -> dict[str, Any]:
+    return {"numerator": round(percent * 10_000), "denominator": "MILLION"}
 
 
 def _plain_host(cluster: str) -> dict[str, Any]:
@@ -166,35 +234,63 @@ def _retry_policy(retries: RetryPolicy) -> dict[str, Any]:
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
-    def percentage(percent: float) -> dict[str, Any]:
-        return {"numerator": round(percent * 10_000), "denominator": "MILLION"}
-
     config = _typed("extensions.filters.http.fault.v3.HTTPFault")
     if fault.delay_percent:
-        config["delay"] = {"fixed_delay": seconds(fault.delay), "percentage": percentage(fault.delay_percent)}
+        config["delay"] = {"fixed_delay": seconds(fault.delay), "percentage": _percentage(fault.delay_percent)}
     if fault.abort_percent:
-        config["abort"] = {"http_status": fault.abort_code, "percentage": percentage(fault.abort_percent)}
+        config["abort"] = {"http_status": fault.abort_code, "percentage": _percentage(fault.abort_percent)}
     return config
 
 
 # --- cluster -----------------------------------------------------------------------------
 
 
-def _cluster(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) -> dict[str, Any]:
+def _cluster(cluster: Cluster, caller: int, ports: Mapping[str, int] | None, discovery: Path | None = None) -> dict[str, Any]:
     pool = cluster.connection_pool
     config: dict[str, Any] = {
         "name": cluster.name,
-        "type": "STATIC",
+        **(_static(cluster, caller, ports) if discovery is None else _discovered(endpoints_file(discovery, cluster))),
         "connect_timeout": "10s",
         "lb_policy": cluster.load_balancing,
-        "load_assignment": {"cluster_name": cluster.name, "endpoints": _localities(cluster, caller, ports)},
         "circuit_breakers": {"thresholds": [_thresholds(pool)]},
         "common_lb_config": _common_lb_config(cluster),
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocol(pool)},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocol(cluster)},
+        **_lb_config(cluster),
     }
     if cluster.outlier_detection is not None:
         config["outlier_detection"] = _outlier_detection(cluster.outlier_detection)
     return config
+
+
+def _static(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) -> dict[str, Any]:
+    return {"type": "STATIC", "load_assignment": _assignment(cluster, caller, ports)}
+
+
+def _discovered(file: Path) -> dict[str, Any]:
+    source = {"resource_api_version": "V3", "path_config_source": {"path": str(file)}}
+    return {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
+
+
+def _assignment(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) -> dict[str, Any]:
+    return {"cluster_name": cluster.name, "endpoints": _localities(cluster, caller, ports)}
+
+
+def _lb_config(cluster: Cluster) -> dict[str, Any]:
+    if cluster.load_balancing == "RING_HASH":
+        return {"ring_hash_lb_config": {"minimum_ring_size": cluster.minimum_ring_size}}
+    if cluster.load_balancing == "MAGLEV":
+        return {"maglev_lb_config": {"table_size": cluster.maglev_table_size}}
+    if cluster.slow_start is None or cluster.load_balancing == "RANDOM":
+        return {}
+    return {f"{cluster.load_balancing.lower()}_lb_config": {"slow_start_config": _slow_start(cluster.slow_start)}}
+
+
+def _slow_start(slow_start: SlowStart) -> dict[str, Any]:
+    return {
+        "slow_start_window": seconds(slow_start.window),
+        "aggression": {"default_value": slow_start.aggression, "runtime_key": "("},  # Istio's key: none that anybody sets
+        "min_weight_percent": {"value": slow_start.min_weight_percent},
+    }
 
 
 def _localities(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) -> list[dict[str, Any]]:
@@ -206,13 +302,19 @@ def _localities(cluster: Cluster, caller: int, ports: Mapping[str, int] | None) 
         group = groups.setdefault((priority, endpoint.locality), empty)
         host, _, port = endpoint.address.partition(":")
         address = _address(HOST, ports[endpoint.name]) if ports is not None else _address(host, int(port or 8080))
-        group["lb_endpoints"].append({"endpoint": {"address": address}})
+        group["lb_endpoints"].append({"endpoint": {"address": address}, **_endpoint(endpoint, cluster.hashes)})
     if cluster.locality_weights is not None:
-        weights = cluster.locality_weights[caller]
+        weights, pods = cluster.locality_weights[caller], Counter(e.locality for e in cluster.endpoints)
         for (_, locality), group in groups.items():
             if weights.get(locality):  # no weight: no load
-                group["load_balancing_weight"] = weights[locality]
+                group["load_balancing_weight"] = weights[locality] * len(group["lb_endpoints"]) // pods[locality]
     return [groups[key] for key in sorted(groups)]
+
+
+def _endpoint(endpoint: Endpoint, hashed: bool) -> dict[str, Any]:
+    """The weight, and the address in the mesh, by which it is hashed also where it has a port of this machine."""
+    more: dict[str, Any] = {} if endpoint.weight == 1 else {"load_balancing_weight": endpoint.weight}
+    return more | ({"metadata": {"filter_metadata": {"envoy.lb": {"hash_key": endpoint.hash_key}}}} if hashed else {})
 
 
 def _thresholds(pool: ConnectionPool) -> dict[str, Any]:
@@ -235,11 +337,22 @@ def _common_lb_config(cluster: Cluster) -> dict[str, Any]:
     return config
 
 
-def _protocol(pool: ConnectionPool) -> dict[str, Any]:
+def _protocol(cluster: Cluster) -> dict[str, Any]:
+    pool, outlier = cluster.connection_pool, cluster.outlier_detection
     options = _typed("extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config=_HTTP2 if pool.http2 else _HTTP1)
     if pool.max_requests_per_connection:
         options["common_http_protocol_options"] = {"max_requests_per_connection": pool.max_requests_per_connection}
+    if outlier is not None and outlier.error_codes:
+        options["outlier_detection"] = {"error_matcher": _any_of(outlier.error_codes)}
     return options
+
+
+def _any_of(codes: frozenset[int]) -> dict[str, Any]:
+    """As Istio's applyOutlierDetectionErrorCodes writes it."""
+    rules = [
+        {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": str(code)}}]}} for code in sorted(codes)
+    ]
+    return rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
 
 
 def _outlier_detection(outlier: OutlierDetection) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from meshmodel.envoy.live_fakeservice import json_object, sleep_until
 from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require_binary
 from meshmodel.envoy.rig import COUNTERS, Rig
 from meshmodel.results.replay import Ejections, Replay, RequestLog
-from meshmodel.scenario import Behaviour, Change, ClosedLoop, Destination, Route, Scenario
+from meshmodel.scenario import Change, ClosedLoop, Cluster, Route, Scenario
 
 __all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]
 
@@ -58,12 +58,13 @@ def measure(
     if repetitions < 1:
         raise EnvoyError(f"repetitions: must be 1 or more, got {repetitions!r}")
     require_binary()
-    changes = [(change.at, _behaviour_changes(scenario, change)) for change in scenario.changes]
+    for change in scenario.changes:
+        _require_playable(scenario, change)
     seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(repetitions)]
 
     async def all_repetitions() -> list[_Run]:
         with reporting(progress, repetitions) as report:
-            return [await _repetition(scenario, changes, s, partial(report, i)) for i, s in enumerate(seeds)]
+            return [await _repetition(scenario, s, partial(report, i)) for i, s in enumerate(seeds)]
 
     return _replay(scenario, seed, in_own_thread(all_repetitions(), cancel))
 
@@ -83,17 +84,18 @@ class _Run(NamedTuple):
     version: str
 
 
-async def _repetition(scenario: Scenario, changes: list, seed: int, report: Callable[[float], None]) -> _Run:
+async def _repetition(scenario: Scenario, seed: int, report: Callable[[float], None]) -> _Run:
     loop = asyncio.get_running_loop()
     async with Rig(scenario, seed) as rig:
         calls: list[load.Call] = []
         before, version = await rig.counters(), await rig.proxies[0][0].version()
         wall_clock, started = time.time(), loop.time()
         watch = asyncio.ensure_future(_watch(scenario.workload, calls, started, report))
-        change = asyncio.ensure_future(_apply_changes(rig, changes))
+        change = asyncio.ensure_future(_apply_changes(rig, scenario.changes))
         try:
             host, fresh = scenario.routes[0].host, _fresh_connections(scenario)
-            await load.drive(scenario.workload, rig.urls, host, seed=seed, fresh_connections=fresh, calls=calls)
+            policies = scenario.hash_policies
+            await load.drive(scenario.workload, rig.urls, host, seed=seed, fresh_connections=fresh, policies=policies, calls=calls)
             if change.done():
                 change.result()  # raises what went wrong
         finally:
@@ -122,26 +124,31 @@ async def _watch(workload: load.Workload, calls: list[load.Call], started: float
         await asyncio.sleep(0.2)
 
 
-async def _apply_changes(rig: Rig, changes: list[tuple[float, dict[str, Behaviour]]]) -> None:
+async def _apply_changes(rig: Rig, changes: Iterable[Change]) -> None:
     started = asyncio.get_running_loop().time()
-    for at, behaviours in changes:
-        await sleep_until(started + at)
-        for pod, behaviour in behaviours.items():
-            await rig.services.set_behaviour(pod, behaviour)
+    for change in changes:
+        await sleep_until(started + change.at)
+        await rig.change(change.routes)
 
 
-def _behaviour_changes(scenario: Scenario, change: Change) -> dict[str, Behaviour]:
-    """Pod -> its behaviour from `change.at` on; EnvoyError when the change is of anything else."""
-    if _without_behaviour(change.routes) != _without_behaviour(scenario.routes):
-        raise EnvoyError(f"the change at {change.at:g} s: not supported on the real Envoy, where only the behaviour of pods can change")
-    return {endpoint.name: endpoint.behaviour for route in change.routes for endpoint in route.endpoints}
+def _require_playable(scenario: Scenario, change: Change) -> None:
+    """EnvoyError unless the change is one of pods' behaviour, or of the endpoints of the last route's clusters."""
+    if [_without_endpoints(r) for r in change.routes] != [_without_endpoints(r) for r in scenario.routes]:
+        what = "where only the behaviour of pods, and the endpoints of the last hop, can change"
+        raise EnvoyError(f"the change at {change.at:g} s: not supported on the real Envoy, {what}")
+    if any(
+        [e.name for e in new.endpoints] != [e.name for e in old.endpoints]
+        for new, old in zip(change.routes[:-1], scenario.routes[:-1], strict=True)
+    ):
+        raise EnvoyError(f"the change at {change.at:g} s: not supported on the real Envoy, pods that call on cannot come or go")
 
 
-def _without_behaviour(routes: Iterable[Route]) -> list[Route]:
-    def plain(d: Destination) -> Destination:
-        return replace(d, cluster=replace(d.cluster, endpoints=tuple(replace(e, behaviour=Behaviour()) for e in d.cluster.endpoints)))
+def _without_endpoints(route: Route) -> Route:
+    def plain(cluster: Cluster) -> Cluster:
+        return replace(cluster, endpoints=(), priorities=(), locality_weights=None)
 
-    return [replace(route, destinations=tuple(plain(d) for d in route.destinations)) for route in routes]
+    destinations = tuple(replace(d, cluster=plain(d.cluster)) for d in route.destinations)
+    return replace(route, destinations=destinations, mirrors=tuple(replace(m, cluster=plain(m.cluster)) for m in route.mirrors))
 
 
 # --- what the answers say ----------------------------------------------------------------
@@ -149,7 +156,7 @@ def _without_behaviour(routes: Iterable[Route]) -> list[Route]:
 
 def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, list], list[float]]:
     """The requests as columns, and the rig's overhead (seconds) of those that met no error and no retry."""
-    index = {endpoint.name: i for i, endpoint in enumerate(scenario.endpoints)}
+    index = {name: i for i, name in enumerate(scenario.pod_names)}
     rows: dict[str, list] = {name: [] for name in RequestLog.FIELDS}
     overheads = []
     for call in calls:
@@ -172,7 +179,7 @@ def _last_answer(call: load.Call, depth: int) -> dict[str, Any]:
 
 
 def _replay(scenario: Scenario, seed: int, runs: list[_Run]) -> Replay:
-    names = [endpoint.name for endpoint in scenario.endpoints]
+    names = list(scenario.pod_names)
     log = RequestLog.of_runs([run.rows for run in runs])
     attempts = np.array([[run.attempts[name] for run in runs] for name in names]).reshape(len(names), len(runs))
     counters = {name: np.array([run.counters[name] for run in runs]) for name in COUNTERS}

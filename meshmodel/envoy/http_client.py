@@ -30,16 +30,19 @@ class Client:
         self._address = parts.hostname, parts.port or 80
         connection = "" if keep_alives else "Connection: close\r\n"
         self._headers = f" HTTP/1.1\r\nHost: {host or parts.netloc}\r\nUser-Agent: meshmodel\r\n{connection}"
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: dict[str | None, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
 
     async def get(self, path: str = "/") -> Answer:
         """The answer to GET `path`; see `send`."""
         return await self.send(Request(path=path))
 
-    async def send(self, request: Request) -> Answer:
-        """The answer to `request`, within `timeout` seconds.  Raises OSError when none comes (TimeoutError is one)."""
+    async def send(self, request: Request, source: str | None = None) -> Answer:
+        """The answer to `request`, within `timeout` seconds.  Raises OSError when none comes (TimeoutError is one).
+
+        `source`: the address of this machine from which to call; each has connections of its own.
+        """
         async with asyncio.timeout(self.timeout):
-            reader, writer = await self._connection()
+            reader, writer = await self._connection(source)
             try:
                 writer.write(self._written(request))
                 answer = await _read(reader)
@@ -47,7 +50,7 @@ class Client:
                 writer.transport.abort()
                 raise
         if self.keep_alives and answer.headers.get("Connection") != "close":
-            self._idle.append((reader, writer))
+            self._idle.setdefault(source, []).append((reader, writer))
         else:
             writer.close()
         return answer
@@ -57,18 +60,20 @@ class Client:
         length = "" if request.method == "GET" else "Content-Length: 0\r\n"
         return f"{request.method} {request.path}{self._headers}{more}{length}\r\n".encode()
 
-    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        while self._idle:
-            reader, writer = self._idle.pop()
+    async def _connection(self, source: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        idle = self._idle.get(source, [])
+        while idle:
+            reader, writer = idle.pop()
             if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(*self._address)
+        return await asyncio.open_connection(*self._address, local_addr=(source, 0) if source else None)
 
     def close(self) -> None:
         """Close the idle connections; a call that is cancelled closes its own."""
         while self._idle:
-            self._idle.pop()[1].close()
+            for _, writer in self._idle.popitem()[1]:
+                writer.close()
 
 
 async def _read(reader: asyncio.StreamReader) -> Answer:

@@ -5,8 +5,8 @@ Each pod has its own port on 127.0.0.1 and answers with the times and codes that
 As in handlers/request_http.go of nicholasjackson/fake-service:
 
 - an injected error is answered before anything else is done;
-- then the upstream is called, over a new connection unless keep-alives are on; when that
-  fails the pod answers 500 at once;
+- then the upstream is called with the request's own path and headers, over a new connection
+  unless keep-alives are on; when that fails the pod answers 500 at once;
 - then it sleeps until its own service time, counted from the start, is over: a pod takes
   max(its own time, its upstream's);
 - none of this stops when the caller goes away.
@@ -36,7 +36,7 @@ from aiohttp import web
 
 from meshmodel.envoy.http_client import Client
 from meshmodel.fakeservice import HANG, Sampler
-from meshmodel.scenario import Behaviour, ScenarioError
+from meshmodel.scenario import Behaviour, Request, ScenarioError
 
 HOST = "127.0.0.1"
 _LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends RST
@@ -205,7 +205,7 @@ class _RunningPod:
             await sleep_until(started + seconds)
             return _response({**answer, "code": code, "error": "error injected by the service"})
         if self.upstream is not None:
-            call = await _call(self.upstream, request.rel_url.raw_path)
+            call = await _call(self.upstream, request)
             answer["upstream_calls"] = [call]
             code = 500 if "error" in call else 200
         if code == 200:
@@ -220,14 +220,22 @@ class _RunningPod:
         return _response(answer)
 
 
-async def _call(upstream: Client, path: str) -> dict[str, Any]:
+async def _call(upstream: Client, received: web.BaseRequest) -> dict[str, Any]:
     """The upstream's own answer with our view of it (`uri`, `code`), and `error` unless it is 200."""
     try:
-        code, headers, body = await upstream.get(path)
+        code, headers, body = await upstream.send(Request(path=received.rel_url.raw_path_qs, headers=_handed_on(received)))
     except OSError as error:
         return {"uri": upstream.url, "code": -1, "error": f"no answer from the upstream: {type(error).__name__}"}
     answer = {**json_object(body), "uri": upstream.url, "headers": headers, "code": code}
     return answer if code == 200 else {**answer, "error": f"expected code 200 from the upstream, got {code}"}
+
+
+def _handed_on(received: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    """The caller's own headers, as fake-service hands them on (HTTP_CLIENT_APPEND_REQUEST), not those of proxies and connections."""
+    ours = {"host", "user-agent", "connection", "content-length", "transfer-encoding", "x-request-id", "x-forwarded-proto"}
+    return tuple(
+        (name, value) for name, value in received.headers.items() if not (name.lower() in ours or name.lower().startswith("x-envoy-"))
+    )
 
 
 class FakeServices:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from meshmodel.envoy.http_client import Answer, Client
 from meshmodel.envoy.live_fakeservice import sleep_until
-from meshmodel.scenario import ClosedLoop, OpenLoop, Workload
+from meshmodel.scenario import ClosedLoop, HashPolicy, OpenLoop, Request, Workload, user_address
 
 NEVER = 60.0
 """Seconds without an answer after which a client that would wait for ever is taken to wait in vain."""
@@ -49,20 +49,24 @@ async def drive(
     *,
     seed: int = 1,
     fresh_connections: bool = False,
+    policies: Sequence[HashPolicy] = (),
     calls: list[Call] | None = None,
 ) -> list[Call]:
     """Load `urls` (threads take them in turn) with `Host: host`; returns every call, in the order of their ends.
 
-    `fresh_connections`: a connection for each call, as curl.  `calls`: the list to fill.
+    `fresh_connections`: a connection for each call, as curl.  `policies`: what is hashed on the way, so that
+    each user's calls carry it.  `calls`: the list to fill.
     """
     calls = [] if calls is None else calls
     loop = asyncio.get_running_loop()
     started = loop.time()
 
+    users = _users(workload, policies, seed)
+
     async def call(client: Client) -> Call:
         begun = loop.time()
         try:
-            answer = await client.send(workload.request)
+            answer = await client.send(*next(users))
         except OSError:
             answer = NO_ANSWER
         took = loop.time() - begun
@@ -84,6 +88,16 @@ async def drive(
         for client in clients:
             client.close()
     return calls
+
+
+def _users(workload: Workload, policies: Sequence[HashPolicy], seed: int) -> Iterator[tuple[Request, str | None]]:
+    """Each call's request, and from which address it comes where that counts: of a user drawn anew, if there are users."""
+    asked = [workload.request.of(i, policies) for i in range(workload.users)] or [workload.request]
+    by_address = workload.users and any(policy.kind == "source_ip" for policy in policies)
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    while True:
+        for i in random.integers(len(asked), size=256).tolist():
+            yield asked[i], user_address(i) if by_address else None
 
 
 async def _closed_loop(workload: ClosedLoop, n: float, call: Callable, started: float) -> None:

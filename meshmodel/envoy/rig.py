@@ -10,16 +10,20 @@ HTTP/2 one stands before the pods, which speak HTTP/1.1.
 
 from __future__ import annotations
 
+import json
+import os
 import socket
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from pathlib import Path
 
-from meshmodel.envoy.config import HOST, bootstrap, inbound_bootstrap
+from meshmodel.envoy.config import HOST, bootstrap, discovery_response, endpoints_file, inbound_bootstrap
 from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
 from meshmodel.envoy.process import EnvoyError, Proxy
-from meshmodel.scenario import Scenario
+from meshmodel.scenario import Route, Scenario
 
 COUNTERS = (
     "upstream_rq_total",
@@ -69,22 +73,50 @@ class Rig:
     async def _start(self) -> None:
         self.services = await self._stack.enter_async_context(FakeServices(_pods(self.scenario), seed=self.seed))
         ports = self.services.ports
-        if any(d.cluster.connection_pool.http2 for route in self.scenario.routes for d in route.destinations):
+        if any(cluster.connection_pool.http2 for route in self.scenario.routes for cluster in route.clusters):
             inbound = await self._stack.enter_async_context(Proxy("before the pods", inbound_bootstrap(ports), self.scenario.workers))
             ports = inbound.listeners
+        self.ports = ports
         self.pod_of_port = {port: name for name, port in ports.items()}
+        self.folders = self._discovery() if self.scenario.membership_changes else None
         _require_free(self.port)
-        self.proxies = [[self._proxy(r, c, ports) for c in range(len(route.callers))] for r, route in enumerate(self.scenario.routes)]
+        self.proxies = [[self._proxy(r, c) for c in range(len(route.callers))] for r, route in enumerate(self.scenario.routes)]
         await _enter_all(self._stack, [proxy for row in self.proxies for proxy in row])
         for route, callers in zip(self.scenario.routes, self.proxies[1:], strict=False):
             for endpoint, proxy in zip(route.endpoints, callers, strict=True):
                 self.services.set_upstream(endpoint.name, _url(proxy))
         self.urls = [_url(proxy) for proxy in self.proxies[0]]
 
-    def _proxy(self, route: int, caller: int, ports: Mapping[str, int]) -> Proxy:
-        listen = self.port if route == caller == 0 else 0
-        config = bootstrap(self.scenario, route, caller, ports=ports, listen=listen, observed=route == len(self.scenario.routes) - 1)
+    def _proxy(self, route: int, caller: int) -> Proxy:
+        listen, last = self.port if route == caller == 0 else 0, route == len(self.scenario.routes) - 1
+        discovery = self.folders[caller] if self.folders and last else None
+        config = bootstrap(self.scenario, route, caller, ports=self.ports, listen=listen, observed=last, discovery=discovery)
         return Proxy(self.scenario.routes[route].callers[caller].name, config, self.scenario.workers)
+
+    def _discovery(self) -> list[Path]:
+        """A folder for each caller of the last route, with its clusters' endpoints at the start."""
+        top = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmodel-")))
+        folders = [top / str(caller) for caller in range(len(self.scenario.routes[-1].callers))]
+        for folder in folders:
+            folder.mkdir()
+        self._publish(self.scenario.routes[-1], folders)
+        return folders
+
+    def _publish(self, route: Route, folders: Sequence[Path]) -> None:
+        """Tell every caller its clusters' endpoints, each file whole or not at all."""
+        for caller, folder in enumerate(folders):
+            for cluster in route.clusters:
+                file = endpoints_file(folder, cluster)
+                new = file.with_suffix(".new")
+                new.write_text(json.dumps(discovery_response(cluster, caller, self.ports)), encoding="utf-8")
+                os.replace(new, file)
+
+    async def change(self, routes: Sequence[Route]) -> None:
+        """Let these routes' pods and endpoints hold from now on."""
+        for endpoint in {e.name: e for route in routes for e in route.endpoints}.values():
+            await self.services.set_behaviour(endpoint.name, endpoint.behaviour)
+        if self.folders:
+            self._publish(routes[-1], self.folders)
 
     async def counters(self) -> dict[str, int]:
         """`COUNTERS` now."""
@@ -97,7 +129,7 @@ class Rig:
         An ejection is (seconds after the wall clock's `start`, pod, whether it left).  An
         attempt that a circuit breaker refused never reached a pod and does not count.
         """
-        attempts = dict.fromkeys((e.name for e in self.scenario.endpoints), 0)
+        attempts = dict.fromkeys(self.scenario.pod_names, 0)
         ejections = []
         for event in [event for proxy in self.proxies[-1] for event in await proxy.log()]:
             if "attempt" in event:
@@ -106,7 +138,9 @@ class Rig:
             elif event["action"] == "UNEJECT" or event["enforced"]:
                 when = datetime.fromisoformat(event["timestamp"]).timestamp() - start
                 ejections.append((when, self._pod(event["upstream_url"]), event["action"] == "EJECT"))
-        return attempts, sorted(ejections)
+        copies = {e.name for mirror in self.scenario.routes[-1].mirrors for e in mirror.cluster.endpoints}
+        served = self.services.served  # of copies Envoy logs no attempts
+        return {pod: served[pod] if pod in copies else count for pod, count in attempts.items()}, sorted(ejections)
 
     def _pod(self, address: str) -> str:
         return self.pod_of_port[int(address.rpartition(":")[2])]
@@ -120,12 +154,13 @@ async def _enter_all(stack: AsyncExitStack, proxies: Sequence[Proxy]) -> None:
 
 
 def _pods(scenario: Scenario) -> dict[str, Pod]:
-    pods = {}
-    for index, route in enumerate(scenario.routes):
+    """Every pod that there will ever be, as it is at first."""
+    pods: dict[str, Pod] = {}
+    for index, route in ((index, route) for chain in scenario.chains for index, route in enumerate(chain)):
         for endpoint in route.endpoints:
             keep_alives = index == len(scenario.routes) - 1 or not scenario.new_connection_per_request
             message = endpoint.message or f"Hello from {endpoint.deployment}"
-            pods[endpoint.name] = Pod(endpoint.behaviour, message, endpoint.name, keep_alives=keep_alives)
+            pods.setdefault(endpoint.name, Pod(endpoint.behaviour, message, endpoint.name, keep_alives=keep_alives))
     return pods
 
 

@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
-from meshmodel.scenario import HashPolicy, user, user_address
+from meshmodel.scenario import HashPolicy, Request, user_address
 
 MAXIMUM_RING_SIZE = 8 * 2**20
 """Envoy's default, which Istio leaves alone."""
@@ -123,43 +123,41 @@ def _value(policy: HashPolicy, headers: Mapping[str, str], path: str, address: s
         return dict(reversed(parse_qsl(urlsplit(path).query, keep_blank_values=True))).get(policy.name)
     if policy.kind == "source_ip":
         return address
-    cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
-    found = {name: value for name, _, value in reversed(list(cookies))}.get(policy.name)
-    return found or (None if policy.ttl is None else f"{int(xxh64([str(connection)])[0]):016x}")
+    made_up = None if policy.ttl is None else f"{int(xxh64([str(connection)])[0]):016x}"
+    return _cookie(policy.name, headers) or made_up
 
 
-def user_hashes(
-    policies: Sequence[HashPolicy], users: int, headers: Mapping[str, str] | None = None, path: str = "/"
-) -> tuple[np.ndarray, bool]:
+def user_hashes(policies: Sequence[HashPolicy], users: int, request: Request) -> tuple[np.ndarray, bool]:
     """The hash of each user's requests, (users,) uint64, or of every request where there are no users, (1,); empty: it is random.
 
-    Each user's requests carry what `user(i)` says wherever a policy looks, on top of the load's own `headers`
-    and `path`.  The second value: does Envoy make up a cookie, so that a random number of the connection is to
-    be xored in?
+    `request` is what the load itself asks for.  The second value: does Envoy make up a cookie, so that a random
+    number of the connection is to be xored in?
     """
-    lower = {name.lower(): value for name, value in (headers or {}).items()}
-    made_up = any(_makes_up(policy, users, lower) for policy in policies)
-    plain = [policy for policy in policies if not _makes_up(policy, users, lower)]
-    found = [request_hash(plain, *_carried(plain, i, users, lower, path)) for i in range(max(users, 1))]
-    known = [0 if value is None else value for value in found if value is not None or made_up]
-    return np.array(known, dtype=np.uint64), made_up
+    asked = [request.of(i, policies) for i in range(users)] or [request]
+    headers = [_joined(each.headers) for each in asked]
+    made_up = [_makes_up(policy, headers[0]) for policy in policies]
+    plain = [policy for policy, new in zip(policies, made_up, strict=True) if not new]
+    found = [
+        request_hash(plain, *each) for each in zip(headers, (r.path for r in asked), map(user_address, range(len(asked))), strict=True)
+    ]
+    known = [0 if value is None else value for value in found if value is not None or any(made_up)]
+    return np.array(known, dtype=np.uint64), any(made_up)
 
 
-def _makes_up(policy: HashPolicy, users: int, headers: Mapping[str, str]) -> bool:
-    return policy.kind == "cookie" and policy.ttl is not None and not users and f"{policy.name}=" not in headers.get("cookie", "")
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """By name in lower case; cookies are joined, of other headers the first one counts here."""
+    joined = {name.lower(): value for name, value in reversed(headers)}
+    cookies = [value for name, value in headers if name.lower() == "cookie"]
+    return joined | ({"cookie": "; ".join(cookies)} if cookies else {})
 
 
-def _carried(policies: Sequence[HashPolicy], i: int, users: int, headers: Mapping[str, str], path: str) -> tuple[dict[str, str], str, str]:
-    """Headers, path and address of a request of user `i`; what the load says itself goes first."""
-    mine = dict(headers)
-    for policy in policies if users else ():
-        if policy.kind == "header":
-            mine.setdefault(policy.name.lower(), user(i))
-        elif policy.kind == "cookie":
-            mine["cookie"] = "; ".join(filter(None, (mine.get("cookie", ""), f"{policy.name}={user(i)}")))
-        elif policy.kind == "query_parameter":
-            path += ("&" if "?" in path else "?") + f"{policy.name}={user(i)}"
-    return mine, path, user_address(i if users else 0)
+def _makes_up(policy: HashPolicy, headers: Mapping[str, str]) -> bool:
+    return policy.kind == "cookie" and policy.ttl is not None and _cookie(policy.name, headers) is None
+
+
+def _cookie(name: str, headers: Mapping[str, str]) -> str | None:
+    pairs = [part.strip().partition("=") for part in headers.get("cookie", "").split(";")]
+    return next((value for found, _, value in pairs if found == name and value), None)
 
 
 # --- weights ---------------------------------------------------------------------------------

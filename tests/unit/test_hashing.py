@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from meshmodel.rules import hashing
-from meshmodel.scenario import HashPolicy
+from meshmodel.scenario import HashPolicy, Request
 
 HOSTS = [f"127.0.0.1:{port}" for port in range(90, 96)]
 
@@ -229,18 +229,19 @@ def test_several_policies_are_rotated_and_xored() -> None:
 def test_users_carry_their_names_and_call_from_their_addresses() -> None:
     cookie = HashPolicy(kind="cookie", name="u", ttl=0.0)
     for policy in (HEADER, QUERY, cookie):
-        hashes, made_up = hashing.user_hashes([policy], 2)
+        hashes, made_up = hashing.user_hashes([policy], 2, Request())
         assert (hashes.tolist(), made_up) == ([xxh64("user-0"), xxh64("user-1")], False)
-    assert hashing.user_hashes([ADDRESS], 2)[0].tolist() == [xxh64("127.0.0.1"), xxh64("127.0.0.2")]
+    assert hashing.user_hashes([ADDRESS], 2, Request())[0].tolist() == [xxh64("127.0.0.1"), xxh64("127.0.0.2")]
 
 
 def test_a_load_without_users_hashes_what_it_says_itself_or_nothing() -> None:
-    assert hashing.user_hashes([HEADER], 0)[0].size == 0, "a random endpoint for each try"
-    assert hashing.user_hashes([HEADER], 0, {"X-User": "ann"})[0].tolist() == [xxh64("ann")]
-    assert hashing.user_hashes([HEADER], 3, {"X-User": "ann"})[0].tolist() == [xxh64("ann")] * 3
-    assert hashing.user_hashes([QUERY], 0, path="/?u=ann")[0].tolist() == [xxh64("ann")]
-    assert hashing.user_hashes([ADDRESS], 0)[0].tolist() == [xxh64("127.0.0.1")]
-    hashes, made_up = hashing.user_hashes([HashPolicy(kind="cookie", name="u", ttl=0.0)], 0)
+    assert hashing.user_hashes([HEADER], 0, Request())[0].size == 0, "a random endpoint for each try"
+    ann = Request(headers=(("x-user", "ann"),))
+    assert hashing.user_hashes([HEADER], 0, ann)[0].tolist() == [xxh64("ann")]
+    assert hashing.user_hashes([HEADER], 3, ann)[0].tolist() == [xxh64("ann")] * 3
+    assert hashing.user_hashes([QUERY], 0, Request(path="/?u=ann"))[0].tolist() == [xxh64("ann")]
+    assert hashing.user_hashes([ADDRESS], 0, Request())[0].tolist() == [xxh64("127.0.0.1")]
+    hashes, made_up = hashing.user_hashes([HashPolicy(kind="cookie", name="u", ttl=0.0)], 0, Request())
     assert (hashes.tolist(), made_up) == ([0], True)
 
 
