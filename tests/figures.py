@@ -18,6 +18,9 @@ import numpy as np
 from scipy import stats
 from scipy.special import comb
 
+GAVE_UP = -1
+"""The code of a request that its client gave up."""
+
 Figures = dict[str, np.ndarray]
 """Name -> (runs,); a figure that a set lacks is 0 in each of its runs."""
 
@@ -51,8 +54,9 @@ def figures_of(replay: Any) -> Figures:
     for i in range(replay.replications):
         real, mine = log.code[:, i] != -2, replay.ejections.replication == i
         start, latency, code, endpoint, tries = (getattr(log, f)[real, i] for f in log.FIELDS)
-        figures = summary(start, latency, code, tries, names[endpoint]) | {"unanswered": unanswered[i]}
-        figures |= {f"to {name}": replay.pod_attempts[k, i] for k, name in enumerate(names[:-1])}
+        by = np.where(code == GAVE_UP, "nobody", names[np.maximum(endpoint, -1)])
+        figures = summary(start, latency, code, tries, by) | {"unanswered": unanswered[i]}
+        figures |= {f"to {name}": replay.pod_attempts[k, i] for k, name in enumerate(replay.pod_names)}
         figures |= {name: values[i] for name, values in replay.counters.items()}
         runs.append(figures | outlier_figures(replay.ejections.time[mine], replay.ejections.ejected[mine]))
     return columns(runs)

@@ -39,6 +39,9 @@ STATUS = {"refused": 503, "reset": 503, "overflow": 503, "per-try-timeout": 504,
 GIVEN_UP = -1
 """fortio's code of a call whose answer did not come in time."""
 
+NOBODY = "nobody"
+"""In place of the pod, then; None: the proxy itself answered."""
+
 
 class Pod:
     """fake-service: counts its requests, works on `concurrency` of them at once, the others queue."""
@@ -278,7 +281,7 @@ class Call:
 
 
 class World:
-    """`run()` gives the log: (start, latency, code, pod or None, attempts) of every request, in order of the answers.
+    """`run()` gives the log: (start, latency, code, pod, attempts) of every request, in order of the answers.
 
     `unanswered` then is how many requests were sent and never ended.
     """
@@ -286,7 +289,7 @@ class World:
     def __init__(self, scenario: Scenario, rng: np.random.Generator) -> None:
         self.scenario, self.rng, self.now = scenario, rng, 0.0
         self.last = len(scenario.routes) - 1
-        self.patience = getattr(scenario.workload, "timeout", None)
+        self.patience = getattr(scenario.workload, "timeout", None)  # an older checkout has none
         self.connect_time = getattr(scenario, "connect_time", 0.0)
         self.heap: list[tuple] = []
         self.order = itertools.count()
@@ -422,7 +425,7 @@ class World:
         def give_up() -> None:
             if not request.over:
                 call.abandon()
-                done(GIVEN_UP, None)
+                done(GIVEN_UP, NOBODY)
 
         call = Call(self, 0, caller, request, done)
         if self.patience is not None:
