@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from meshmodel._text import quoted, shortened
+
 FORTIO_ONLY = ("-nocatchup", "-uniform", "-jitter")
 """Flags of fortio that change its load in ways that the engines lack."""
 
@@ -55,7 +57,7 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
     replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
     verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _keep_flag, _at_file, _output_flags)
     curl = verb("curl", "call a mesh n times, one call after the other", *mesh, _simulation_flags, _keep_flag, _at_file, _output_flags)
-    curl.add_argument("-n", type=int, default=50, metavar="CALLS", help="how many calls (50)")
+    curl.add_argument("-n", type=_whole, default=50, metavar="CALLS", help="how many calls (50)")
     _request_flags(curl, "none")
     verb("predict", "the same load in closed forms, without a random number", *mesh, _load_flags, _output_flags)
     measure = verb("measure", "the same load on a real Envoy on loopback, in real time", *mesh, _load_flags, _at_file, _output_flags)
@@ -67,7 +69,7 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
     verb("routes", "what the proxies' routes hold after Istio's defaults", *mesh)
     endpoints = verb("endpoints", "istioctl's table of endpoints", *mesh, _load_flags)
     endpoints.add_argument("--at", metavar="TIME", help="with OUTLIER CHECK as it is this long into the load, e.g. 20s")
-    endpoints.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
+    endpoints.add_argument("--seed", type=_whole, default=1, help="of the random numbers (1)")
     verb("list", "the tutorial's experiments, and what it recorded")
     student = verb("student", "copy a chapter without its solutions and outputs")
     student.add_argument("notebook", metavar="NOTEBOOK")
@@ -83,7 +85,7 @@ def _mesh_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--istio", default="1.17", metavar="VERSION", help="whose defaults apply (1.17)")
     parser.add_argument("--injector", default="fake-service", metavar="HOW", help="how ERROR_RATE is read: fake-service or nominal")
     parser.add_argument("--overhead", metavar="TIME", help="time outside the backend, e.g. 3ms (calibrated)")
-    parser.add_argument("--workers", type=int, default=2, help="worker threads of each Envoy (2)")
+    parser.add_argument("--workers", type=_whole, default=2, help="worker threads of each Envoy (2)")
 
 
 def _caller_flags(parser: argparse.ArgumentParser) -> None:
@@ -93,11 +95,11 @@ def _caller_flags(parser: argparse.ArgumentParser) -> None:
 
 def _load_flags(parser: argparse.ArgumentParser) -> None:
     """Flags named (`dest`) as `workloads` names the parameters; None: not given, so that its default holds."""
-    parser.add_argument("-c", type=int, dest="connections", metavar="CONNECTIONS", help="connections (10)")
-    parser.add_argument("-qps", type=float, metavar="RATE", help="requests a second over all connections (1000); 0: as fast as possible")
+    parser.add_argument("-c", type=_whole, dest="connections", metavar="CONNECTIONS", help="connections (10)")
+    parser.add_argument("-qps", type=_number, metavar="RATE", help="requests a second over all connections (1000); 0: as fast as possible")
     parser.add_argument("-t", dest="duration", metavar="TIME", help="duration, e.g. 1m30s (60s)")
-    parser.add_argument("-n", type=int, dest="calls", metavar="CALLS", help="exactly so many calls, instead of -t")
-    parser.add_argument("--rate", type=float, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
+    parser.add_argument("-n", type=_whole, dest="calls", metavar="CALLS", help="exactly so many calls, instead of -t")
+    parser.add_argument("--rate", type=_number, metavar="RATE", help="open loop: so many requests a second, whatever becomes of them")
     changing = "open loop of changing rate; repeatable"
     parser.add_argument("--segment", action="append", type=_segment, dest="segments", metavar="TIME:FIRST:LAST", help=changing)
     parser.add_argument("--arrivals", choices=("poisson", "paced"), default="poisson", help="of an open loop (poisson)")
@@ -111,13 +113,13 @@ def _request_flags(parser: argparse.ArgumentParser, patience: str) -> None:
     parser.add_argument("--path", metavar="PATH", help="what is asked for (/)")
     parser.add_argument("-H", type=_header, action="append", dest="headers", metavar="'NAME: VALUE'", help="header of a call; repeatable")
     parser.add_argument(
-        "--users", type=int, metavar="N", help="each call is one of N users', whom consistentHash tells apart (0: nobody's)"
+        "--users", type=_whole, metavar="N", help="each call is one of N users', whom consistentHash tells apart (0: nobody's)"
     )
 
 
 def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:
-    parser.add_argument("--replications", type=int, default=replications, metavar="N", help=f"how often ({replications})")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (1)")
+    parser.add_argument("--replications", type=_whole, default=replications, metavar="N", help=f"how often ({replications})")
+    parser.add_argument("--seed", type=_whole, default=1, help="of the random numbers (1)")
 
 
 def _keep_flag(parser: argparse.ArgumentParser) -> None:
@@ -143,30 +145,45 @@ def _segment(text: str) -> tuple[float, float, float]:
 
     try:
         seconds, first, last = text.split(":")
-        return parse_duration(seconds, "TIME"), float(first), float(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {text!r}") from None
+        return parse_duration(seconds, "TIME"), _number(first), _number(last)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"must be TIME:FIRST:LAST such as 30s:10:50, got {quoted(text)}") from None
 
 
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise argparse.ArgumentTypeError(f"must be 'NAME: VALUE', got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be 'NAME: VALUE', got {quoted(text)}")
     return name.strip(), value.strip()
 
 
+def _whole(text: str) -> int:
+    """Python's int would take "1_0", " 5" and digits of other scripts, and stop at 4,300 digits."""
+    if not re.fullmatch("[+-]?[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {quoted(text)}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if len(text) > 100 or not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"must be a number, got {quoted(text)}")
+    return float(text)
+
+
 def _resolution(text: str) -> float:
-    seconds = float(text)
+    seconds = _number(text)
     if not 1e-9 <= seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"must be from 1e-9 to 1e9 seconds, got {text}")
+        raise argparse.ArgumentTypeError(f"must be from 1e-9 to 1e9 seconds, got {quoted(text)}")
     return seconds
 
 
 def _writable(text: str) -> str:
     """Refused before the work begins rather than after it."""
     path = Path(text)
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("no path has a NUL character")
     if text != "-" and (path.is_dir() or not path.parent.is_dir()):
-        raise argparse.ArgumentTypeError(f"{text}: {'is a folder' if path.is_dir() else 'no such folder'}")
+        raise argparse.ArgumentTypeError(f"{shortened(text, 200)}: {'is a folder' if path.is_dir() else 'no such folder'}")
     return text
 
 
@@ -174,7 +191,7 @@ def glued(argv: Sequence[str]) -> list[str]:
     """`-t -5s` as `-t=-5s`: argparse would take a negative value for another flag."""
     words: list[str] = []
     for word in argv:
-        if re.match(r"-[\d.]", word) and words and re.fullmatch(r"--?[a-z-]+", words[-1]):
+        if re.match("-[0-9.]", word) and words and re.fullmatch(r"--?[a-z-]+", words[-1]):
             words[-1] += f"={word}"
         else:
             words.append(word)

@@ -34,7 +34,10 @@ def shortened(text: str, most: int) -> str:
 
 def quoted(value: object, most: int = 80) -> str:
     """A value as an error line shows it.  `value` is not endless: at most what one file holds."""
-    return shortened(repr(value[:most]) if isinstance(value, str) else visible(repr(value)), most)
+    try:
+        return shortened(repr(value[:most]) if isinstance(value, str) else visible(repr(value)), most)
+    except ValueError:  # Python writes no decimal number of more than 4,300 digits
+        return f"a number of very many digits ({type(value).__name__})"
 
 
 def label(text: str) -> str:

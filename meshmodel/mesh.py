@@ -70,7 +70,7 @@ class Mesh:
             raise ManifestError(f"injector: must be one of {', '.join(get_args(Injector))}, got {injector!r}")
         self.defaults = istio_defaults(istio)
         self.injector, self.namespace = injector, namespace
-        self.workers = workloads.whole(workers, "workers", 1)
+        self.workers = workloads.whole(workers, "workers", 1, 1000)
         self.overhead = _overhead(overhead)
         self._resources: dict[Key, Resource] = {}
         self._later: list[tuple[float, Key, Resource | None]] = []

@@ -18,6 +18,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from meshmodel._text import quoted
+
 UNLIMITED = 2**32 - 1
 """Istio writes this for every circuit-breaker limit that a DestinationRule leaves out."""
 
@@ -71,7 +73,7 @@ class ScenarioError(ValueError):
 
 def _require(condition: bool, name: str, rule: str, value: object) -> None:
     if not condition:
-        raise ScenarioError(f"{name}: {rule}, got {value!r}")
+        raise ScenarioError(f"{name}: {rule}, got {quoted(value, 200)}")
 
 
 def _require_patience(timeout: float | None) -> None:
@@ -403,6 +405,13 @@ class Request:
         return replace(self, path=path, headers=tuple(headers))
 
 
+LOWEST_RATE, HIGHEST_RATE = 1e-6, 1e9
+"""Requests a second: one in eleven days, and more than any machine sends."""
+
+MOST_USERS = 65_000
+"""Each calls from an address of its own (`user_address`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClosedLoop:
     """fortio, or a loop of curl: a connection sends its next request when the last is answered.
@@ -424,9 +433,9 @@ class ClosedLoop:
     request: Request = Request()
 
     def __post_init__(self) -> None:
-        _require(self.users >= 0, "users", "must be zero or more", self.users)
+        _require(0 <= self.users <= MOST_USERS, "users", f"must be from 0 to {MOST_USERS}", self.users)
         _require(self.connections >= 1, "connections", "must be 1 or more", self.connections)
-        _require(0 <= self.qps <= 1e9, "qps", "must be from 0 to 1e9", self.qps)
+        _require(self.qps == 0 or LOWEST_RATE <= self.qps <= HIGHEST_RATE, "qps", "must be 0, or from 1e-6 to 1e9", self.qps)
         _require(self.duration is None or 0 < self.duration < np.inf, "duration", "must be more than zero seconds", self.duration)
         _require(self.calls is None or self.calls >= 1, "calls", "must be 1 or more", self.calls)
         _require(self.calls is not None or self.duration is not None, "duration", "needs a duration or a number of calls", None)
@@ -492,15 +501,15 @@ class OpenLoop:
     request: Request = Request()
 
     def __post_init__(self) -> None:
-        _require(self.users >= 0, "users", "must be zero or more", self.users)
+        _require(0 <= self.users <= MOST_USERS, "users", f"must be from 0 to {MOST_USERS}", self.users)
         for seconds, first, last in self.segments:
             _require(
-                0 < seconds < np.inf and 0 <= first < np.inf and 0 <= last < np.inf,
+                0 < seconds < np.inf and 0 <= first <= HIGHEST_RATE and 0 <= last <= HIGHEST_RATE,
                 "rate",
-                "needs positive seconds and rates of zero or more",
+                "needs positive seconds and rates from 0 to 1e9",
                 self.segments,
             )
-        _require(self.expected > 0, "rate", "must let some request arrive", self.segments)
+        _require(self.expected >= LOWEST_RATE, "rate", "must let some request arrive", self.segments)
         _require_patience(self.timeout)
 
     @property

@@ -15,12 +15,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meshmodel._text import quoted
 from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.scenario import ClosedLoop, OpenLoop, Request
 
 FORTIO_TIMEOUT = "3s"
 """fortio's own default of `-timeout` (fhttp/http_client.go, HTTPReqTimeOutDefaultValue)."""
+
+
+LONGEST = 2**63 / 1e9
+"""Seconds in Go's time.Duration."""
 
 
 def fortio(
@@ -37,11 +42,11 @@ def fortio(
     `qps` 0 or less: as fast as possible.  `timeout` None: waits for ever, which fortio itself cannot.
     `request`: see `as_request`.  `users`: whose calls they are, as `ClosedLoop` has it.
     """
-    if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not math.isfinite(qps):
-        raise ManifestError(f"qps: must be a number, got {qps!r}")
+    if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not abs(qps) < math.inf:
+        raise ManifestError(f"qps: must be a number, got {quoted(qps)}")
     return ClosedLoop(
-        connections=whole(connections, "connections", 1),
-        qps=max(0.0, qps),
+        connections=whole(connections, "connections", 1, 10**6),
+        qps=max(0, qps),
         duration=seconds(duration, "duration") if calls is None else None,
         calls=None if calls is None else whole(calls, "calls", 1),
         timeout=_patience(timeout),
@@ -65,7 +70,7 @@ def open_loop(
 ) -> OpenLoop:
     """`rate` requests a second for `duration`, or segments (seconds, first rate, last rate); `arrivals`: poisson or paced."""
     if arrivals not in ("poisson", "paced"):
-        raise ManifestError(f"arrivals: must be poisson or paced, got {arrivals!r}")
+        raise ManifestError(f"arrivals: must be poisson or paced, got {quoted(arrivals)}")
     if isinstance(rate, (int, float)):
         if duration is None:
             raise ManifestError("duration: must be given with a single rate")
@@ -74,7 +79,7 @@ def open_loop(
         raise ManifestError("duration: must not be given with segments, they have their own")
     try:
         segments = tuple((seconds(time, "rate"), float(first), float(last)) for time, first, last in rate)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise ManifestError(f"rate: must be a number or segments (seconds, first rate, last rate): {problem}") from None
     return OpenLoop(
         segments=segments,
@@ -98,11 +103,11 @@ def as_request(given: Request | Mapping[str, Any] | None) -> Request:
     if given is None or isinstance(given, Request):
         return given or Request()
     if not isinstance(given, Mapping) or not given.keys() <= {"path", "method", "headers"}:
-        raise ManifestError(f"request: must be a dict with path, method or headers, got {given!r:.200}")
+        raise ManifestError(f"request: must be a dict with path, method or headers, got {quoted(given, 200)}")
     headers = given.get("headers", ())
     pairs = list(headers.items()) if isinstance(headers, Mapping) else headers
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-        raise ManifestError(f"request.headers: must be a dict of names and values, got {headers!r:.200}")
+        raise ManifestError(f"request.headers: must be a dict of names and values, got {quoted(headers, 200)}")
     return Request(
         path=_matching(given.get("path", "/"), "request.path", _PATH, "must begin with / and have no space or control character"),
         method=_matching(given.get("method", "GET"), "request.method", _METHOD, "must be GET, POST, PUT, PATCH, DELETE or OPTIONS"),
@@ -119,7 +124,7 @@ def _header(name: Any, value: Any) -> tuple[str, str]:
 
 def _matching(value: Any, name: str, pattern: re.Pattern[str], rule: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ManifestError(f"{name}: {rule}, got {value!r:.200}")
+        raise ManifestError(f"{name}: {rule}, got {quoted(value, 200)}")
     return value
 
 
@@ -130,15 +135,17 @@ def seconds(value: str | float, name: str) -> float:
     """Seconds, or a duration such as "1m30s", as a float."""
     if isinstance(value, str):
         return parse_duration(value, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {value!r}')
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < LONGEST:
+        raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {quoted(value)}')
     return float(value)
 
 
-def whole(value: int, name: str, low: int) -> int:
-    """A whole number of `low` or more (also NumPy's)."""
+def whole(value: int, name: str, low: int, high: int = 10**12) -> int:
+    """A whole number from `low` to `high` (also NumPy's)."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < low:
-        raise ManifestError(f"{name}: must be a whole number of {low} or more, got {value!r}")
+        raise ManifestError(f"{name}: must be a whole number of {low} or more, got {quoted(value)}")
+    if int(value) > high:
+        raise ManifestError(f"{name}: must be at most {high:,}, got {quoted(value)}")
     return int(value)
 
 

@@ -321,6 +321,26 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
         (("load", TESTBED, "--replications", "100000000"), "memory"),
         (("load", TESTBED, "--seed", "-1"), "seed"),
         (("load", TESTBED, "-r", "0"), "-r"),
+        (("load", TESTBED, "-c", "1_0"), "argument -c: must be a whole number, got '1_0'"),
+        (("load", TESTBED, "-c", " 5"), "argument -c: must be a whole number"),
+        (("load", TESTBED, "-c", "５"), "argument -c: must be a whole number"),
+        (("load", TESTBED, "-c", "9" * 5000), "argument -c: must be a whole number, got '999"),
+        (("load", TESTBED, "-c", "10000000"), "connections: must be at most 1,000,000"),
+        (("load", TESTBED, "-qps", "1_0.5"), "argument -qps: must be a number"),
+        (("load", TESTBED, "-qps", "1" * 5000), "argument -qps: must be a number, got '111"),
+        (("load", TESTBED, "-qps", "1e-300"), "qps: must be 0, or from 1e-6 to 1e9, got 1e-300"),
+        (("load", TESTBED, "-qps", "1e300"), "qps: must be 0, or from 1e-6 to 1e9"),
+        (("load", TESTBED, "-t", "1" * 20_000), "duration: must be a duration"),
+        (("load", TESTBED, "--rate", "1e-300"), "rate: must let some request arrive"),
+        (("load", TESTBED, "--rate", "1e300"), "rate: needs positive seconds and rates from 0 to 1e9"),
+        (("load", TESTBED, "--segment", "5s:1:1_0"), "argument --segment: must be TIME:FIRST:LAST"),
+        (("load", TESTBED, "-r", "0x1"), "argument -r: must be a number"),
+        (("load", TESTBED, "--workers", "99999"), "workers: must be at most 1,000"),
+        (("load", TESTBED, "--users", "99999"), "users: must be from 0 to 65000"),
+        (("load", TESTBED, "--json", "a\0b"), "argument --json: no path has a NUL character"),
+        (("load", "x" * 5000), "cannot be read: File name too long"),
+        (("load", "a\x1b[31m\nb.yaml"), r"a\x1b[31m\nb.yaml: no such file"),
+        (("load\x1b[31m\n",), r"load\x1b[31m\n"),
         (("load", TESTBED, "-nocatchup"), "-nocatchup: not modelled"),
         (("load", TESTBED, "-uniform"), "-uniform: not modelled"),
         (("load", TESTBED, "-jitter"), "-jitter: not modelled"),
@@ -350,7 +370,8 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
     ],
 )
 def test_a_bad_command_line_is_one_line(refused, words, part):
-    assert part in refused(*words)
+    message = refused(*words)
+    assert part in message and message.rstrip("\n").isprintable() and len(message) < 600
 
 
 def test_a_directory_without_manifests_is_refused(refused, tmp_path):
