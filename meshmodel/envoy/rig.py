@@ -11,7 +11,6 @@ HTTP/2 one stands before the pods, which speak HTTP/1.1.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 
+from meshmodel import _files
 from meshmodel.envoy.config import HOST, bootstrap, discovery_response, endpoints_file, inbound_bootstrap
 from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
@@ -103,13 +103,10 @@ class Rig:
         return folders
 
     def _publish(self, route: Route, folders: Sequence[Path]) -> None:
-        """Tell every caller its clusters' endpoints, each file whole or not at all."""
+        """Tell every caller its clusters' endpoints: Envoy looks for files that are moved into place."""
         for caller, folder in enumerate(folders):
             for cluster in route.clusters:
-                file = endpoints_file(folder, cluster)
-                new = file.with_suffix(".new")
-                new.write_text(json.dumps(discovery_response(cluster, caller, self.ports)), encoding="utf-8")
-                os.replace(new, file)
+                _files.write(endpoints_file(folder, cluster), json.dumps(discovery_response(cluster, caller, self.ports)))
 
     async def change(self, routes: Sequence[Route]) -> None:
         """Let these routes' pods and endpoints hold from now on."""
