@@ -424,10 +424,11 @@ class _Plan:
             return Count(float(loop.calls))
         assert loop.duration is not None  # a closed loop has calls or a duration
         first, second, third = law.latency_moments
-        pace, limit = (loop.threads / loop.qps if loop.qps else 0.0), loop.calls_per_thread[0]
+        pace = loop.threads / loop.qps if loop.qps else 0.0
         if first * 1.1 < pace:
             self.assumptions.add(approximations.PACED)
-            return Count(float(limit * loop.threads))
+            assert loop.planned_calls is not None  # it has a rate and a duration
+            return Count(float(loop.planned_calls // loop.threads * loop.threads))
         if first < pace * 1.1:
             raise NoClosedForm("a closed loop that only just keeps its target rate")
         if loop.duration < 3 * first:

@@ -248,7 +248,8 @@ class Prediction(Outcome):
         lowest, highest = self.law.quantile(np.array([1 - 0.5 ** (1 / n), 0.5 ** (1 / n)]))
         edges, counts = fortio.bucket_edges(self.resolution), _rounded(self.bucket_shares() * n, n)
         first, last = np.searchsorted(edges, (lowest, highest))
-        counts = np.bincount(np.clip(np.repeat(np.arange(len(counts)), counts), first, last), minlength=len(counts))  # none beyond the ends
+        inside = np.clip(np.arange(len(counts)), first, last)  # none beyond the ends
+        counts = np.bincount(inside, weights=counts, minlength=len(counts)).astype(int)
         below = np.append(0.0, edges)
         first, last = counts.nonzero()[0][[0, -1]]
         mean, square, _ = self.law.latency_moments

@@ -54,10 +54,12 @@ def measure(
     ------
     EnvoyError : no Envoy, one that refuses its configuration (with its own message), a
         change of anything but the pods' behaviour, or `Cancelled`.
+    load.TooMuch : a load that this machine cannot make.
     """
     if repetitions < 1:
         raise EnvoyError(f"repetitions: must be 1 or more, got {repetitions!r}")
     require_binary()
+    load.refuse_too_much(scenario.workload)
     for change in scenario.changes:
         _require_playable(scenario, change)
     seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(repetitions)]

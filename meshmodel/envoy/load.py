@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import resource
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,8 +31,31 @@ from meshmodel.scenario import ClosedLoop, HashPolicy, OpenLoop, Request, Worklo
 NEVER = 60.0
 """Seconds without an answer after which a client that would wait for ever is taken to wait in vain."""
 
+FILES_PER_CONNECTION = 4
+"""The load's own socket, the two ends at the pod that it calls and that calls on, and that pod's to the next."""
+
 NO_ANSWER = Answer(-1, {}, b"")
 """With fortio's code of a call that got no HTTP answer."""
+
+
+MOST_CALLS = 10_000_000
+"""Each takes the driver a fifth of a millisecond and half a kilobyte."""
+
+
+class TooMuch(ValueError):
+    """A load that this machine cannot make; the message names the parameter."""
+
+
+def refuse_too_much(workload: Workload) -> None:
+    """Raise TooMuch, from scalars alone, for more connections than one process may open or more calls than it can keep."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = workload.threads if isinstance(workload, ClosedLoop) else 1
+    if files != resource.RLIM_INFINITY and FILES_PER_CONNECTION * connections > files:
+        most = f"{files // FILES_PER_CONNECTION} are what this process may open, its limit (ulimit -n) being {files}"
+        raise TooMuch(f"connections: {connections} are too many for a live load; {most}")
+    calls = workload.expected if isinstance(workload, OpenLoop) else workload.planned_calls or 0
+    if calls > MOST_CALLS:
+        raise TooMuch(f"calls: about {calls:.3g} are too many for a live load, which keeps {MOST_CALLS:,} at most; ask for a shorter one")
 
 
 class Call(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,3 +105,14 @@ def test_where_giving_up_changes_more_there_is_no_closed_form(refused: str, more
 def test_a_client_that_waits_for_ever_for_what_never_comes_has_no_closed_form() -> None:
     with pytest.raises(NoClosedForm, match="hangs without any timeout"):
         predict(scenario([FAST, HUNG], ClosedLoop(connections=4, duration=60)))
+
+
+def test_a_prediction_needs_no_memory_for_its_requests() -> None:
+    """A thousand million calls: one byte for each would be a gigabyte."""
+    tracemalloc.start()
+    try:
+        written = predict(scenario([FAST] * 3, ClosedLoop(connections=1, calls=10**9))).to_json()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(written["fortio"]["RetCodes"].values()) == 10**9 and peak < 100e6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 
 import pytest
 
@@ -53,6 +54,20 @@ def test_arrivals_do_not_wait_for_who_waits_for_ever(monkeypatch: pytest.MonkeyP
     calls, requests, _ = asyncio.run(driven(OpenLoop(segments=((0.05, 100, 100),), arrivals="paced"), silent={1}))
     assert len(requests) == len(calls) == 5
     assert sum(call.latency == math.inf for call in calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("workload", "named"),
+    [
+        (ClosedLoop(connections=10**8, duration=60), "connections: 100000000"),
+        (ClosedLoop(connections=1, calls=10**9), "calls: about 1e+09"),
+        (ClosedLoop(connections=1, qps=1, duration=1e10), "calls: about 1e+10"),
+        (OpenLoop(segments=((60, 1e9, 1e9),)), "calls: about 6e+10"),
+    ],
+)
+def test_a_load_that_this_machine_cannot_make_is_refused_from_scalars(workload: Workload, named: str) -> None:
+    with pytest.raises(load.TooMuch, match=re.escape(named)):
+        load.refuse_too_much(workload)
 
 
 def test_the_request_is_sent_as_it_was_given() -> None:
