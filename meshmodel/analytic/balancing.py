@@ -65,8 +65,8 @@ class Occupancy:
 class _Chain:
     """The jump rates between canonical states (S, E, K): requests of each endpoint in each of its Erlang `phases`."""
 
-    def __init__(self, service: Sequence[float], phases: Sequence[int], outside: float, connections: int, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, service: Sequence[float], phases: Sequence[int], outside: float, connections: int, most: int) -> None:
+        self.most = most
         self.service, self.phases = np.asarray(service, float), np.asarray(phases)
         self.outside, self.connections = outside, connections
         self.count, self.depth = len(service), int(self.phases.max())
@@ -134,8 +134,8 @@ class _Chain:
             fresh = ~np.isin(keys, known)
             frontier = reached[first[fresh]]
             self.states, known = np.concatenate((self.states, frontier)), np.concatenate((known, keys[fresh]))
-            if len(known) > self.limit:
-                raise NoClosedForm(f"LEAST_REQUEST with more than {self.limit:,} states of occupancy")
+            if len(known) > self.most:
+                raise NoClosedForm(f"LEAST_REQUEST with more than {self.most:,} states of occupancy")
         self.order = np.argsort(known)
         self.known = known[self.order]
 
@@ -151,7 +151,7 @@ class _Chain:
 
 @lru_cache(maxsize=256)
 def least_request_occupancy(
-    service: tuple[float, ...], outside: float, connections: int, phases: tuple[int, ...] | None = None, limit: int = MAX_STATES
+    service: tuple[float, ...], outside: float, connections: int, phases: tuple[int, ...] | None = None, most: int = MAX_STATES
 ) -> Occupancy:
     """Exact stationary LEAST_REQUEST of a closed population, service exponential (or Erlang with `phases` per endpoint).
 
@@ -166,14 +166,14 @@ def least_request_occupancy(
 
     Raises
     ------
-    NoClosedForm : for more than `limit` states, when no request ever takes time, or when the error exceeds LARGEST_ERROR.
+    NoClosedForm : for more than `most` states, when no request ever takes time, or when the error exceeds LARGEST_ERROR.
     """
     # A billionth of the slowest time is no time: rates that far apart would only spoil the linear algebra.
     outside, *times = (seconds if seconds > 1e-9 * max(service) else 0.0 for seconds in (outside, *service))
     service = tuple(times)
     if not any(service) or (outside == 0 and not all(service)):
         raise NoClosedForm("LEAST_REQUEST among requests that take no time")
-    chain = _Chain(service, phases or (1,) * len(service), outside, connections, limit)
+    chain = _Chain(service, phases or (1,) * len(service), outside, connections, most)
     count, groups = len(chain.states), len(chain.groups)
     source, target, rate, group = chain.jumps()
     reward = np.zeros((count, groups))
@@ -248,14 +248,14 @@ def _spread(chain: _Chain, flow: np.ndarray, counts: np.ndarray, pi: np.ndarray,
     return Occupancy(shares, between + within, mean, (burst / size)[of], len(chain.states), error)
 
 
-def least_request_constant(service: tuple[float, ...], outside: float, connections: int, limit: int = MAX_STATES) -> Occupancy:
+def least_request_constant(service: tuple[float, ...], outside: float, connections: int, most: int = MAX_STATES) -> Occupancy:
     """`least_request_occupancy` for constant service: shares of the exponential chain, covariance extrapolated.
 
     The shares hardly depend on the service distribution (in the tutorial's mesh by less than 1 %), their covariance
     does, about linearly in the squared coefficient of variation 1/k of k phases: from k = 1 and k = 2 of the slowest
     endpoint it is read off at 0; when the second chain has more than 1,500 states the covariance is the exponential one.
     """
-    base = least_request_occupancy(service, outside, connections, None, limit)
+    base = least_request_occupancy(service, outside, connections, None, most)
     slowest = tuple(2 if s == max(service) else 1 for s in service)
     try:
         finer = least_request_occupancy(service, outside, connections, slowest, 1500)

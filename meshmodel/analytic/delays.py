@@ -83,11 +83,11 @@ class Delays:
         edges = first + (np.arange(len(cells) + 1) - 0.5) * self.step
         return np.interp(seconds, edges, np.concatenate(([0.0], np.cumsum(cells))))
 
-    def split(self, seconds: float, delay: Delay, limit: float | None) -> list[tuple[bool, float, Delay]]:
-        """(in time, probability, delay given that) of `seconds` + `delay` against a limit in seconds (None: there is none)."""
-        if limit is None:
+    def split(self, seconds: float, delay: Delay, deadline: float | None) -> list[tuple[bool, float, Delay]]:
+        """(in time, probability, delay given that) of `seconds` + `delay` against a deadline in seconds (None: there is none)."""
+        if deadline is None:
             return [(True, 1.0, delay)]
-        room = limit - seconds
+        room = deadline - seconds
         if room < 0 or self.largest(delay) <= room:
             return [(room >= 0, 1.0, delay)]
         p = float(self.cdf(delay, np.asarray(room)))

@@ -314,12 +314,12 @@ class _Plan:
         detection, shares = cluster.outlier_detection, host_shares(cluster)
         if detection is None or not may_eject(len(shares), 0, detection.max_ejection_percent, detection.one_host_always):
             return None
-        limits = [t for t in (route.timeout, route.retries.per_try_timeout) if t is not None]
-        failing = [sum(w.probability for w in ways if w.code >= 500 or w.seconds > min(limits, default=np.inf)) for ways in outcomes]
+        deadlines = [t for t in (route.timeout, route.retries.per_try_timeout) if t is not None]
+        failing = [sum(w.probability for w in ways if w.code >= 500 or w.seconds > min(deadlines, default=np.inf)) for ways in outcomes]
         hosts = [int(e) for e in np.flatnonzero(shares)]
         sure = [e for e in hosts if failing[e] > 1 - 1e-9]
         for e in hosts:
-            never_in_a_row = cluster.endpoints[e].behaviour.injector == "fake-service" and detection.consecutive_5xx > 1 and not limits
+            never_in_a_row = cluster.endpoints[e].behaviour.injector == "fake-service" and detection.consecutive_5xx > 1 and not deadlines
             if 0 < failing[e] <= 1 - 1e-9 and not never_in_a_row:
                 raise NoClosedForm(f"outlier detection while {cluster.endpoints[e].name} fails now and then")
         if not sure:
@@ -328,7 +328,7 @@ class _Plan:
         if len(sure) > 1 or any(others) or not self.sequential:
             raise NoClosedForm("outlier detection with several failing endpoints or concurrent requests")
         split = detection.split_external_local_origin_errors and any(w.failure for w in outcomes[sure[0]])
-        if detection.consecutive_gateway_failure or split or not detection.consecutive_5xx or limits or len(route.callers) > 1:
+        if detection.consecutive_gateway_failure or split or not detection.consecutive_5xx or deadlines or len(route.callers) > 1:
             raise NoClosedForm("outlier detection other than consecutive_5xx of one caller without timeouts")
         return sure[0]
 

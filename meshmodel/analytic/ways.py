@@ -141,9 +141,9 @@ class Walk:
 
     def per_try(self, way: Way) -> Iterator[Way]:
         """Split an outcome at the per-try timeout."""
-        limit = self.policy.per_try_timeout
-        late = replace(way, seconds=limit or 0.0, delay=Delay(), code=504, by=ENVOY, failure="per-try-timeout")
-        for inside, p, delay in self.delays.split(way.seconds, way.delay, limit):
+        deadline = self.policy.per_try_timeout
+        late = replace(way, seconds=deadline or 0.0, delay=Delay(), code=504, by=ENVOY, failure="per-try-timeout")
+        for inside, p, delay in self.delays.split(way.seconds, way.delay, deadline):
             yield replace(way, probability=way.probability * p, delay=delay) if inside else replace(late, probability=way.probability * p)
 
     def _deadline(self, after: _State, before: _State) -> Generator[Way, None, tuple[bool, _State]]:

@@ -80,12 +80,12 @@ async def sleep_until(when: float) -> None:
 
 
 class _Slots:
-    """A first-come-first-served semaphore whose limit may change (None: no limit)."""
+    """A first-come-first-served semaphore whose size may change (None: as many as come)."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, size: int | None) -> None:
         self.busy = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self.limit = limit
+        self.size = size
 
     async def __aenter__(self) -> None:
         place = asyncio.get_running_loop().create_future()
@@ -99,7 +99,7 @@ class _Slots:
         self.admit()
 
     def admit(self) -> None:
-        while self.waiting and (self.limit is None or self.busy < self.limit):
+        while self.waiting and (self.size is None or self.busy < self.size):
             place = self.waiting.popleft()
             if not place.done():
                 self.busy += 1
@@ -126,7 +126,7 @@ class _RunningPod:
         """Take on a behaviour, now; requests being worked on finish as they began."""
         self.spec = self.spec._replace(behaviour=behaviour)
         self.sampler = Sampler([behaviour])
-        self.slots.limit = behaviour.concurrency
+        self.slots.size = behaviour.concurrency
         self.slots.admit()
         if behaviour.failure == "refused":
             self._stop_listening()

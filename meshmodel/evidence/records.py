@@ -66,15 +66,15 @@ def _outages(replay: Replay) -> dict[str, np.ndarray]:
     """Ejections, when the first one came, and how long each pod's first three lasted."""
     if not any(d.cluster.outlier_detection for route in replay.scenario.routes for d in route.destinations):
         return {}
-    events, runs = replay.ejections, replay.replications
-    found = {"ejections": np.bincount(events.replication[events.ejected], minlength=runs).astype(float)}
+    events = replay.ejections
+    found = {"ejections": np.bincount(events.replication[events.ejected], minlength=replay.replications).astype(float)}
     for index, pod in enumerate(replay.pod_names):
-        rows = np.full((6, runs), np.nan)
+        rows = np.full((6, replay.replications), np.nan)
         mine = events.pod == index
-        for run, when, gone in zip(events.replication[mine], events.time[mine], events.ejected[mine], strict=True):
-            free = np.flatnonzero(np.isnan(rows[:, run]))
+        for replication, when, gone in zip(events.replication[mine], events.time[mine], events.ejected[mine], strict=True):
+            free = np.flatnonzero(np.isnan(rows[:, replication]))
             if free.size and (free[0] % 2 == 0) == gone:  # it leaves, it comes back, it leaves ...
-                rows[free[0], run] = when
+                rows[free[0], replication] = when
         if mine.any():
             found[f"{pod} leaves"] = rows[0]
             found |= {f"{pod} outage {n + 1}": rows[2 * n + 1] - rows[2 * n] for n in range(3)}
