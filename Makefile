@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint any-cpu notebooks conformance record clean
+.PHONY: help lab test lint any-cpu notebooks conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -34,6 +34,9 @@ notebooks: $(STAMP) ## runs every notebook and stores its outputs
 
 conformance: $(STAMP) ## docs/conformance.md, model against record
 	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'
+
+house: $(STAMP) ## docs/house.svg, drawn from the code's own imports
+	$(BIN)/python -m docs.house
 
 record: $(STAMP) ## plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
 	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
