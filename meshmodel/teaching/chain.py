@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.scenario import Behaviour, ClosedLoop, Endpoint, Scenario
-from meshmodel.teaching.plots import BLACK, BLUE, ORANGE, Picture, bare_picture
+from meshmodel.scenario import Behaviour, ClosedLoop, Scenario
+from meshmodel.teaching.palette import BLACK, ROLES, troubled
+from meshmodel.teaching.plots import Picture, bare_picture
 
 if TYPE_CHECKING:
     from meshmodel.mesh import Mesh
@@ -36,11 +37,11 @@ def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
         _box(axes, xs[k], 0.5, _HIGH / height, name, _CALLER)
         if k:
             _arrow(axes, xs[k - 1], 0.5, xs[k], 0.5)
-    slowest = max(max(pod.behaviour.timings) for pod in pods)
+    bad = troubled(scenario)
     for j, pod in enumerate(pods):
         y = 1 - (j + 0.5) / len(pods)
-        odd = _odd(pod.behaviour, slowest, pods)
-        _box(axes, xs[-1], y, _HIGH / height, f"{pod.name}\n{_says(pod.behaviour)}", *((ORANGE, BLACK) if odd else (BLUE, "white")))
+        role = ROLES["troubled" if pod.name in bad else "healthy"]
+        _box(axes, xs[-1], y, _HIGH / height, f"{pod.name}\n{_says(pod.behaviour)}", role.light, BLACK)
         _arrow(axes, xs[-2], 0.5, xs[-1], y)
     policy = ", ".join(sorted({d.cluster.load_balancing for d in scenario.routes[-1].destinations}))
     axes.text(xs[-2] + _WIDE / 2, 0.5 - 0.72 * _HIGH / height, policy, ha="center", va="top", fontsize=8, style="italic")
@@ -54,12 +55,6 @@ def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
 def _says(behaviour: Behaviour) -> str:
     timing = " to ".join(f"{t:g}" for t in sorted({behaviour.timings[0], behaviour.timings[-1]})) + " s"
     return f"{timing}, ERROR_RATE {behaviour.error_rate:g}" if behaviour.error_rate else timing
-
-
-def _odd(behaviour: Behaviour, slowest: float, pods: tuple[Endpoint, ...]) -> bool:
-    """A pod that is slower than some other one, or fails."""
-    fastest = min(max(pod.behaviour.timings) for pod in pods)
-    return behaviour.error_rate > 0 or behaviour.failure != "none" or fastest < max(behaviour.timings) == slowest
 
 
 def _box(axes: Axes, x: float, y: float, high: float, label: str, face: str, text: str = BLACK) -> None:

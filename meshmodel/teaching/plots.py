@@ -29,9 +29,8 @@ from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figure
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Outcome, Replay
+from meshmodel.teaching.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")

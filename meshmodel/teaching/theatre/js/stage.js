@@ -1,0 +1,135 @@
+// The stage of one panel: wires, boxes and labels in SVG, dots on a canvas above.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(tag, attributes = {}, parent = null, text = null) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== null) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+
+function html(tag, attributes = {}, parent = null, text = null) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== null) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+
+// Sets a text only when it changes: a browser lays out anew otherwise.
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function buildStage(root, play, geo) {
+  root.replaceChildren();
+  root.setAttribute("viewBox", `0 0 ${geo.width} ${geo.height}`);
+  root.style.height = `${geo.height}px`;
+  const wires = svg("g", { class: "wires" }, root);
+  const { columns } = play.panel.stage, parts = { wires: new Map(), pods: new Map(), proxies: new Map() };
+  const load = geo.nodes[0];
+  buildLoad(root, load, play, geo);
+  for (let c = 1; c < columns.length; c++) {
+    for (const place of columns[c]) {
+      const node = geo.nodes[place];
+      if (c === 1) for (const point of load.points) svg("path", { class: "wire", d: wire({ x: point.x + load.radius, y: point.y }, { x: node.cx, y: node.cy }) }, wires);
+      else for (const from of columns[c - 1]) {
+        const path = svg("path", { class: `wire to-${node.role ?? "middle"}`, d: wire({ x: geo.nodes[from].cx, y: geo.nodes[from].cy }, { x: node.kind === "pod" ? node.x : node.cx, y: node.cy }) }, wires);
+        if (node.kind === "pod") parts.wires.set(`${from} ${place}`, path);
+      }
+      if (node.kind === "pod") parts.pods.set(place, buildPod(root, node, play.panel.stage.names[place]));
+      else parts.proxies.set(place, buildProxy(root, node));
+    }
+  }
+  return parts;
+}
+
+function buildLoad(root, load, play, geo) {
+  if (load.open) svg("circle", { class: "source", cx: load.cx, cy: load.cy, r: 9 }, root);
+  else for (const point of load.points) svg("circle", { class: "slot", cx: point.x, cy: point.y, r: load.radius }, root);
+  const { lanes } = play.panel, label = load.open ? "load" : geo.narrow ? `${lanes} conn.` : `${lanes} connection${lanes > 1 ? "s" : ""}`;
+  const below = load.points.at(-1).y + load.radius + 16;
+  svg("text", { x: 1, y: Math.min(below + (load.open ? 6 : 0), geo.height - 4) }, root, label);
+}
+
+function buildProxy(root, node) {
+  const group = svg("g", { class: "proxy" }, root);
+  svg("rect", { class: "box", x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
+  if (!node.total) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
+  const names = { wait: "waiting", back_off: "back-off", hold: "" };
+  for (const [name, tray] of Object.entries(node.trays)) svg("text", { class: "tiny", x: node.cx, y: tray.bottom + 8, "text-anchor": "middle" }, group, names[name]);
+  const lines = node.label, start = node.above ? node.y - 7 - 12 * (lines.length - 1) : node.y + node.h + 14;
+  lines.forEach((line, i) => svg("text", { x: node.cx, y: start + 12 * i, "text-anchor": "middle" }, group, line));
+  const state = svg("text", { class: "state", x: node.cx, y: node.above ? node.y + node.h + 14 : start + 12 * lines.length, "text-anchor": "middle" }, group);
+  return { group, state };
+}
+
+function buildPod(root, node, name) {
+  const group = svg("g", { class: `pod ${node.role}` }, root);
+  const title = svg("text", { class: "name", x: node.x + 1, y: node.y - 6 }, group, node.label);
+  svg("title", {}, title, name);
+  const count = svg("text", { class: "count", x: node.x + node.w - 1, y: node.y - 6, "text-anchor": "end" }, group);
+  svg("rect", { class: "box", x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
+  svg("path", { class: "edge", d: `M${node.x + 2.5},${node.y + 8}V${node.y + node.h - 8}` }, group);
+  if (node.places) {
+    for (let k = 0; k < Math.min(node.places, node.work.room); k++) {
+      const at = gridPoint(node.work, k);
+      svg("circle", { class: "slot", cx: at.x, cy: at.y, r: gridRadius(node.work) }, group);
+    }
+  }
+  const small = node.h > 34, line = node.y + node.h - 6;
+  const left = svg("text", { class: "tiny takes", x: node.x + 11, y: line }, group, small ? node.takes : "");
+  const right = svg("text", { class: "tiny share", x: node.x + node.w - 8, y: line, "text-anchor": "end" }, group);
+  const clock = svg("rect", { class: "clock", x: node.x + 8, y: node.y + node.h - 4, width: node.w - 16, height: 3, rx: 1.5, visibility: "hidden" }, group);
+  return { group, count, left, right, clock, node, small };
+}
+
+// What changes with time on the boxes and wires.  `draws` are those of the event under discussion.
+function updateStage(parts, play, now, draws) {
+  const pods = play.panel.stage.columns.at(-1), total = pods.reduce((sum, place) => sum + now.picks[place], 0);
+  for (const [place, pod] of parts.pods) updatePod(pod, play, now, place, total, draws);
+  for (const [place, proxy] of parts.proxies) updateProxy(proxy, play, now, place);
+  for (const [key, path] of parts.wires) {
+    const place = Number(key.split(" ")[1]), share = total ? now.picks[place] / total : 0;
+    path.style.strokeWidth = (1 + 9 * share).toFixed(1);
+    path.classList.toggle("out", now.out.has(place));
+    path.classList.toggle("drawn", Boolean(draws?.some((draw) => draw.place === place)));
+  }
+}
+
+function updatePod(pod, play, now, place, total, draws) {
+  const out = now.out.get(place), mine = (draws ?? []).filter((draw) => draw.place === place);
+  pod.group.classList.toggle("ejected", Boolean(out));
+  pod.group.classList.toggle("drawn", mine.length > 0);
+  pod.group.classList.toggle("taken", mine.some((draw) => draw.taken));
+  say(pod.count, `${now.active[place]}${now.active[place] > 99 && pod.node.w < 160 ? "" : " active"}`);
+  pod.clock.setAttribute("visibility", out ? "visible" : "hidden");
+  if (out) {
+    const [, until, since] = out[0], rest = until - now.t;
+    say(pod.left, pod.small || !mine.length ? (until < EVER ? `out, back in ${clockTime(rest, 1)}` : "out till the end") : "");
+    pod.clock.setAttribute("width", ((pod.node.w - 16) * (until < EVER ? clamp(rest / (until - since), 0, 1) : 1)).toFixed(1));
+  } else say(pod.left, !pod.small ? "" : pod.node.takes);
+  const share = total ? `${Math.round((100 * now.picks[place]) / total)} %${pod.node.w > 180 ? " of picks" : ""}` : "";
+  if (!pod.small) return say(pod.right, mine.length ? drawText(mine, draws) : "");
+  if (mine.length) say(pod.left, "");
+  const left = now.ghosts[place] ? `${now.ghosts[place]} left behind` : "";
+  say(pod.right, mine.length ? drawText(mine, draws) : left || (out ? "" : share));
+}
+
+function drawText(mine, draws) {
+  if (mine.length === 2) return `drawn twice: ${mine[0].active} ✓`;
+  return `${mine[0] === draws[0] ? "1st" : "2nd"} draw: ${mine[0].active}${mine[0].taken ? " ✓" : ""}`;
+}
+
+function updateProxy(proxy, play, now, place) {
+  const column = play.panel.stage.columns.findIndex((places) => places.includes(place)), limits = play.panel.limits[column - 1] ?? {};
+  const said = [];
+  if (now.panic.has(place)) said.push("panic");
+  if (limits.connections && column - 1 === play.last) said.push(`${now.held[place]}/${limits.connections} busy`);
+  if (limits.requests && column - 1 === play.last) said.push(`${now.held[place]}/${limits.requests} sent`);
+  if (limits.pending && column - 1 === play.last) said.push(`${now.waits[place]}/${limits.pending} wait`);
+  proxy.group.classList.toggle("panic", now.panic.has(place));
+  say(proxy.state, said.join(", "));
+}

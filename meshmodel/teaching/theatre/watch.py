@@ -1,0 +1,105 @@
+""" "Watch for": where in a trace the things happen that a reader should see, and what to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from meshmodel.teaching.theatre.moves import GHOST, KIND, QUEUE, WORK
+from meshmodel.teaching.theatre.stage import Stage
+from meshmodel.teaching.theatre.visits import Visits, Window
+
+
+class Moment(NamedTuple):
+    """`time` in seconds (None: nowhere in particular) and what to look at there."""
+
+    time: float | None
+    text: str
+
+
+def moments(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: dict[str, np.ndarray], window: Window) -> list[Moment]:
+    """The first time of each thing that happens at all, in order."""
+    found = [moment for find in _FINDERS for moment in find(stage, visits, moves, hosts)]
+    return sorted((m for m in found if m.time is None or window.start <= m.time <= window.stop), key=lambda moment: moment.time or 0.0)
+
+
+Finder = Callable[[Stage, Visits, dict[str, np.ndarray], dict[str, np.ndarray]], Iterator[Moment]]
+
+
+def _first(times: np.ndarray, where: np.ndarray) -> int | None:
+    """The row with the least time among those where `where` holds."""
+    rows = np.flatnonzero(where)
+    return int(rows[np.argmin(times[rows])]) if len(rows) else None
+
+
+def _draws(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
+    """The draw of LEAST_REQUEST that made the greatest difference, and the one that could not make any."""
+    last = (visits.hop == stage.last - 2) & (visits.first >= 0)
+    spared = np.where(last, visits.first_active - visits.second_active, 0)
+    row = int(np.argmax(spared))
+    if spared[row] > 0:
+        chosen, other = stage.names[visits.second[row]], stage.names[visits.first[row]]
+        active = visits.first_active[row], visits.second_active[row]
+        yield Moment(float(visits.began[row]), f"of two draws, {other} has {active[0]} active, {chosen} {active[1]}: fewer wins")
+    twice = np.where(last & (visits.first == visits.second), visits.first_active, 0)
+    row = int(np.argmax(twice))
+    if twice[row] > 0:
+        name = stage.names[visits.first[row]]
+        yield Moment(float(visits.began[row]), f"both draws are {name}: it gets the request, {twice[row]} active or not")
+
+
+def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray]) -> tuple[int, float | None, str]:
+    """The most requests that a pod ever holds at once, when, and which pod; (0, None, "") where none holds any."""
+    here = np.isin(moves["kind"], (WORK, QUEUE))
+    best: tuple[int, float | None, str] = (0, None, "")
+    for place in stage.columns[-1]:
+        rows = here & (visits.target[moves["visit"]] == place)
+        time = np.concatenate([moves["start"][rows], moves["stop"][rows]])
+        step = np.repeat([1, -1], rows.sum())
+        order = np.lexsort((step, time))
+        held = np.cumsum(step[order])
+        if len(held) and held.max() > best[0]:
+            best = (int(held.max()), float(time[order][held.argmax()]), stage.names[place])
+    return best
+
+
+def _fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], *_: object) -> Iterator[Moment]:
+    most, time, name = fullest(stage, visits, moves)
+    if most > 3:
+        yield Moment(time, f"{name} holds {most} requests at once, the most of any pod")
+
+
+def _tries(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
+    failed = visits.failed()
+    row = _first(visits.end, failed & (visits.hop >= 0))
+    if row is not None:
+        yield Moment(float(visits.end[row]), f"the first try that fails: {visits.outcomes[visits.outcome[row]]}")
+    row = _first(visits.began - visits.back_off, visits.number > 1)
+    if row is not None:
+        yield Moment(float(visits.began[row] - visits.back_off[row]), "a proxy waits (the ring empties), then tries another pod")
+    row = _first(visits.began, ~(visits.sent - visits.began <= visits.pause) & (visits.target >= 0) & (visits.hop >= 0) & ~failed)
+    if row is not None:
+        yield Moment(float(visits.began[row]), "no connection is free: the request waits in its proxy")
+    row = _first(visits.end, visits.is_outcome("overflow"))
+    if row is not None:
+        yield Moment(float(visits.end[row]), "the waiting room is full: the proxy refuses at once")
+
+
+def _leftovers(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], *_: object) -> Iterator[Moment]:
+    row = _first(moves["start"], (moves["kind"] & GHOST > 0) & ((moves["kind"] & KIND) == WORK))
+    if row is not None:
+        name = stage.names[visits.target[moves["visit"][row]]]
+        yield Moment(float(moves["start"][row]), f"the hollow dot: {name} works on, and nobody waits for it")
+
+
+def _hosts(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: dict[str, np.ndarray]) -> Iterator[Moment]:
+    texts = {0: "{} is ejected: new requests go to the others", 1: "{} comes back", 2: "panic: ejected pods are used again"}
+    for what, text in texts.items():
+        row = _first(hosts["time"], hosts["what"] == what)
+        if row is not None:
+            yield Moment(float(hosts["time"][row]), text.format(stage.names[hosts["pod"][row]]))
+
+
+_FINDERS: tuple[Finder, ...] = (_draws, _fullest, _tries, _leftovers, _hosts)
