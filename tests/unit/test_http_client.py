@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from meshmodel.envoy.http_client import Answer, Client
+from tests.virtual_time import run
 
 
 async def calls(replies: Sequence[bytes], keep_alives: bool = True) -> tuple[list[Answer | OSError], list[bytes], int]:
@@ -36,7 +37,7 @@ async def calls(replies: Sequence[bytes], keep_alives: bool = True) -> tuple[lis
                 answers.append(await client.get("/a%20b"))
             except OSError as error:
                 answers.append(error)
-            await asyncio.sleep(0.02)  # the server's closing arrives
+            await asyncio.sleep(0.02)  # of a clock that waits until the server's closing has arrived
         client.close()
         await asyncio.sleep(0.02)
     return answers, requests, connections
@@ -47,7 +48,7 @@ GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-envoy-attempt-count: 3\r\n\r\
 
 @pytest.mark.parametrize(("keep_alives", "connections"), [(True, 1), (False, 3)])
 def test_answers_and_connections(keep_alives: bool, connections: int) -> None:
-    answers, requests, opened = asyncio.run(calls([GOOD] * 3, keep_alives))
+    answers, requests, opened = run(lambda: calls([GOOD] * 3, keep_alives))
     assert answers == [Answer(200, {"Content-Length": "2", "X-Envoy-Attempt-Count": "3"}, b"{}")] * 3 and opened == connections
     head = requests[0].split(b"\r\n")
     assert head[:2] == [b"GET /a%20b HTTP/1.1", b"Host: web.example"] and (b"Connection: close" in head) != keep_alives
@@ -55,13 +56,13 @@ def test_answers_and_connections(keep_alives: bool, connections: int) -> None:
 
 @pytest.mark.parametrize("bad", [b"nonsense", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n12", b""])
 def test_what_is_no_answer_is_an_error_and_the_next_call_works(bad: bytes) -> None:
-    (first, second), _, opened = asyncio.run(calls([bad, GOOD]))
+    (first, second), _, opened = run(lambda: calls([bad, GOOD]))
     assert isinstance(first, ConnectionError) and isinstance(second, Answer) and opened == 2
 
 
 def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     closing = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno"
-    answers, _, opened = asyncio.run(calls([closing, GOOD]))
+    answers, _, opened = run(lambda: calls([closing, GOOD]))
     assert [a.code for a in answers if isinstance(a, Answer)] == [503, 200] and opened == 2
 
 
@@ -78,4 +79,4 @@ def test_the_timeout_is_an_error() -> None:
                 await client.get()
             await asyncio.sleep(0.02)
 
-    asyncio.run(test())
+    run(test)

@@ -6,11 +6,14 @@ import asyncio
 import math
 import re
 
+import numpy as np
 import pytest
 
 from meshmodel.envoy import load
+from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import Call, drive
-from meshmodel.scenario import ClosedLoop, OpenLoop, Request, Workload
+from meshmodel.scenario import Behaviour, ClosedLoop, OpenLoop, Request, Workload
+from tests.virtual_time import run
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -38,20 +41,20 @@ async def driven(workload: Workload, silent: set[int]) -> tuple[list[Call], list
 
 
 def test_a_call_is_given_up_after_the_timeout_and_the_next_one_has_a_new_connection() -> None:
-    calls, _, connections = asyncio.run(driven(ClosedLoop(calls=4, timeout=0.05), silent={1}))
+    calls, _, connections = run(lambda: driven(ClosedLoop(calls=4, timeout=0.05), silent={1}))
     assert [call.answer.code for call in calls] == [200, -1, 200, 200] and connections == 2
-    assert 0.05 <= calls[1].latency < math.inf and calls[2].start >= calls[1].start + 0.05
+    assert [call.latency for call in calls] == [0, 0.05, 0, 0] and [call.start for call in calls] == [0, 0, 0.05, 0.05]
 
 
 def test_who_waits_for_ever_calls_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "NEVER", 0.05)
-    calls, requests, _ = asyncio.run(driven(ClosedLoop(calls=4), silent={1}))
+    calls, requests, _ = run(lambda: driven(ClosedLoop(calls=4), silent={1}))
     assert [call.latency < math.inf for call in calls] == [True, False] and len(requests) == 2
 
 
 def test_arrivals_do_not_wait_for_who_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "NEVER", 0.05)
-    calls, requests, _ = asyncio.run(driven(OpenLoop(segments=((0.05, 100, 100),), arrivals="paced"), silent={1}))
+    calls, requests, _ = run(lambda: driven(OpenLoop(segments=((0.05, 100, 100),), arrivals="paced"), silent={1}))
     assert len(requests) == len(calls) == 5
     assert sum(call.latency == math.inf for call in calls) == 1
 
@@ -70,9 +73,33 @@ def test_a_load_that_this_machine_cannot_make_is_refused_from_scalars(workload: 
         load.refuse_too_much(workload)
 
 
+async def on_a_pod(workload: Workload, seconds: float) -> list[Call]:
+    """The calls of a load on a pod that takes `seconds` for each."""
+    async with FakeServices({"a": Pod(Behaviour(timing_50_percentile=seconds))}) as services:
+        return await drive(workload, [services.url("a")], "web.example")
+
+
+def test_closed_loop_keeps_fortios_schedule() -> None:
+    """4 calls of each of 2 threads at 4 a second in all: before call i, (i + i/3) / 2 seconds."""
+    calls = run(lambda: on_a_pod(ClosedLoop(connections=2, qps=4.0, duration=2.0), 0.01))
+    assert [call.start for call in calls] == pytest.approx(np.repeat(np.arange(4) * 4 / 3 / 2, 2))
+    assert [call.latency for call in calls] == pytest.approx([0.01] * 8)
+
+
+def test_who_is_late_does_not_sleep() -> None:
+    calls = run(lambda: on_a_pod(ClosedLoop(connections=1, qps=4.0, duration=2.0), 0.7))
+    assert [call.start for call in calls] == pytest.approx([0, 0.7, 1.4])
+
+
+def test_open_loop_does_not_wait_for_answers() -> None:
+    calls = run(lambda: on_a_pod(OpenLoop(segments=((0.5, 20.0, 20.0),), arrivals="paced"), 0.6))
+    assert [call.start for call in calls] == pytest.approx(np.arange(10) / 20)
+    assert [call.latency for call in calls] == pytest.approx([0.6] * 10)
+
+
 def test_the_request_is_sent_as_it_was_given() -> None:
     asked = Request(path="/cart?id=7", method="POST", headers=(("x-user", "jason"), ("x-user", "maria")))
-    _, requests, _ = asyncio.run(driven(ClosedLoop(calls=1, request=asked), silent=set()))
+    _, requests, _ = run(lambda: driven(ClosedLoop(calls=1, request=asked), silent=set()))
     lines = requests[0].split(b"\r\n")
     assert lines[:2] == [b"POST /cart?id=7 HTTP/1.1", b"Host: web.example"]
     assert [line for line in lines if line.startswith(b"x-user")] == [b"x-user: jason", b"x-user: maria"]
