@@ -39,7 +39,8 @@ def fortio(
 ) -> ClosedLoop:
     """`fortio load -c connections -qps qps -t duration -timeout timeout`, or `-n calls` in place of `-t`.
 
-    `qps` 0 or less: as fast as possible.  `timeout` None: waits for ever, which fortio itself cannot.
+    `qps` 0 or less: as fast as possible.  `timeout` None: waits for ever, which fortio itself cannot.  Not modelled:
+    fortio sends a call that got nothing on a kept connection once more on a new one (fhttp/http_client.go, RetryOnce).
     `request`: see `as_request`.  `users`: whose calls they are, as `ClosedLoop` has it.
     """
     if isinstance(qps, bool) or not isinstance(qps, (int, float)) or not abs(qps) < math.inf:

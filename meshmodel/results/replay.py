@@ -20,7 +20,7 @@ from tabulate import tabulate
 from meshmodel.fakeservice import parse_duration
 from meshmodel.results import fortio
 from meshmodel.results.fortio import Histogram
-from meshmodel.scenario import Scenario
+from meshmodel.scenario import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second, so it is loaded by the first table
@@ -36,6 +36,12 @@ NOBODY = "nobody"
 GAVE_UP = -1
 """fortio's code of a request that its client gave up."""
 
+
+RESENT = (
+    "code -1: the client gives a call up at its timeout; fortio itself sends a call of a kept connection once more, on a new one, "
+    "and gives up at twice the timeout [fortio/fortio fhttp/http_client.go, RetryOnce]"
+)
+"""What a reader who compares with fortio's own run must know."""
 
 MOST_BINS = 100_000
 """Of the series in JSON: seconds, of a longer run tens of seconds, hundreds ..."""
@@ -435,10 +441,13 @@ class Replay(Outcome):
 
     @property
     def remarks(self) -> list[str]:
-        if not self.unanswered.any():
-            return []
-        many = f"{self.unanswered.mean():,.1f} requests of a replication on average"
-        return [f"unanswered: {many} were sent and never answered, as their client waits for ever; they are in no other figure"]
+        found = []
+        if self.unanswered.any():
+            many = f"{self.unanswered.mean():,.1f} requests of a replication on average"
+            found.append(f"unanswered: {many} were sent and never answered, as their client waits for ever; they are in no other figure")
+        if GAVE_UP in self.codes and isinstance(self.scenario.workload, ClosedLoop):
+            found.append(RESENT)
+        return found
 
     # --- over time, and one by one ------------------------------------------------------
 

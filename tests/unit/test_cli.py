@@ -204,6 +204,12 @@ def test_replay_shows_model_beside_record(run):
     assert "the tutorial recorded nothing" in run("replay", "lb-random", *QUICK)[0]
 
 
+def test_an_experiment_of_the_real_envoy_is_replayed_beside_its_record(run):
+    out, _ = run("replay", "random-2-workers", "--replications", "20")
+    assert out.startswith("random-2-workers: RANDOM\napplied: pods-one-slow.yaml, dr-random.yaml\n")
+    assert "the tutorial recorded nothing" in out and "real Envoy" in out
+
+
 def test_list_names_every_experiment(run):
     from meshmodel import catalogue
 

@@ -7,7 +7,7 @@ import pytest
 
 from meshmodel import catalogue
 from meshmodel.results.fortio import Histogram
-from meshmodel.results.replay import Replay, RequestLog
+from meshmodel.results.replay import RESENT, Replay, RequestLog
 
 from . import synthetic
 
@@ -48,7 +48,8 @@ def test_what_never_ended_is_said() -> None:
     json.dumps(written, allow_nan=False)
     assert replay.remarks == [
         "unanswered: 1.5 requests of a replication on average were sent and never answered, as their client waits for ever; "
-        "they are in no other figure"
+        "they are in no other figure",
+        RESENT,
     ]
     answered = synthetic.replay(3)
     assert not answered.unanswered.any() and not answered.remarks and "unanswered" not in answered.table()
