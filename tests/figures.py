@@ -78,7 +78,10 @@ def differences(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
 
 
 SURE = 1e-3
-"""Where the normal approximation finds no more than this, the exact distribution is not asked."""
+"""Where the normal approximation finds more than this, the exact distribution is not asked."""
+
+FEW = 60
+"""Nor where both sets have more runs than this: there the approximation is good."""
 
 
 def p_value(a: np.ndarray, b: np.ndarray) -> float:
@@ -93,7 +96,7 @@ def p_value(a: np.ndarray, b: np.ndarray) -> float:
     off = abs(seen - few * (n + 1))
     spread = np.sqrt(few * (n - few) / (n - 1) * ranks.var())
     rough = 2 * stats.norm.sf(off / spread)
-    return rough if rough > SURE else _exact(ranks, few, off)
+    return rough if rough > SURE or few > FEW else _exact(ranks, few, off)
 
 
 def _exact(ranks: np.ndarray, few: int, off: int) -> float:
