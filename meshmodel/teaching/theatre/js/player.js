@@ -17,6 +17,7 @@ class Player {
     this.seen = true;
     this.frames = 0;
     this.root = html("div", { class: "mt", role: "group", tabindex: "0", "data-lm-suppress-shortcuts": "true" }, element);
+    this.root.theatre = this; // for who looks at the page from outside
     this.load(state);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watchers();
