@@ -21,7 +21,7 @@ from meshmodel._text import LONGEST_LINE, shortened, visible
 
 
 def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {"istio": args.istio, "injector": args.injector, "overhead": args.overhead, "workers": args.workers}
+    return {name: getattr(args, name) for name in ("istio", "injector", "overhead", "workers", "connect_time")}
 
 
 def _caller(args: argparse.Namespace) -> dict[str, Any]:

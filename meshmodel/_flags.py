@@ -86,6 +86,8 @@ def _mesh_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--injector", default="fake-service", metavar="HOW", help="how ERROR_RATE is read: fake-service or nominal")
     parser.add_argument("--overhead", metavar="TIME", help="time outside the backend, e.g. 3ms (calibrated)")
     parser.add_argument("--workers", type=_whole, default=2, help="worker threads of each Envoy (2)")
+    connecting = "what a new connection takes: plain or mtls, as measured, or e.g. 1ms (plain)"
+    parser.add_argument("--connect-time", default="plain", metavar="TIME", help=connecting)
 
 
 def _caller_flags(parser: argparse.ArgumentParser) -> None:

@@ -53,6 +53,8 @@ class Mesh:
     overhead : what a request spends outside the backend: None (calibrated on the tutorial), seconds, a duration
         such as "3ms", or a distribution of seconds (a frozen `scipy.stats` one).
     workers : worker threads of each Envoy.
+    connect_time : what a proxy needs for a new connection to a pod: "plain" or "mtls" (as a real Envoy was
+        measured on loopback: 0.1 and 0.7 ms), seconds, or a duration such as "1ms".
     namespace : where a resource without a namespace goes.
 
     Raises ManifestError (a ValueError) with one line on anything that cannot be.
@@ -65,6 +67,7 @@ class Mesh:
         overhead: Distribution | float | str | None = None,
         workers: int = 2,
         namespace: str = "istioinaction",
+        connect_time: str | float = "plain",
     ) -> None:
         if injector not in get_args(Injector):
             raise ManifestError(f"injector: must be one of {', '.join(get_args(Injector))}, got {injector!r}")
@@ -72,6 +75,7 @@ class Mesh:
         self.injector, self.namespace = injector, namespace
         self.workers = workloads.whole(workers, "workers", 1, 1000)
         self.overhead = _overhead(overhead)
+        self.connect_time = workloads.connecting(connect_time)
         self._resources: dict[Key, Resource] = {}
         self._later: list[tuple[float, Key, Resource | None]] = []
         self._addresses: dict[str, str] = {}
@@ -158,6 +162,7 @@ class Mesh:
             workload=workload,
             overhead=self._overhead(workload),
             workers=self.workers,
+            connect_time=self.connect_time,
             new_connection_per_request=_new_connections(plan, workload),
             changes=tuple(changes),
         )

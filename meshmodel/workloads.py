@@ -18,7 +18,7 @@ from typing import Any
 from meshmodel._text import quoted
 from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.yaml_source import ManifestError
-from meshmodel.scenario import ClosedLoop, OpenLoop, Request
+from meshmodel.scenario import MTLS_CONNECT, PLAIN_CONNECT, ClosedLoop, OpenLoop, Request
 
 FORTIO_TIMEOUT = "3s"
 """fortio's own default of `-timeout` (fhttp/http_client.go, HTTPReqTimeOutDefaultValue)."""
@@ -139,6 +139,12 @@ def seconds(value: str | float, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < LONGEST:
         raise ManifestError(f'{name}: must be seconds or a duration such as "20s", got {quoted(value)}')
     return float(value)
+
+
+def connecting(given: str | float) -> float:
+    """What a new connection takes: seconds, a duration, or what a real Envoy showed on loopback, "plain" or "mtls"."""
+    measured = {"plain": PLAIN_CONNECT, "mtls": MTLS_CONNECT}
+    return measured[given] if isinstance(given, str) and given in measured else seconds(given, "connect_time")
 
 
 def whole(value: int, name: str, low: int, high: int = 10**12) -> int:

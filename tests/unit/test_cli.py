@@ -169,6 +169,7 @@ def test_flags_of_the_mesh_reach_it(run):
     assert figures("--overhead", "1s")["figures"]["avg"]["mean"] > 1 > figures("--overhead", "3ms")["figures"]["avg"]["mean"]
     assert figures("--target", "simple-backend")["scenario"] != figures()["scenario"] != figures("--istio", "1.24")["scenario"]
     assert figures("--workers", "5")["scenario"]["workers"] == 5
+    assert figures("--connect-time", "mtls")["scenario"]["connect_time"] == 0.0007
     failing = str(MANIFESTS / "failing-backend-1-500-0.75.yaml")
     assert figures(failing, "--injector", "nominal")["codes"]["500"]["mean"] < figures(failing)["codes"]["500"]["mean"]
 
@@ -362,6 +363,7 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
         (("curl", TESTBED, "--istio", "2.0"), "istio"),
         (("curl", TESTBED, "--injector", "coin"), "injector"),
         (("curl", TESTBED, "--overhead", "soon"), "overhead"),
+        (("curl", TESTBED, "--connect-time", "tls"), "connect_time"),
         (("curl", TESTBED, "--target", "simple-backed"), "simple-backed"),
         (("curl", TESTBED, "--locality", "a.b.c.d"), "locality"),
         (("curl", TESTBED, "--workers", "0"), "workers"),

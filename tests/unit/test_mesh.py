@@ -150,6 +150,12 @@ def test_overhead(given, seconds):
     assert testbed(overhead=given).scenario(ONE_CALL).overhead.mean() == seconds
 
 
+@pytest.mark.parametrize(("given", "seconds"), [("plain", 0.0001), ("mtls", 0.0007), ("2ms", 0.002), (0, 0.0), (0.5, 0.5)])
+def test_what_a_new_connection_takes(given, seconds):
+    assert testbed(connect_time=given).scenario(ONE_CALL).connect_time == seconds
+    assert testbed().scenario(ONE_CALL).connect_time == 0.0001
+
+
 def test_a_scenario_is_plain_data():
     scenario = testbed("dr-outlier-detection.yaml").scenario(OpenLoop(segments=((1.0, 2.0, 3.0),)))
     assert isinstance(scenario, Scenario) and scenario.to_json()["workload"]["segments"] == [[1.0, 2.0, 3.0]]
