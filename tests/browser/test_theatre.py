@@ -36,6 +36,11 @@ DOTS = """() => [...document.querySelectorAll('.mt canvas')].map(canvas => {
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     let filled = 0; for (let i = 3; i < data.length; i += 4) filled += data[i] > 0; return filled; })"""
 
+STICKING_OUT = """() => { const box = document.querySelector('.mt').getBoundingClientRect();
+    return [...document.querySelectorAll('.mt :is(text, button, p, b, td, output, canvas)')].filter(part => {
+        const r = part.getBoundingClientRect(); return r.width && (r.left < box.left - 1 || r.right > box.right + 1); })
+        .map(part => part.textContent); }"""
+
 
 @contextmanager
 def lab_with_a_theatre(tmp_path: Path) -> Iterator[Any]:
@@ -57,6 +62,7 @@ def test_the_theatre_in_jupyterlab(tmp_path: Path) -> None:
         _jumps_by_keyboard(page)
         _is_driven_by_mouse(page)
         _has_names(page)
+        _looks_as_it_should(page)
         assert page.locator(".jp-Notebook .jp-Cell").count() == cells  # no key reached the notebook's own shortcuts
         page.screenshot(path=tmp_path / "theatre.png")
 
@@ -133,6 +139,19 @@ def _is_driven_by_mouse(page: Any) -> None:
     moment = page.locator(".mt-watch button").last
     moment.click()
     assert page.evaluate(TIME) == pytest.approx(float(moment.inner_text().removesuffix(" s")), abs=0.006)
+
+
+def _looks_as_it_should(page: Any) -> None:
+    """JupyterLab's own style sheets leave it alone: tiles side by side, a constant's value right of its name, nothing cut off."""
+    tops = page.evaluate("() => [...document.querySelector('.mt-tiles').children].map(tile => tile.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1 and len(tops) == 4
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll('.mt-constants section p')].map(row => {
+            const [name, value, all] = [...row.children, row.parentElement].map(part => part.getBoundingClientRect());
+            return value.left - name.right >= 0 && Math.abs(row.getBoundingClientRect().width - all.width) < 2; })"""
+    )
+    assert len(rows) > 5 and all(rows)
+    assert page.evaluate(STICKING_OUT) == []
 
 
 def _has_names(page: Any) -> None:
@@ -243,13 +262,7 @@ def test_it_fits_its_page_in_either_theme(bare: str, tmp_path: Path, width: int,
         _open(page, bare)
         page.evaluate("() => window.player.go(3)")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-        inside = page.evaluate(
-            """() => { const box = document.querySelector('.mt').getBoundingClientRect();
-                return [...document.querySelectorAll('.mt :is(text, button, p, dd, td, output, canvas)')].filter(part => {
-                    const r = part.getBoundingClientRect(); return r.width && (r.left < box.left - 1 || r.right > box.right + 1); })
-                    .map(part => part.textContent); }"""
-        )
-        assert inside == []
+        assert page.evaluate(STICKING_OUT) == []
         ground, ink = page.evaluate(
             "() => { const s = getComputedStyle(document.querySelector('.mt')); return [s.backgroundColor, s.color]; }"
         )

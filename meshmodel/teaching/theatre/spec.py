@@ -106,6 +106,7 @@ def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window)
         "says": says,
         "stage": stage.to_json(),
         "takes": [_takes(trace, stage.names[place]) for place in stage.columns[-1]],
+        "zones": [_zone(trace, stage.names[place]) for place in stage.columns[-1]],
         "places": [_concurrency(trace, stage.names[place]) for place in stage.columns[-1]],
         "lanes": 0 if open_loop else int(trace.scenario.workload.threads),  # type: ignore[union-attr]
         "policies": _policies(trace),
@@ -116,7 +117,7 @@ def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window)
         "columns": len(scale.shown),
         "record": record_json(record, scale) if record else None,
         "watch": [list(moment) for moment in watch.moments(stage, visits, made, hosts, window)],
-        "fullest": watch.fullest(stage, visits, made)[1],
+        "fullest": watch.fullest(stage, visits, made, window)[1],
         "layout": layout,
     }
     return panel, data
@@ -141,13 +142,22 @@ def _requests(trace: Trace, visits: Visits, stage: Stage, scale: Scale) -> dict[
 
 
 def _takes(trace: Trace, name: str) -> str:
+    """What a pod does with a request: the small print in its box."""
     pod = _pod(trace, name)
     if pod is None:
         return ""
     if pod.behaviour.failure != "none":
-        return {"refused": "refuses", "reset": "resets", "hang": "never answers"}[pod.behaviour.failure]
-    rate = f", fails {pod.behaviour.error_rate:g}" if pod.behaviour.error_rate else ""
-    return constants.seconds(pod.behaviour.timings[0]) + rate
+        does = {"refused": "refuses", "reset": "resets", "hang": "never answers"}[pod.behaviour.failure]
+    else:
+        does = constants.seconds(pod.behaviour.timings[0]) + (f", fails {pod.behaviour.error_rate:g}" if pod.behaviour.error_rate else "")
+    return does
+
+
+def _zone(trace: Trace, name: str) -> str:
+    """Where a pod is, where not all are in one place."""
+    pod = _pod(trace, name)
+    localities = {other.locality for other in trace.scenario.endpoints}
+    return pod.locality.rpartition("/")[2] if pod and len(localities) > 1 else ""
 
 
 def _concurrency(trace: Trace, name: str) -> int:

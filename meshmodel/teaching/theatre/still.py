@@ -65,12 +65,13 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
     for place in columns[-1]:
         _draw_pod(axes, at[place], half, stage["names"][place], stage["roles"][place], place in out)
     most = max(panel["peaks"]["work"][place] + panel["peaks"]["queue"][place] for place in columns[-1])
-    for x, y, role, ghost in _dots(stage, tables, time, at, _Seats(half, most)):
-        colour = ROLES[role].light if role in ROLES else _PLAIN
-        size = 4.2 if most <= 30 else 3 if most <= 80 else 2
-        axes.plot(
-            x, y, "o", markersize=size, markerfacecolor="none" if ghost else colour, markeredgecolor=colour, markeredgewidth=0.7, zorder=4
-        )
+    dots = list(_dots(stage, tables, time, at, _Seats(half, most)))
+    if dots:
+        xs, ys, roles, ghosts = zip(*dots, strict=True)
+        colours = [ROLES[role].light if role in ROLES else _PLAIN for role in roles]
+        faces = ["none" if ghost else colour for ghost, colour in zip(ghosts, colours, strict=True)]
+        size = 18 if most <= 30 else 9 if most <= 80 else 3
+        axes.scatter(xs, ys, size, facecolors=faces, edgecolors=colours, linewidths=0.7, zorder=4)
 
 
 def _places(columns: Sequence[Sequence[int]]) -> dict[int, Point]:
@@ -98,7 +99,9 @@ def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected:
     box = FancyBboxPatch((x, y - half), _POD, 2 * half, boxstyle="round,pad=0,rounding_size=0.015", facecolor="0.97", zorder=2, **style)
     axes.add_patch(box)
     axes.plot([x, x], [y - 0.7 * half, y + 0.7 * half], color=ROLES[role].light, linewidth=3, zorder=3)
-    axes.text(x + 0.015, y + 0.9 * half, name + (", ejected" if ejected else ""), va="top", fontsize=7, color=BLACK, zorder=5)
+    if ejected:
+        axes.text(x + _POD - 0.015, y - 0.85 * half, "ejected", ha="right", va="bottom", fontsize=7, color=ROLES["proxy"].light, zorder=5)
+    axes.text(x + 0.015, y + 0.9 * half, name, va="top", fontsize=7, color=BLACK, zorder=5)
 
 
 def _ejected(hosts: dict[str, np.ndarray], time: float) -> set[int]:
@@ -206,4 +209,4 @@ def _draw_histogram(
 
 def _range(buckets: dict[str, Any], k: int) -> str:
     start, end = buckets["starts"][k], buckets["ends"][k]
-    return f"{start:g} to {end:g}" if end is not None else f"over {start:g}"
+    return f"{start:g}\N{EN DASH}{end:g}" if end is not None else f"over {start:g}"

@@ -21,11 +21,11 @@ class Moment(NamedTuple):
 
 def moments(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: dict[str, np.ndarray], window: Window) -> list[Moment]:
     """The first time of each thing that happens at all, in order."""
-    found = [moment for find in _FINDERS for moment in find(stage, visits, moves, hosts)]
+    found = [moment for find in _FINDERS for moment in find(stage, visits, moves, hosts, window)]
     return sorted((m for m in found if m.time is None or window.start <= m.time <= window.stop), key=lambda moment: moment.time or 0.0)
 
 
-Finder = Callable[[Stage, Visits, dict[str, np.ndarray], dict[str, np.ndarray]], Iterator[Moment]]
+Finder = Callable[[Stage, Visits, dict[str, np.ndarray], dict[str, np.ndarray], Window], Iterator[Moment]]
 
 
 def _first(times: np.ndarray, where: np.ndarray) -> int | None:
@@ -50,8 +50,8 @@ def _draws(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
         yield Moment(float(visits.began[row]), f"both draws are {name}: it gets the request, {twice[row]} active or not")
 
 
-def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray]) -> tuple[int, float | None, str]:
-    """The most requests that a pod ever holds at once, when, and which pod; (0, None, "") where none holds any."""
+def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], window: Window) -> tuple[int, float | None, str]:
+    """The most requests that a pod holds at once in the window, when, and which pod; (0, None, "") where none holds any."""
     here = np.isin(moves["kind"], (WORK, QUEUE))
     best: tuple[int, float | None, str] = (0, None, "")
     for place in stage.columns[-1]:
@@ -59,14 +59,18 @@ def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray]) -> tuple
         time = np.concatenate([moves["start"][rows], moves["stop"][rows]])
         step = np.repeat([1, -1], rows.sum())
         order = np.lexsort((step, time))
-        held = np.cumsum(step[order])
+        held = np.where(_within(time[order], window), np.cumsum(step[order]), 0)
         if len(held) and held.max() > best[0]:
             best = (int(held.max()), float(time[order][held.argmax()]), stage.names[place])
     return best
 
 
-def _fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], *_: object) -> Iterator[Moment]:
-    most, time, name = fullest(stage, visits, moves)
+def _within(time: np.ndarray, window: Window) -> np.ndarray:
+    return (time >= window.start) & (time <= window.stop)
+
+
+def _fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: object, window: Window) -> Iterator[Moment]:
+    most, time, name = fullest(stage, visits, moves, window)
     if most > 3:
         yield Moment(time, f"{name} holds {most} requests at once, the most of any pod")
 
@@ -94,7 +98,7 @@ def _leftovers(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], *_: o
         yield Moment(float(moves["start"][row]), f"the hollow dot: {name} works on, and nobody waits for it")
 
 
-def _hosts(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: dict[str, np.ndarray]) -> Iterator[Moment]:
+def _hosts(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: dict[str, np.ndarray], *_: object) -> Iterator[Moment]:
     texts = {0: "{} is ejected: new requests go to the others", 1: "{} comes back", 2: "panic: ejected pods are used again"}
     for what, text in texts.items():
         row = _first(hosts["time"], hosts["what"] == what)

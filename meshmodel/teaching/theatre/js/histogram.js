@@ -47,7 +47,7 @@ function buildHistogram(root, play, buckets, width, most) {
   const floor = HEAD_H + BAR_H, height = floor + AXIS_H, columns = columnsOf(buckets, width), scale = BAR_H / most;
   root.setAttribute("viewBox", `0 0 ${width} ${height}`);
   root.style.height = `${height}px`;
-  const parts = { scale, floor, roomy: columns[0].right - columns[0].left > 34 };
+  const parts = { scale, floor, top: [], roomy: columns[0].right - columns[0].left > 34 };
   parts.bars = columns.map(({ left, right }) => ["healthy", "troubled", "proxy", "nobody"].map((role) =>
     svg("rect", { class: `bar ${role}`, x: left + 1.5, width: Math.max(1, right - left - 3), y: floor, height: 0 }, root)));
   parts.recorded = columns.map((column, i) => drawRecord(root, play, column, play.panel.record?.shares[i], parts));
@@ -55,17 +55,17 @@ function buildHistogram(root, play, buckets, width, most) {
   for (const { left, right } of columns) svg("path", { class: "axis", d: `M${left},${floor + 0.5}H${right}` }, root);
   for (const i of buckets.gaps) svg("path", { class: "break", d: `M${columns[i].left - GAP + 3},${floor + 4}l3,-7m1,7l3,-7` }, root);
   for (const label of edgeLabels(buckets, columns)) svg("text", { x: label.x, y: floor + 14, "text-anchor": label.anchor }, root, label.text);
-  svg("text", { class: "tiny", x: 0, y: floor + 28 }, root, width > 230 ? "latency in seconds; requests in each of fortio's buckets" : "requests by latency (s)");
+  svg("text", { class: "tiny", x: 0, y: floor + 28 }, root, width > 300 ? "latency in seconds; requests in each of fortio's buckets" : "requests by latency (s)");
   return parts;
 }
 
-// The record's outline with its share above; returns its height.
+// The record's outline with its share above.
 function drawRecord(root, play, { left, right }, share, { scale, floor, roomy }) {
-  if (!share) return 0;
+  if (!share) return { height: 0 };
   const h = share * play.total * scale;
   svg("path", { class: "record", d: `M${left + 0.5},${floor}V${(floor - h).toFixed(1)}H${right - 0.5}V${floor}` }, root);
-  if (roomy) svg("text", { class: "tiny", x: (left + right) / 2, y: floor - h - 4, "text-anchor": "middle" }, root, `${percent(share)} recorded`.slice(0, right - left > 78 ? 40 : -9));
-  return h;
+  const text = percent(share) + (right - left > 78 ? " recorded" : "");
+  return { height: h, label: svg("text", { class: "tiny", x: (left + right) / 2, "text-anchor": "middle" }, root, roomy ? text : "") };
 }
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
@@ -73,6 +73,7 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 function updateHistogram(parts, counts) {
   parts.bars.forEach((bars, column) => {
     const roles = counts.columns.get(column) ?? [0, 0, 0, 0];
+    parts.top[column] = ROLES[roles.indexOf(Math.max(...roles))];
     let y = parts.floor;
     roles.forEach((n, role) => {
       const h = n * parts.scale;
@@ -84,13 +85,16 @@ function updateHistogram(parts, counts) {
   });
 }
 
-// The share so far: above the bar, or inside where the record's own share stands there.
+// The share so far: above a low bar or inside a high one, off the record's line; the record's own share above both.
 function labelBar(parts, column, height, count, answered) {
-  const text = parts.shares[column], recorded = parts.recorded[column];
-  const above = height < 20 || (!recorded && height < BAR_H - 4), free = recorded === 0 || height < recorded - 14 || height > recorded + 16 || !above;
-  text.classList.toggle("inside", !above);
-  text.setAttribute("y", (parts.floor - height + (above ? -4 : 13)).toFixed(1));
-  say(text, parts.roomy && count && free ? percent(count / answered) : "");
+  const text = parts.shares[column], { height: recorded, label } = parts.recorded[column];
+  label?.setAttribute("y", (parts.floor - Math.max(height, recorded) - 4).toFixed(1));
+  const inside = height >= 20 && recorded > 0;
+  let y = height + (inside ? -13 : 4);
+  if (recorded && y < recorded + 4 && y + 9 > recorded) y = recorded - 14;
+  text.setAttribute("class", inside ? `tiny inside ${parts.top[column]}` : "tiny");
+  text.setAttribute("y", (parts.floor - y).toFixed(1));
+  say(text, parts.roomy && count && (!recorded || inside || recorded > height + 14) ? percent(count / answered) : "");
 }
 
 // The percentiles so far, as fortio would print them now.

@@ -34,6 +34,7 @@ function layout(play, width) {
       nodes[place] = proxyNode(play, place, cx, cy, column.length > 1 ? 30 : height - 34, narrow, apart, wordy && (c + proxies.length) % 2 === 1);
     });
   });
+  proxies.flat().forEach((place) => labelPlace(nodes[place], proxies.length > 1 && wordy ? proxies.flat().map((p) => nodes[p]) : [nodes[place]]));
   pods.forEach((place, i) => {
     const y = middle - inner / 2 + i * (podH + head) + 8;
     nodes[place] = podNode(play, place, i, { x: right, y, w: podW, h: podH }, narrow);
@@ -82,6 +83,19 @@ function proxyNode(play, place, cx, cy, tallest, narrow, room, above) {
   return { kind: "proxy", cx, cy, x: cx - w / 2, y: cy - h / 2, w, h, trays, total, label: labelLines(stage.names[place], room * 1.9), above };
 }
 
+// Where a proxy's name and state are written: clear of the boxes beside it, where names are long.
+function labelPlace(node, neighbours) {
+  const same = neighbours.filter((other) => Math.abs(other.cy - node.cy) < 1);
+  const lines = 12 * (node.label.length - 1);
+  if (node.above) {
+    node.stateY = Math.min(...same.map((other) => other.y)) - 7;
+    node.labelY = node.stateY - (node.total ? 13 : 0) - lines;
+  } else {
+    node.labelY = Math.max(...same.map((other) => other.y + other.h)) + 14;
+    node.stateY = node.labelY + lines + 13;
+  }
+}
+
 // A name in at most two lines, broken at a dash.
 function labelLines(name, room) {
   const fits = (text) => text.length * 6 <= room;
@@ -91,15 +105,21 @@ function labelLines(name, room) {
 }
 
 function podNode(play, place, i, box, narrow) {
-  const { stage, peaks, places, takes } = play.panel;
+  const { stage, peaks, places, takes, zones } = play.panel;
   const inside = { x: box.x + 10, y: box.y + 5, w: box.w - 16, h: box.h - 5 - (box.h > 34 ? 18 : 4) };
   const need = Math.max(1, peaks.work[place]), queued = peaks.queue[place];
-  const node = { kind: "pod", ...box, cx: box.x, cy: box.y + box.h / 2, role: stage.roles[place], takes: takes[i], places: places[i] };
+  const node = { kind: "pod", ...box, cx: box.x, cy: box.y + box.h / 2, role: stage.roles[place], takes: smallPrint(takes[i], zones[i], box.w), places: places[i] };
   const full = stage.names[place], fits = full.length * 6.4 + 62 < box.w;
   node.label = fits ? full : stage.short[place];
   if (!queued) return { ...node, work: grid(inside, need), queue: null };
   const slots = grid({ ...inside, h: inside.h / 2 }, need), used = Math.ceil(need / slots.across) * slots.step;
   return { ...node, work: slots, queue: grid({ ...inside, y: inside.y + used + 3, h: inside.h - used - 3 }, queued, slots.step * 0.8) };
+}
+
+// What a pod takes, and its zone where there is room beside its share.
+function smallPrint(takes, zone, width) {
+  const both = zone ? `${takes}, ${zone}` : takes;
+  return both.length * 5.8 + (width > 180 ? 90 : 50) < width ? both : takes;
 }
 
 // The place of a visit's way in a column: its own proxy, its pod, or those of the visits that it serves.

@@ -23,11 +23,10 @@ class Panel {
     html("span", {}, name, panel.name);
     html("span", { class: `mt-chip ${panel.engine}` }, name, panel.says);
     html("div", { class: "mt-own" }, head, ownConstants(panel.own));
-    const tiles = html("dl", { class: "mt-tiles" }, this.root);
+    const tiles = html("div", { class: "mt-tiles", role: "list" }, this.root);
     this.tiles = Object.fromEntries([["answered", "answered"], ["failed", "failed"], ["tries", "tries each"], ["underWay", "under way"]].map(([key, label]) => {
-      const tile = html("div", {}, tiles), value = html("dd", {}, null);
-      html("dt", {}, tile, label);
-      tile.prepend(value);
+      const tile = html("div", { role: "listitem" }, tiles), value = html("b", {}, tile);
+      this.labels = { ...this.labels, [key]: html("span", {}, tile, label) };
       return [key, value];
     }));
   }
@@ -87,7 +86,8 @@ class Panel {
   figures(now) {
     const { answered, failed } = now.answers;
     say(this.tiles.answered, answered.toLocaleString("en"));
-    say(this.tiles.failed, failed ? `${failed.toLocaleString("en")} (${((100 * failed) / answered).toFixed(1)} %)` : "0");
+    say(this.tiles.failed, failed.toLocaleString("en"));
+    say(this.labels.failed, failed ? `${percent(failed / answered)} failed` : "failed");
     say(this.tiles.tries, answered + now.underWay ? (now.tries / (answered + now.underWay)).toFixed(2) : "–");
     say(this.tiles.underWay, String(now.underWay));
     percentilesNow(this.play, this.spec.buckets, this.spec.percentiles, now.answers).forEach((value, i) => say(this.cells[i], figure(value)));

@@ -30,6 +30,8 @@ class Player {
     this.root.setAttribute("aria-label", `${spec.title}. Space plays and pauses, arrow keys step.`);
     this.root.replaceChildren();
     html("h3", { class: "mt-title" }, this.root, spec.title);
+    const [from, to] = spec.window;
+    if (to - from < spec.whole - 1e-6) html("p", { class: "mt-small" }, this.root, `${from} to ${clockTime(to)} of the ${clockTime(spec.whole)} that it took.`);
     this.controls();
     this.plays = spec.panels.map((panel, i) => prepare(panel, data[i], spec.window));
     const box = html("div", { class: `mt-panels ${spec.panels.length > 1 ? "two" : "solo"}` }, this.root);
@@ -258,15 +260,15 @@ function constantsTable(box, spec) {
   const list = html("div", {}, box), groups = new Map();
   for (const [place, name, value] of spec.constants) groups.set(place, [...(groups.get(place) ?? []), [name, value]]);
   for (const [place, rows] of groups) {
-    const group = html("dl", {}, list);
-    html("dt", {}, group, place);
+    const group = html("section", { "aria-label": place }, list);
+    html("h5", {}, group, place);
     for (const [name, value] of rows) {
-      const row = html("dd", {}, group);
+      const row = html("p", {}, group);
       html("span", {}, row, name);
       html("b", {}, row, value);
     }
   }
-  html("p", {}, box, `Trips are drawn within the time that they take, ${duration(spec.leg)} of it at most: no time is added.`);
+  html("p", { class: "mt-small" }, box, `Trips are drawn within the time that they take, ${duration(spec.leg)} of it at most: no time is added.`);
 }
 
 function legend(box, spec) {

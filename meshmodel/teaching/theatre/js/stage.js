@@ -39,7 +39,7 @@ function buildStage(root, play, geo) {
         const path = svg("path", { class: `wire to-${node.role ?? "middle"}`, d: wire({ x: geo.nodes[from].cx, y: geo.nodes[from].cy }, { x: node.kind === "pod" ? node.x : node.cx, y: node.cy }) }, wires);
         if (node.kind === "pod") parts.wires.set(`${from} ${place}`, path);
       }
-      if (node.kind === "pod") parts.pods.set(place, buildPod(root, node, play.panel.stage.names[place]));
+      if (node.kind === "pod") parts.pods.set(place, buildPod(root, node, fullName(play, place)));
       else parts.proxies.set(place, buildProxy(root, node));
     }
   }
@@ -60,10 +60,14 @@ function buildProxy(root, node) {
   if (!node.total) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
   const names = { wait: "waiting", back_off: "back-off", hold: "" };
   for (const [name, tray] of Object.entries(node.trays)) svg("text", { class: "tiny", x: node.cx, y: tray.bottom + 8, "text-anchor": "middle" }, group, names[name]);
-  const lines = node.label, start = node.above ? node.y - 7 - 12 * (lines.length - 1) : node.y + node.h + 14;
-  lines.forEach((line, i) => svg("text", { x: node.cx, y: start + 12 * i, "text-anchor": "middle" }, group, line));
-  const state = svg("text", { class: "state", x: node.cx, y: node.above ? node.y + node.h + 14 : start + 12 * lines.length, "text-anchor": "middle" }, group);
+  node.label.forEach((line, i) => svg("text", { x: node.cx, y: node.labelY + 12 * i, "text-anchor": "middle" }, group, line));
+  const state = svg("text", { class: "state", x: node.cx, y: node.stateY, "text-anchor": "middle" }, group);
   return { group, state };
+}
+
+function fullName({ panel }, place) {
+  const zone = panel.zones[panel.stage.columns.at(-1).indexOf(place)];
+  return panel.stage.names[place] + (zone ? `, ${zone}` : "");
 }
 
 function buildPod(root, node, name) {
