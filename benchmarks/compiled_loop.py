@@ -159,7 +159,7 @@ def refuse_unknown(scenario: Scenario) -> None:
         "hedge_on_per_try_timeout": retries.hedge_on_per_try_timeout,
         "attempts": retries.attempts >= MOST_TRIES,
         "new_connection_per_request": not scenario.new_connection_per_request,
-        "behaviour": any(b.failure != "none" or b.concurrency or b.injector != "fake-service" or b.timing_variance for b in pods),
+        "behaviour": any(b.failure != "none" or b.concurrency or b.coin or b.prose or b.timing_variance for b in pods),
     }
     for name, there in extras.items():
         if there:

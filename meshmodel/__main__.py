@@ -21,7 +21,8 @@ from meshmodel._text import LONGEST_LINE, shortened, visible
 
 
 def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("istio", "injector", "overhead", "workers", "connect_time")}
+    flags = ("istio", "injector", "errors", "percentiles", "overhead", "workers", "connect_time")
+    return {name: getattr(args, name) for name in flags}
 
 
 def _caller(args: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +176,8 @@ def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
 def _routes(args: argparse.Namespace) -> None:
     mesh = _mesh(args)
     print(mesh.proxy_config_routes(**_caller(args)))
+    rules = mesh.version_rules(**_caller(args))
+    print(f"\nOf the rules that came or went with a version, Istio {mesh.defaults.version} here: {'; '.join(rules) or 'none'}")
     _warn(mesh)
 
 

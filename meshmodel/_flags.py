@@ -83,7 +83,11 @@ def _files(parser: argparse.ArgumentParser) -> None:
 
 def _mesh_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--istio", default="1.17", metavar="VERSION", help="whose defaults apply (1.17)")
-    parser.add_argument("--injector", default="fake-service", metavar="HOW", help="how ERROR_RATE is read: fake-service or nominal")
+    parser.add_argument(
+        "--injector", default="fake-service", metavar="HOW", help="--errors and --percentiles at once: fake-service or nominal"
+    )
+    parser.add_argument("--errors", metavar="HOW", help="how ERROR_RATE is read: counter (the program's) or coin (the prose's)")
+    parser.add_argument("--percentiles", metavar="HOW", help="how TIMING_..._PERCENTILE are read: program or prose")
     parser.add_argument("--overhead", metavar="TIME", help="time outside the backend, e.g. 3ms (calibrated)")
     parser.add_argument("--workers", type=_whole, default=2, help="worker threads of each Envoy (2)")
     connecting = "what a new connection takes: plain or mtls, as measured, or e.g. 1ms (plain)"

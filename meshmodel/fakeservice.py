@@ -1,17 +1,21 @@
 """fake-service, the tutorial's backend: how long a pod takes and what it answers.
 
 Modelled is nicholasjackson/fake-service (timing/timing.go, errors/errors.go) as its
-environment variables set it up, in the two readings of `Behaviour.injector`:
+environment variables set it up, each group in two readings that may be mixed:
 
-"fake-service", as the program implements them: request n of a pod (n = 1, 2, ...) fails
-    when n mod int(1/ERROR_RATE) = 0.  Every other one takes TIMING_50_PERCENTILE with
-    probability 0.90, TIMING_90_PERCENTILE with 0.09 and TIMING_99_PERCENTILE with 0.01.
-"nominal", as the tutorial's prose reads them: requests fail independently with
-    probability ERROR_RATE.  The timings are quantiles: half of the answers are not
-    delayed (`Behaviour.undelayed`), the next 40 % take TIMING_50_PERCENTILE, then as above.
-    A pod whose TIMING_50_PERCENTILE is no more than `undelayed` is an ordinary pod.
+errors    "counter", as the program implements them: request n of a pod (n = 1, 2, ...) fails when
+          n mod int(1/ERROR_RATE) = 0.
+          "coin", as the tutorial's prose reads them: requests fail independently with probability ERROR_RATE.
+percentiles
+          "program": a request takes TIMING_50_PERCENTILE with probability 0.90, TIMING_90_PERCENTILE
+          with 0.09 and TIMING_99_PERCENTILE with 0.01.
+          "prose", as quantiles: half of the answers are not delayed (`Behaviour.undelayed`), the next 40 %
+          take TIMING_50_PERCENTILE, then as above.  A pod whose TIMING_50_PERCENTILE is no more than
+          `undelayed` is an ordinary pod.
 
-Both multiply the time by 1 + U{0 .. v-1}/100, v being TIMING_VARIANCE.  A failing request
+The injector "fake-service" is short for counter and program, "nominal" for coin and prose.
+
+All multiply the time by 1 + U{0 .. v-1}/100, v being TIMING_VARIANCE.  A failing request
 answers after ERROR_DELAY, or at once when ERROR_TYPE is http_error.  A pod that refuses,
 resets or hangs (`Behaviour.failure`) does so with every request.
 
@@ -23,14 +27,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import durationpy
 import numpy as np
 from numpy.typing import NDArray
 
 from meshmodel._text import quoted
-from meshmodel.scenario import Behaviour, Injector, ScenarioError
+from meshmodel.scenario import Behaviour, Errors, Injector, Percentiles, Reading, ScenarioError
 
 REFUSED, RESET, HANG = -1, -2, -3
 """Codes of requests without an answer: connection refused, connection reset, no answer ever."""
@@ -87,15 +91,16 @@ def parse_duration(text: object, field: str, *, negative: bool = False) -> float
     return seconds
 
 
-def from_environment(env: Mapping[str, str], injector: Injector = "fake-service") -> tuple[Behaviour, list[str]]:
+def from_environment(
+    env: Mapping[str, str], injector: Injector = "fake-service", errors: Errors | None = None, percentiles: Percentiles | None = None
+) -> tuple[Behaviour, list[str]]:
     """The behaviour that a pod's environment variables give it, and warnings ("NAME: reason").
 
     An empty value counts as not set, as in fake-service.  Raises ScenarioError, naming
     the variable, for a bad value and for one that would change the behaviour in a way
     that is not modelled.
     """
-    if injector not in get_args(Injector):
-        raise ScenarioError(f"injector: must be one of {', '.join(get_args(Injector))}, got {quoted(injector, 60)}")
+    reading = Reading(injector, errors, percentiles).checked()
     for name, value in env.items():
         if not isinstance(value, str):
             raise ScenarioError(f"{name}: must be a string (put it in quotes), got {quoted(value, 60)}")
@@ -114,7 +119,7 @@ def from_environment(env: Mapping[str, str], injector: Injector = "fake-service"
         error_rate=_error_rate(env.get("ERROR_RATE", "0")),
         error_code=_error_code(env.get("ERROR_CODE", "500")),
         error_delay=duration("ERROR_DELAY") or 0.0,
-        injector=injector,
+        **reading._asdict(),
     )
     return behaviour, warnings + _error_warnings(behaviour)
 
@@ -158,7 +163,7 @@ def _error_warnings(behaviour: Behaviour) -> list[str]:
     if behaviour.error_type not in ("http_error", "delay"):
         warnings.append(f"ERROR_TYPE: {quoted(behaviour.error_type, 60)} is neither http_error nor delay; fake-service takes it for delay")
     period = error_period(behaviour.error_rate)
-    if behaviour.injector == "fake-service" and behaviour.error_rate > 0 and not np.isclose(period * behaviour.error_rate, 1):
+    if not behaviour.coin and behaviour.error_rate > 0 and not np.isclose(period * behaviour.error_rate, 1):
         which = "every request" if period == 1 else f"every request whose number is a multiple of {period}"
         warnings.append(f"ERROR_RATE: {behaviour.error_rate:g} fails {which}: fake-service counts to int(1/rate), it does not draw")
     return warnings
@@ -184,7 +189,7 @@ def error_probability(behaviour: Behaviour) -> float:
     """The long-run share of requests that fail (1 for a pod with a `failure`)."""
     if behaviour.failure != "none":
         return 1.0
-    if behaviour.injector == "nominal":
+    if behaviour.coin:
         return behaviour.error_rate
     period = error_period(behaviour.error_rate)
     return 0.0 if period == NEVER else 1 / period
@@ -229,7 +234,7 @@ def _failing_answer(behaviour: Behaviour) -> tuple[float, int]:
 def _levels(behaviour: Behaviour) -> tuple[float, float, float, float]:
     """Seconds of an answer whose timing uniform lies below 0.5, below 0.9, below 0.99, above."""
     p50, p90, p99 = behaviour.timings
-    lowest = min(p50, behaviour.undelayed) if behaviour.injector == "nominal" else p50
+    lowest = min(p50, behaviour.undelayed) if behaviour.prose else p50
     return lowest, p50, p90, p99
 
 
@@ -247,7 +252,7 @@ class Sampler:
         failing = np.array([error_probability(b) for b in behaviours], dtype=float)
         answers = [_failing_answer(b) for b in behaviours]
         always = failing == 1
-        counted = np.array([b.injector == "fake-service" for b in behaviours], dtype=bool) & ~always
+        counted = np.array([not b.coin for b in behaviours], dtype=bool) & ~always
         self._failing_seconds = np.array([seconds for seconds, _ in answers], dtype=float)
         self._failing_code = np.array([code for _, code in answers], dtype=np.int16)
         # An endpoint that always fails needs no draw: its failure is its ordinary answer.
@@ -262,7 +267,7 @@ class Sampler:
         self.needs_variance = bool(np.any(self._variance > 1))
         """Some endpoint has a TIMING_VARIANCE, drawn from `v`."""
         self.needs_error_draw = bool(np.any(self._rate > 0))
-        """Some endpoint fails at random (the nominal injector), drawn from `v`."""
+        """Some endpoint fails at random (errors by coin), drawn from `v`."""
         self.needs_counter = bool(np.any(self._period < NEVER))
         """Some endpoint counts its requests to fail every k-th of them."""
 

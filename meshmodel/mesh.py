@@ -15,20 +15,36 @@ import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import DataRow, TableFormat, tabulate
 
 from meshmodel import workloads
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
-from meshmodel.istio.defaults import istio_defaults
+from meshmodel.istio.defaults import FIELDS, RULES, IstioDefaults, istio_defaults
 from meshmodel.istio.kubernetes import LOCALITY_RULE, refuse_too_many_pods, slashed
 from meshmodel.istio.manifests import read
 from meshmodel.istio.resources import RETRY_ON
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
 from meshmodel.istio.yaml_source import ManifestError, resources
-from meshmodel.scenario import UNLIMITED, Change, ClosedLoop, Constant, Distribution, Injector, OpenLoop, Request, Scenario, Workload
+from meshmodel.scenario import (
+    UNLIMITED,
+    Change,
+    ClosedLoop,
+    Constant,
+    Distribution,
+    Errors,
+    Injector,
+    OpenLoop,
+    Percentiles,
+    Reading,
+    Request,
+    Scenario,
+    ScenarioError,
+    Workload,
+)
 
 if TYPE_CHECKING:
     import threading
@@ -50,6 +66,8 @@ class Mesh:
     ----------
     istio : the version whose defaults apply, "1.N" or "1.N.P".
     injector : how fake-service's variables are read: "fake-service" as implemented, "nominal" as the prose has it.
+    errors, percentiles : the same for ERROR_RATE alone ("counter" or "coin") and for the timings alone ("program" or
+        "prose"); None: as the injector has it.
     overhead : what a request spends outside the backend: None (calibrated on the tutorial), seconds, a duration
         such as "3ms", or a distribution of seconds (a frozen `scipy.stats` one).
     workers : worker threads of each Envoy.
@@ -68,15 +86,20 @@ class Mesh:
         workers: int = 2,
         namespace: str = "istioinaction",
         connect_time: str | float = "plain",
+        errors: Errors | None = None,
+        percentiles: Percentiles | None = None,
     ) -> None:
-        if injector not in get_args(Injector):
-            raise ManifestError(f"injector: must be one of {', '.join(get_args(Injector))}, got {injector!r}")
+        try:
+            self.reading = Reading(injector, errors, percentiles).checked()
+        except ScenarioError as problem:
+            raise ManifestError(str(problem)) from None
         self.defaults = istio_defaults(istio)
-        self.injector, self.namespace = injector, namespace
+        self.namespace = namespace
         self.workers = workloads.whole(workers, "workers", 1, 1000)
         self.overhead = _overhead(overhead)
         self.connect_time = workloads.connecting(connect_time)
         self._resources: dict[Key, Resource] = {}
+        self._applied = 0
         self._later: list[tuple[float, Key, Resource | None]] = []
         self._addresses: dict[str, str] = {}
         self._last: tuple[Workload | None, str | None, str | None] = (None, None, None)
@@ -86,7 +109,7 @@ class Mesh:
 
     def apply(self, *sources: Any) -> Mesh:
         """Apply manifests: paths (a directory: all its YAML files), YAML text, dicts, or lists of those; all or nothing."""
-        applied = self._resources | {resource.key: resource for resource in self._read(sources)}
+        applied = self._resources | {resource.key: resource for resource in self._read(sources, self._resources)}
         refuse_too_many_pods(applied.values())
         self._resources = applied
         return self
@@ -114,10 +137,16 @@ class Mesh:
             raise ManifestError(f"at: must be after the load begins, got {time!r}")
         return Later(self, seconds)
 
-    def _read(self, sources: Iterable[Any]) -> list[Resource]:
-        context = Context(self.namespace, self.injector, self.defaults)
+    def _read(self, sources: Iterable[Any], known: dict[Key, Resource]) -> list[Resource]:
+        """The resources of one `apply`: created now, all in the same second, unless they are `known` already."""
+        context = Context(self.namespace, self.reading, self.defaults)
         read_all = [read(document, context) for source in sources for document in resources(source)]
-        return [resource for resource in read_all if resource is not None]
+        self._applied += 1
+        return [
+            replace(resource, created=known[resource.key].created if resource.key in known else (self._applied, resource.created[1]))
+            for resource in read_all
+            if resource is not None
+        ]
 
     def _key(self, kind: str, name: str, namespace: str | None, known: dict[Key, Resource]) -> Key:
         key = kind, namespace or self.namespace, name
@@ -338,6 +367,31 @@ class Mesh:
             rows.append((route.callers[0].name, route.host, timeout, retries.attempts, on, codes or "-", per_try, limited))
         return _table(rows, ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES"))
 
+    def version_rules(self, target: str | None = None, locality: str | None = None) -> list[str]:
+        """Which rules of this version of Istio touch this mesh: those without which the proxies would be told something else.
+
+        Each in words, with the versions that have it; "not:" before one that this version does not have.
+        """
+        routes = self._plan(0.0, target, locality).routes
+        found = []
+        for name, rule in RULES.items():
+            try:
+                same = self._under(replace(self.defaults, turned=frozenset((name,))))._plan(0.0, target, locality).routes == routes
+            except ManifestError:
+                same = False
+            if not same:
+                found.append(f"{'' if self.defaults.has(name) else 'not: '}{rule.says} ({rule.versions})")
+        written = {name for resource in self._resources.values() for name in resource.fields(FIELDS)}
+        return found + [f"{name} (from 1.{since} on)" for name, since in FIELDS.items() if name in written]
+
+    def _under(self, defaults: IstioDefaults) -> Mesh:
+        """The same mesh as other defaults read it."""
+        twin = self.copy()
+        twin.defaults = defaults
+        again = twin._read([resource.manifest for resource in self._resources.values()], self._resources)
+        twin._resources = {resource.key: resource for resource in again}
+        return twin
+
     @property
     def warnings(self) -> list[MeshWarning]:
         """What Istio accepts but will not do what its author thinks; those on the workload are about the last one."""
@@ -358,11 +412,12 @@ class Mesh:
         idle = [r for r in self._resources.values() if r.kind == "EnvoyFilter" and str(r) not in plan.filters]
         reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
         unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]
-        return unmet + scenario_warnings(scenario, plan.cluster_owner, plan.route_owner, self.defaults.retries_503)
+        return unmet + scenario_warnings(scenario, plan.cluster_owner, plan.route_owner, plan.localities, self.defaults.retries_503)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{kind} {name}" for kind, _, name in self._resources)
-        return f"Mesh(istio={self.defaults.version!r}, injector={self.injector!r}, workers={self.workers}): {names or 'no resources'}"
+        reading = ", ".join(f"{name}={word!r}" for name, word in self.reading._asdict().items() if word)
+        return f"Mesh(istio={self.defaults.version!r}, {reading}, workers={self.workers}): {names or 'no resources'}"
 
 
 class Later:
@@ -373,8 +428,9 @@ class Later:
 
     def apply(self, *sources: Any) -> Later:
         """As `Mesh.apply`, at this time."""
-        applied = [(self._time, resource.key, resource) for resource in self._mesh._read(sources)]
-        refuse_too_many_pods((self._mesh._state(self._time) | {key: resource for _, key, resource in applied}).values())
+        known = self._mesh._state(self._time)
+        applied = [(self._time, resource.key, resource) for resource in self._mesh._read(sources, known)]
+        refuse_too_many_pods((known | {key: resource for _, key, resource in applied}).values())
         self._mesh._later += applied
         return self
 

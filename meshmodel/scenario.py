@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
@@ -30,6 +30,8 @@ resumed; 0.0008 without): measured on Envoy 1.40 over loopback; a network adds o
 LoadBalancing = Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "RING_HASH", "MAGLEV"]
 Failure = Literal["none", "refused", "reset", "hang"]
 Injector = Literal["fake-service", "nominal"]
+Errors = Literal["counter", "coin"]
+Percentiles = Literal["program", "prose"]
 
 
 class Distribution(Protocol):
@@ -80,13 +82,30 @@ def _require_patience(timeout: float | None) -> None:
     _require(timeout is None or 0 < timeout < np.inf, "timeout", "must be more than zero seconds", timeout)
 
 
+class Reading(NamedTuple):
+    """How the variables are read; `errors` and `percentiles` None: as the injector has it."""
+
+    injector: Injector = "fake-service"
+    errors: Errors | None = None
+    percentiles: Percentiles | None = None
+
+    def checked(self) -> Reading:
+        """Itself.  Raises ScenarioError on a word that none of them knows."""
+        for name, words in (("injector", Injector), ("errors", Errors), ("percentiles", Percentiles)):
+            value = getattr(self, name)
+            if value not in get_args(words) and (name == "injector" or value is not None):
+                raise ScenarioError(f"{name}: must be one of {', '.join(get_args(words))}, got {value!r}")
+        return self
+
+
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
     """How a pod answers: fake-service's environment variables, in seconds.
 
-    `injector` says how they are read: "fake-service" as the program implements them,
-    "nominal" as the tutorial's prose reads them (`meshmodel.fakeservice` has both).
-    `undelayed` is what an answer takes that the nominal reading does not delay.
+    `errors` says how ERROR_RATE is read: the program's "counter" or the prose's "coin"; `percentiles` how the
+    TIMING_..._PERCENTILE are: as the "program" or the "prose" has them (`meshmodel.fakeservice` has all four).
+    `injector` is short for both: "fake-service" counter and program, "nominal" coin and prose, where they are None.
+    `undelayed` is what an answer takes that the prose does not delay.
     `failure` is a pod that fake-service cannot imitate: it refuses connections, resets
     them after accepting, or never answers.  `concurrency` requests are worked on at
     once, the others queue first come first served (None: no limit).
@@ -101,6 +120,8 @@ class Behaviour:
     error_code: int = 500
     error_delay: float = 0.0
     injector: Injector = "fake-service"
+    errors: Errors | None = None
+    percentiles: Percentiles | None = None
     undelayed: float = 0.0
     failure: Failure = "none"
     concurrency: int | None = None
@@ -113,6 +134,16 @@ class Behaviour:
         _require(0 <= self.error_rate <= 1, "error_rate", "must be from 0 to 1", self.error_rate)
         _require(100 <= self.error_code <= 599, "error_code", "must be an HTTP status", self.error_code)
         _require(self.concurrency is None or self.concurrency >= 1, "concurrency", "must be 1 or more", self.concurrency)
+
+    @property
+    def coin(self) -> bool:
+        """Whether errors are drawn, request by request; else counted."""
+        return self.errors == "coin" if self.errors else self.injector == "nominal"
+
+    @property
+    def prose(self) -> bool:
+        """Whether the percentiles are read as the prose has them: half of the answers are not delayed."""
+        return self.percentiles == "prose" if self.percentiles else self.injector == "nominal"
 
     @property
     def timings(self) -> tuple[float, float, float]:
@@ -128,6 +159,10 @@ class Endpoint:
 
     `message` is the body of its answers (fake-service's MESSAGE).  `weight` is Envoy's
     `load_balancing_weight`: where those of a cluster differ, its endpoints are scheduled by weight.
+    `inbound` are the limits that the pod's own sidecar keeps between itself and the application, for
+    the requests of all callers together (None: no limit bites); what it refuses it answers 503.
+    `inbound_retries` is how often that sidecar tries a request again that was reset before it was sent
+    (Envoy's `reset-before-request`, back-off from 25 ms on), beside all retries of callers.
     """
 
     name: str
@@ -137,9 +172,12 @@ class Endpoint:
     message: str = ""
     behaviour: Behaviour = Behaviour()
     weight: int = 1
+    inbound: ConnectionPool | None = None
+    inbound_retries: int = 0
 
     def __post_init__(self) -> None:
         _require(self.weight >= 1, "weight", "must be 1 or more", self.weight)
+        _require(self.inbound_retries >= 0, "inbound_retries", "must be zero or more", self.inbound_retries)
 
     @property
     def hash_key(self) -> str:
@@ -223,9 +261,10 @@ class Cluster:
 
     `priorities`, shape (callers, endpoints), is the priority of each endpoint as each
     caller of the route sees it (0 is best; all zero: no locality failover).
-    `locality_weights`, when not None, is one mapping a caller from locality to load
-    balancing weight (Istio's `distribute`); one whose endpoints are of several priorities
-    has in each the part of its weight that its endpoints there are.  `panic_threshold` is a percentage.
+    `locality_weights`, when not None, is one mapping a caller from locality to load balancing weight: Envoy first
+    picks a locality of the level by weight (Istio's `distribute`, and from 1.12 to 1.23 every cluster with more than
+    one locality, by numbers of pods); one whose endpoints are of several priorities has in each the part of its
+    weight that its endpoints there are.  `panic_threshold` is a percentage.
     `minimum_ring_size` is of RING_HASH, `maglev_table_size` (a prime) of MAGLEV; `slow_start`
     of ROUND_ROBIN and LEAST_REQUEST: an endpoint is as old as the time since it joined,
     those of the scenario's start have long been there.

@@ -54,7 +54,7 @@ class Pod:
             return (np.inf if b.failure == "hang" else 0.0), b.failure
         self.number += 1
         rng = self.world.rng
-        if b.injector == "nominal":
+        if b.coin:
             fails = rng.random() < b.error_rate
         else:
             fails = b.error_rate > 0 and self.number % int(1 / b.error_rate) == 0
@@ -62,7 +62,7 @@ class Pod:
             return (0.0 if b.error_type == "http_error" else b.error_delay), b.error_code
         u, (p50, p90, p99) = rng.random(), b.timings
         seconds = p50 if u < 0.9 else p90 if u < 0.99 else p99
-        if b.injector == "nominal" and u < 0.5:
+        if b.prose and u < 0.5:
             seconds = min(p50, b.undelayed)
         return seconds * (1 + (rng.integers(b.timing_variance) / 100 if b.timing_variance else 0)), 200
 

@@ -117,7 +117,7 @@ class _Plan:
         codes = {way.code for ways in inner.ways for way in ways}
         for destination in route.destinations:
             for pod in destination.cluster.endpoints:
-                if replace(pod.behaviour, injector="fake-service") != Behaviour():
+                if replace(pod.behaviour, injector="fake-service", errors=None, percentiles=None) != Behaviour():
                     raise NoClosedForm(f"{pod.name}, a pod that calls on, with times or errors of its own")
             if destination.cluster.outlier_detection and max(codes) >= 500:
                 raise NoClosedForm(f"outlier detection of {route.host}, whose pods call on")
@@ -188,7 +188,7 @@ class _Plan:
 
         walk, results = walked(0.0)
         picked = shares[list(hosts)]
-        self._check_counted(route, cluster, outcomes, hosts)
+        self._check_counted(route, cluster, outcomes, hosts, bool(ring))
         if ring and walk.retried:
             if not self.sequential:
                 _check_interleaved(walk, hosts)
@@ -198,20 +198,28 @@ class _Plan:
             if self.scenario.workload.timeout is None:
                 raise NoClosedForm("a pod that hangs without any timeout")
             self._check_giving_up(cluster)
-        if cluster.load_balancing == "ROUND_ROBIN":
+        if not ring:
+            self._check_places(cluster, hosts, walk.retried)
+        if ring or cluster.load_balancing == "ROUND_ROBIN":
             law = replace(law, between=self._ring_covariance(route, law), independent=len(hosts) == 1)
         elif cluster.load_balancing == "LEAST_REQUEST" and not self.sequential and len(hosts) > 1:
             law = self._least_request(route, cluster, law, hosts, walk.retried)
         return law, walk.retried
 
-    def _check_counted(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], hosts: tuple[int, ...]) -> None:
+    def _check_places(self, cluster: Cluster, hosts: tuple[int, ...], retried: float) -> None:
+        """Refuse weighed localities whose schedule would matter: for retries, and for what is active at unlike hosts."""
+        several = cluster.locality_weights is not None and len({cluster.endpoints[e].locality for e in hosts}) > 1
+        if several and (retried or (cluster.load_balancing == "LEAST_REQUEST" and not self.sequential)):
+            raise NoClosedForm(f"retries, or LEAST_REQUEST with concurrent requests, over the weighed localities of {cluster.name}")
+
+    def _check_counted(self, route: Route, cluster: Cluster, outcomes: list[list[Way]], hosts: tuple[int, ...], ring: bool) -> None:
         """Refuse retries that would meet the counter of fake-service's errors again, or in a fixed order."""
         policy = route.retries
         counted = any(
             _counts_errors(cluster.endpoints[e].behaviour) and any(is_retriable(policy, w.code, w.failure) for w in outcomes[e])
             for e in hosts
         )
-        apart = policy.previous_hosts and policy.attempts < len(hosts) and cluster.load_balancing != "ROUND_ROBIN"
+        apart = policy.previous_hosts and policy.attempts < len(hosts) and not ring
         if counted and policy.attempts and not apart:
             raise NoClosedForm("retries of counted errors (ERROR_RATE) that are not drawn apart")
 
@@ -319,7 +327,7 @@ class _Plan:
         hosts = [int(e) for e in np.flatnonzero(shares)]
         sure = [e for e in hosts if failing[e] > 1 - 1e-9]
         for e in hosts:
-            never_in_a_row = cluster.endpoints[e].behaviour.injector == "fake-service" and detection.consecutive_5xx > 1 and not deadlines
+            never_in_a_row = not cluster.endpoints[e].behaviour.coin and detection.consecutive_5xx > 1 and not deadlines
             if 0 < failing[e] <= 1 - 1e-9 and not never_in_a_row:
                 raise NoClosedForm(f"outlier detection while {cluster.endpoints[e].name} fails now and then")
         if not sure:
@@ -447,7 +455,7 @@ class _Plan:
 
 def _counts_errors(behaviour: Behaviour) -> bool:
     """Whether fake-service's counter decides which requests fail: some, not all."""
-    return behaviour.failure == "none" and behaviour.injector == "fake-service" and 1 < error_period(behaviour.error_rate) <= 1e9
+    return behaviour.failure == "none" and not behaviour.coin and 1 < error_period(behaviour.error_rate) <= 1e9
 
 
 def _check_interleaved(walk: Walk, hosts: tuple[int, ...]) -> None:

@@ -1,8 +1,8 @@
 """Which host a cluster gives to a request, when that does not depend on what is active there.
 
 Priorities, locality weights and ejections make the shares; ROUND_ROBIN turns over the
-hosts of the level that has all the load.  Where the first attempts of ROUND_ROBIN begin
-follows from what retries take from the same ring.
+hosts of the level that has all the load, and weighed localities take turns whatever the
+policy.  Where the first attempts of a turn begin follows from what retries take from the same ring.
 """
 
 from __future__ import annotations
@@ -64,10 +64,31 @@ def _within(cluster: Cluster, healthy: np.ndarray, mine: np.ndarray) -> np.ndarr
 
 
 def ring_of(cluster: Cluster, shares: np.ndarray) -> tuple[int, ...]:
-    """The hosts that ROUND_ROBIN takes in turn; none when several levels or localities share the load."""
-    hosts = np.flatnonzero(shares)
+    """The hosts that are taken in turn, each once in every turn; none where that is no rule.
+
+    ROUND_ROBIN takes them so within one level and locality.  Several localities that are weighed by their numbers of
+    hosts are taken in turn as well, each as often as it has hosts: so are then their hosts, if those of one locality
+    are alike, whatever the policy.  Raises NoClosedForm for other weighed localities among which it would matter.
+    """
+    hosts = [int(e) for e in np.flatnonzero(shares)]
     equal = len(hosts) > 0 and np.allclose(shares[hosts], 1 / len(hosts))
-    return tuple(int(e) for e in hosts) if cluster.load_balancing == "ROUND_ROBIN" and equal and cluster.locality_weights is None else ()
+    places = {cluster.endpoints[e].locality for e in hosts}
+    if cluster.locality_weights is None or len(places) == 1:
+        return tuple(hosts) if cluster.load_balancing == "ROUND_ROBIN" and equal else ()
+    alike = len({(cluster.endpoints[e].locality, cluster.endpoints[e].behaviour) for e in hosts}) == len(places)
+    return tuple(_in_turn(cluster, hosts)) if equal and (alike or cluster.load_balancing == "ROUND_ROBIN") else ()
+
+
+def _in_turn(cluster: Cluster, hosts: list[int]) -> list[int]:
+    """Hosts of several localities in the order of one turn: each locality's evenly spread (earliest deadline first)."""
+    count = Counter(cluster.endpoints[e].locality for e in hosts)
+    passed: Counter[str] = Counter()
+    due = []
+    for e in hosts:
+        place = cluster.endpoints[e].locality
+        due.append(((passed[place] + 0.5) / count[place], e))
+        passed[place] += 1
+    return [e for _, e in sorted(due)]
 
 
 def ring_starts(ends: list[dict[tuple[int, ...], float]], requests: float) -> np.ndarray:

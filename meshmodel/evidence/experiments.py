@@ -181,7 +181,7 @@ def _in_isolation(name: str, entry: Mapping[str, Any]) -> Experiment:
         _workload(entry),
         target=entry.get("target", "backend"),
         locality=entry.get("locality"),
-        options={key: entry[key] for key in ("istio", "workers", "injector") if key in entry},
+        options={key: entry[key] for key in ("istio", "workers", "injector", "errors", "percentiles") if key in entry},
         changes=tuple((parse_duration(each["at"], "at"), _paths("envoy", each["manifests"])) for each in entry.get("changes", ())),
         overhead_of=entry.get("overhead_of"),
         envoy_causes=entry.get("causes", {}),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshmodel.istio import names
-from meshmodel.istio.defaults import IstioDefaults
+from meshmodel.istio.defaults import FIELDS, OLDEST, IstioDefaults
 from meshmodel.istio.field import Field, ManifestError, Place
 from meshmodel.istio.warnings import NOT_MODELLED, MeshWarning
-from meshmodel.scenario import Injector
+from meshmodel.scenario import Reading
 
 NO = "is not modelled"
 UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
@@ -22,25 +23,42 @@ METADATA = (
 
 @dataclass
 class Context:
-    """What reading depends on: the mesh's namespace, injector and Istio version; `warnings` collects what is found."""
+    """What reading depends on: the mesh's namespace, how fake-service is read, Istio's version; `warnings` collects what is found."""
 
     namespace: str
-    injector: Injector
+    reading: Reading
     defaults: IstioDefaults
     warnings: list[MeshWarning] = field(default_factory=list)
 
     def warn(self, at: Field, reason: str, source: str = NOT_MODELLED) -> None:
         self.warnings.append(MeshWarning(at.owner, at.path, reason, source))
 
+    def only(self, parent: Field, *known: str, refused: Mapping[str, str] | None = None) -> Field:
+        """`Field.only`, which also refuses what this version of Istio does not have yet, naming the one that has it."""
+        for name, child in parent.mapping().items():
+            within = f"{parent.path.rpartition('.')[2]}.{name}"
+            if name in known or name in (refused or {}):
+                self.since(child, within if within in FIELDS else name)
+        return parent.only(*known, refused=refused)
+
+    def since(self, field: Field, name: str) -> None:
+        """Refuse a field, or a word in it, that came with a later version of Istio."""
+        if self.defaults.minor < FIELDS.get(name, OLDEST):
+            raise field.error(f"Istio {self.defaults.version} has no {name.rpartition('.')[2]} yet, it came with 1.{FIELDS[name]}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """What every resource has: (`kind`, `namespace`, `name`) is its key."""
+    """What every resource has: (`kind`, `namespace`, `name`) is its key.
+
+    `created`: the number of the `apply` that made it, and its `metadata.creationTimestamp` ("~": it has none).
+    """
 
     kind: str
     name: str
     namespace: str
     place: Place
+    created: tuple[int, str] = (0, "~")
     warnings: tuple[MeshWarning, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -50,6 +68,10 @@ class Resource:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+    def fields(self, known: Container[str]) -> set[str]:
+        """The names of the fields of its spec, alone and with the field that they stand in, that are `known`."""
+        return set(_names("spec", self.manifest.get("spec"), known))
 
     def error(self, path: str, rule: str) -> ManifestError:
         """An error that shows only once the whole mesh is known."""
@@ -62,6 +84,14 @@ def describe(parent: Field) -> Field:
     names.label_map(metadata.get_or("labels", {}))
     names.annotation_map(metadata.get_or("annotations", {}))
     return metadata
+
+
+def _names(parent: str, value: object, known: Container[str]) -> Iterator[str]:
+    for name, child in value.items() if isinstance(value, dict) else ():
+        yield from (each for each in (name, f"{parent}.{name}") if each in known)
+        yield from _names(name, child, known)
+    for child in value if isinstance(value, list) else ():
+        yield from _names(parent, child, known)
 
 
 def unused(parent: Field, fields: list[str], context: Context) -> list[str]:
@@ -77,3 +107,11 @@ def some(values: Field) -> list[Field]:
     if not values.items():
         raise values.error("must not be empty")
     return values.items()
+
+
+def milliseconds(field: Field) -> float:
+    """Seconds of a duration as Istio's webhook takes it: 1 ms or more, no finer than that (`ValidateDuration`)."""
+    seconds = field.duration()
+    if round(seconds * 1e6) % 1000:
+        raise field.wrong("must be whole milliseconds, Istio refuses a finer duration")
+    return seconds

@@ -2,25 +2,37 @@
 
     Gateway + VirtualService ──> route 1 ──> Service ──> pods ──UPSTREAM_URIS──> route 2 ──> ...
 
-A route takes its policy from the VirtualService for its host (of the first one applied, where several
-name the host), a cluster its policy from the DestinationRule; what they leave out is Istio's default.
-Each proxy that applies a route is a `Caller`.  Nothing here knows of engines or of time.
+A route takes its policy from the VirtualService for its host, a cluster its policy from the DestinationRule
+(which one wins: `hosts`); what they leave out is Istio's default.  Each proxy that applies a route is a `Caller`.
+A pod's own sidecar has the rule's limits too, for all its callers together (`Endpoint.inbound`).
+Nothing here knows of engines or of time.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
+from meshmodel.istio.field import ManifestError
+from meshmodel.istio.hosts import covers, fqdn, most_specific, oldest_first
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, priorities, split_by_priority
-from meshmodel.istio.resources import DestinationRule, Gateway, HttpRoute, RouteDestination, Subset, TrafficPolicy, VirtualService
+from meshmodel.istio.resources import (
+    DestinationRule,
+    Gateway,
+    HttpRoute,
+    RouteDestination,
+    Subset,
+    TrafficPolicy,
+    VirtualService,
+    policy_at,
+)
 from meshmodel.istio.warnings import MeshWarning
-from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, RetryPolicy, Route
 
 INGRESS = "istio-ingressgateway"
@@ -48,29 +60,30 @@ class Plan:
     """The chain of routes with who is responsible for it.
 
     `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the VirtualService of a
-    route's host (the Service where there is none); `filters` are the EnvoyFilters that changed something;
-    `keep_alives` is the last caller's (None: the load's own).
+    route's host (the Service where there is none), `localities` what a cluster's localityLbSetting asks for; `filters`
+    are the EnvoyFilters that changed something; `keep_alives` is the last caller's (None: the load's own).
     """
 
     routes: tuple[Route, ...] = ()
     cluster_owner: dict[str, str] = field(default_factory=dict)
     route_owner: dict[str, str] = field(default_factory=dict)
+    localities: dict[str, str] = field(default_factory=dict)
     filters: set[str] = field(default_factory=set)
     keep_alives: bool | None = None
 
 
 @dataclass(frozen=True)
 class _Hop:
-    """What a route is made from: who is responsible for it, its hosts and their ports, and what it does."""
+    """What a route is made from: who is responsible for it, its hosts, the port called, and what it does."""
 
     owner: VirtualService | Service
     hosts: tuple[str, ...]
-    ports: tuple[int, ...]
+    port: int
     http: HttpRoute
 
 
 class ControlPlane:
-    """The resources of a mesh, in the order in which they were applied."""
+    """The resources of a mesh under the rules of one version of Istio."""
 
     def __init__(self, resources: Sequence[Resource], defaults: IstioDefaults, address: Callable[[str], str]) -> None:
         self.deployments = [r for r in resources if isinstance(r, Deployment)]
@@ -79,6 +92,7 @@ class ControlPlane:
         self.virtual_services = [r for r in resources if isinstance(r, VirtualService)]
         self.gateways = [r for r in resources if isinstance(r, Gateway)]
         self.filters = [r for r in resources if isinstance(r, EnvoyFilter)]
+        self._named = {name: service for service in reversed(self.services) for name in service.names}
         self.defaults = defaults
         self._address = address
 
@@ -100,10 +114,10 @@ class ControlPlane:
             if owner is None or owner.upstream is None:
                 break
             host, number = owner.upstream
-            service = self.service(host, owner, "UPSTREAM_URIS")
+            service = self._upstream(owner) or self.service(host, owner, "UPSTREAM_URIS")
             hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"))
             plan.keep_alives = owner.keep_alives
-            last = None if self._find(target) else locality
+            last = None if self._called(target)[0] else locality
             proxies = [_sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
         else:
             raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
@@ -113,10 +127,10 @@ class ControlPlane:
         return plan
 
     def _entry(self, target: str | None, locality: str | None) -> tuple[_Hop, list[Proxy]]:
-        service = self._find(target)
+        service, number = self._called(target)
         if service is not None:
             caller = Proxy(Caller(name="caller", locality=locality or ""), service.namespace, {})
-            return self._hop(service, self._port(service, None, None, "target")), [caller]
+            return self._hop(service, self._port(service, number, None, "target")), [caller]
         bound = self._bound()
         if target is not None:
             bound = [(vs, gateway) for vs, gateway in bound if target in vs.hosts]
@@ -128,9 +142,9 @@ class ControlPlane:
         if bound:
             virtual_service, gateway = bound[0]
             proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, "GATEWAY")
-            return _Hop(virtual_service, virtual_service.hosts, (80,), virtual_service.route), [proxy]
-        called = {d.upstream[0] for d in self.deployments if d.upstream}
-        first = [service for service in self.services if service.name not in called and service.fqdn not in called]
+            return _Hop(virtual_service, virtual_service.hosts, gateway.port, virtual_service.route), [proxy]
+        called = {service.key for service in map(self._upstream, self.deployments) if service}
+        first = [service for service in self.services if service.key not in called]
         if len(first) != 1:
             names = ", ".join(service.name for service in self.services) or "there is none yet"
             raise ManifestError(f"target: no Gateway leads into the mesh, name the Service to call as target ({names})")
@@ -165,7 +179,7 @@ class ControlPlane:
         destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
         default = HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
         vs = next(iter(self._virtual_services(service)), None)
-        return _Hop(vs or service, (service.fqdn,), tuple(p.port for p in service.ports), vs.route if vs else default)
+        return _Hop(vs or service, (service.fqdn,), port.port, vs.route if vs else default)
 
     def _route(self, plan: Plan, hop: _Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
         plan.route_owner[hop.hosts[0]] = str(hop.owner)
@@ -173,12 +187,12 @@ class ControlPlane:
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
         for each in hop.http.destinations:
             if each.weight:
-                cluster, owners = self._cluster(plan, each, hop.owner, proxies)
+                cluster, owners = self._cluster(plan, each, hop, proxies)
                 destinations.append(Destination(cluster=cluster, weight=each.weight))
                 if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
                     raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
                 pods.update(owners)
-        vhosts = {*hop.hosts, *(f"{host}:{port}" for host in hop.hosts for port in hop.ports)}
+        vhosts = {*hop.hosts, *(f"{host}:{hop.port}" for host in hop.hosts)}
         route = Route(
             host=hop.hosts[0],
             callers=tuple(proxy.caller for proxy in proxies),
@@ -212,29 +226,44 @@ class ControlPlane:
         return answers == {True}
 
     def _virtual_services(self, service: Service) -> list[VirtualService]:
+        """Those that sidecars have for a Service, the one that holds first."""
         inside = [vs for vs in self.virtual_services if "mesh" in vs.gateways]
-        return [vs for vs in inside if service.fqdn in {_fqdn(host, vs.namespace) for host in vs.hosts}]
+        if self.defaults.has("specific_hosts"):
+            return most_specific(inside, _hosts, service.fqdn)
+        return oldest_first(vs for vs in inside if any(covers(host, service.fqdn) for host in _hosts(vs)))
 
     # ---- one cluster
 
     def _cluster(
-        self, plan: Plan, destination: RouteDestination, owner: Resource, proxies: list[Proxy]
+        self, plan: Plan, destination: RouteDestination, hop: _Hop, proxies: list[Proxy]
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
-        service = self.service(destination.host, owner, f"{destination.path}.host")
-        port = self._port(service, destination.port, owner, f"{destination.path}.port")
-        rules = self._rules(service, proxies[0])
-        subset = self._subset(rules, destination, owner)
-        base = next((rule.policy for rule in rules if rule.policy != TrafficPolicy()), TrafficPolicy())
-        policy = (subset.policy.over(base) if subset else base).at(port.port)
+        service = self.service(destination.host, hop.owner, f"{destination.path}.host")
+        port = self._destination_port(service, destination, hop, proxies[0].kind)
+        rules = self._rules(service, proxies[0].namespace)
+        subset = self._subset(rules, destination, hop.owner)
+        owner = _with_policy(rules)
+        policy = policy_at(port.port, owner.policy if owner else None, subset.policy if subset else None)
         pods = self._pods(service, port, subset.labels if subset else {})
         name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
-        plan.cluster_owner[name] = str(rules[0] if rules else service)
+        plan.cluster_owner[name] = str(owner or next(iter(rules), service))
+        plan.localities[name] = (policy.load_balancer or (None, LocalityLbSetting()))[1].kind
         cluster = self._balanced(name, policy, port, pods, proxies, rules)
         for envoy_filter, patch in self._patches(proxies):
             if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
                 plan.filters.add(str(envoy_filter))
                 cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
         return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
+
+    def _destination_port(self, service: Service, destination: RouteDestination, hop: _Hop, kind: str) -> ServicePort:
+        """A destination without a port takes the one that was called; at a Gateway the only one of a Service with one port."""
+        if destination.port is None and kind == "GATEWAY" and len(service.ports) == 1:
+            return service.ports[0]
+        found = next((port for port in service.ports if port.port == (destination.port or hop.port)), None)
+        if found is not None or destination.port is not None:
+            return found or self._port(service, destination.port, hop.owner, f"{destination.path}.port")
+        ports = ", ".join(str(port.port) for port in service.ports)
+        rule = f"is missing, so it is the port called, {hop.port}, and Service {service.name} has only {ports}: Envoy would answer 503"
+        raise hop.owner.error(f"{destination.path}.port", rule)
 
     def _balanced(
         self,
@@ -249,8 +278,8 @@ class ControlPlane:
         chosen, setting = policy.load_balancer or (None, LocalityLbSetting())
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
         places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
-        levels = tuple(priorities(proxy.pod, places, setting, outlier is not None) for proxy in proxies)
-        weights = [locality_weights(proxy.pod, places, setting, outlier is not None) for proxy in proxies]
+        levels = tuple(priorities(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies)
+        weights = [locality_weights(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies]
         weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
         if weighted and any(split_by_priority(places, row) for row in levels):
             where = "spec.trafficPolicy.loadBalancer.localityLbSetting"
@@ -273,9 +302,10 @@ class ControlPlane:
         fastest = min((d.behaviour.timing_50_percentile for d in behind if d.replicas), default=0.0)
         found = []
         for deployment in (d for d in behind if labels.items() <= d.labels.items()):
-            number = deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
+            number = _target(port, deployment)
             if number is None:
                 raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
+            inbound = self._inbound(deployment, number)
             for i in range(1, deployment.replicas + 1):
                 name = f"{deployment.name}-{i}"
                 pod = Endpoint(
@@ -285,26 +315,42 @@ class ControlPlane:
                     locality=deployment.locality,
                     message=deployment.message,
                     behaviour=replace(deployment.behaviour, undelayed=fastest),
+                    inbound=inbound,
+                    inbound_retries=self.defaults.inbound_retries,
                 )
                 found.append((pod, deployment))
         return found
 
-    def _rules(self, service: Service, proxy: Proxy) -> list[DestinationRule]:
-        """The DestinationRules for a Service: those of the caller's namespace, else the Service's, else the root's."""
-        matching = self._matching(service)
-        for namespace in (proxy.namespace if proxy.kind != "GATEWAY" else service.namespace, service.namespace, ROOT_NAMESPACE):
-            found = [rule for rule in matching if rule.namespace == namespace]
+    def _inbound(self, deployment: Deployment, number: int) -> ConnectionPool | None:
+        """The limits that a pod's own sidecar keeps for its port `number`; None where it has none.
+
+        They are the DestinationRule's for the pod's Service (the oldest one, where several lead to this port) as the
+        pod's namespace sees it, those of the port where it names it, never a subset's.
+        Source: istio/istio pilot/pkg/networking/core/cluster_builder.go, `buildInboundCluster`.
+        """
+        targets = ((service, port) for service in oldest_first(self.services) if service.selects(deployment) for port in service.ports)
+        service, port = next((service, port) for service, port in targets if _target(port, deployment) == number)
+        owner = _with_policy(self._rules(service, deployment.namespace))
+        policy = policy_at(port.port, owner.policy if owner else None)
+        pool = replace(policy.connection_pool or ConnectionPool(), http2=False)
+        return None if pool == ConnectionPool() else replace(pool, retry_budget=policy.retry_budget, http2=port.http2)
+
+    def _rules(self, service: Service, namespace: str) -> list[DestinationRule]:
+        """The DestinationRules for a Service as callers of a namespace see it, merged in this order.
+
+        Those of the caller's namespace, unless that is the root's; else the Service's; else the root's.  Of one namespace
+        those for the most specific host.  Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule`.
+        """
+        for place in (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE):
+            found = most_specific((rule for rule in self.rules if rule.namespace == place), _hosts, service.fqdn)
             if found:
                 return found
         return []
 
-    def _matching(self, service: Service) -> list[DestinationRule]:
-        return [rule for rule in self.rules if _fqdn(rule.host, rule.namespace) == service.fqdn]
-
     def _subset(self, rules: list[DestinationRule], destination: RouteDestination, owner: Resource) -> Subset | None:
         if destination.subset is None:
             return None
-        subsets = {name: subset for rule in reversed(rules) for name, subset in rule.subsets.items()}
+        subsets: dict[str, Subset] = {name: subset for rule in reversed(rules) for name, subset in rule.subsets.items()}
         if destination.subset not in subsets:
             rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{_near(destination.subset, list(subsets))}"
             raise owner.error(f"{destination.path}.subset", rule)
@@ -314,22 +360,34 @@ class ControlPlane:
 
     def service(self, host: str, owner: Resource, path: str) -> Service:
         """The Service of a host as `owner` writes it.  Raises `ManifestError` naming owner, field and the nearest host."""
-        fqdn = _fqdn(host, owner.namespace)
-        for service in self.services:
-            if service.fqdn == fqdn:
-                return service
+        service = self._named.get(fqdn(host, owner.namespace))
+        if service is not None and service.fqdn == fqdn(host, owner.namespace):
+            return service
         raise owner.error(path, f"there is no Service {host}{_near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
 
     def _find(self, target: str | None) -> Service | None:
-        return next((s for s in self.services if target in (s.name, f"{s.name}.{s.namespace}", s.fqdn)), None)
+        """The Service of that name, as Kubernetes' DNS knows it."""
+        return self._named.get(target or "")
+
+    def _upstream(self, owner: Deployment) -> Service | None:
+        """The Service that the pods of a Deployment call on, if it is one of this mesh."""
+        host = owner.upstream[0] if owner.upstream else ""
+        return self._find(host if "." in host else f"{host}.{owner.namespace}")
+
+    def _called(self, target: str | None) -> tuple[Service | None, int | None]:
+        """The Service and port of a target such as "web" or "web:8080"."""
+        name, _, number = (target or "").rpartition(":")
+        return (self._find(name), int(number)) if name and re.fullmatch(r"\d{1,5}", number) else (self._find(target), None)
 
     def _check(self) -> None:
         """Every destination of every VirtualService must exist, whether or not the load passes it."""
         for vs in self.virtual_services:
             for destination in vs.route.destinations:
                 service = self.service(destination.host, vs, f"{destination.path}.host")
-                self._port(service, destination.port, vs, f"{destination.path}.port")
-                self._subset(self._rules(service, Proxy(Caller(name=""), vs.namespace, {})), destination, vs)
+                if destination.port is not None:
+                    self._port(service, destination.port, vs, f"{destination.path}.port")
+                namespace = vs.namespace if "mesh" in vs.gateways else ROOT_NAMESPACE
+                self._subset(self._rules(service, namespace), destination, vs)
 
     def _port(self, service: Service, number: int | None, owner: Resource | None, path: str) -> ServicePort:
         if number is None and len(service.ports) == 1:
@@ -337,31 +395,58 @@ class ControlPlane:
         found = next((port for port in service.ports if port.port == number), None)
         if found is None:
             ports = ", ".join(str(port.port) for port in service.ports)
-            rule = f"Service {service.name} has {f'no port {number}, only {ports}' if number else f'the ports {ports}: name one'}"
+            one = f"the ports {ports}: name one, such as {service.name}:{service.ports[0].port}"
+            rule = f"Service {service.name} has {f'no port {number}, only {ports}' if number else one}"
             raise owner.error(path, rule) if owner else ManifestError(f"{path}: {rule}")
         return found
 
     def remarks(self) -> list[MeshWarning]:
-        """Resources for no Service, and of two VirtualServices or DestinationRules for one host which wins."""
-        known = {service.fqdn for service in self.services}
-        named: list[tuple[Resource, str, tuple[str, ...]]] = [(rule, "spec.host", (rule.host,)) for rule in self.rules]
-        named += [(vs, "spec.hosts", vs.hosts) for vs in self.virtual_services if "mesh" in vs.gateways]
+        """Resources for no Service, and of several VirtualServices or DestinationRules for one host which wins."""
+        ruled: list[tuple[DestinationRule | VirtualService, str]] = [(rule, "spec.host") for rule in self.rules]
+        ruled += [(vs, "spec.hosts") for vs in self.virtual_services if "mesh" in vs.gateways]
         found = [
-            MeshWarning(str(resource), path, f"there is no Service {', '.join(hosts)}, so it has no effect", NAMES)
-            for resource, path, hosts in named
-            if not known & {_fqdn(host, resource.namespace) for host in hosts}
+            MeshWarning(str(resource), path, f"there is no Service {', '.join(_names(resource))}, so it has no effect", NAMES)
+            for resource, path in ruled
+            if not any(covers(host, service.fqdn) for host in _hosts(resource) for service in self.services)
         ]
         return found + [remark for service in self.services for remark in self._conflicts(service)]
 
     def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
-        rules = self._matching(service)
-        for namespace in dict.fromkeys(rule.namespace for rule in rules):
-            first, *others = (rule for rule in rules if rule.namespace == namespace)
-            for other in others:
-                yield _conflict(first, other, "spec.host", "its trafficPolicy wins, of this one only further subsets count")
-        virtual_services = self._virtual_services(service)
-        for loser in virtual_services[1:]:
-            yield _conflict(virtual_services[0], loser, "spec.hosts", "this one has no effect for it")
+        for namespace in dict.fromkeys(rule.namespace for rule in self.rules):
+            rules = [r for r in self.rules if r.namespace == namespace and covers(fqdn(r.host, namespace), service.fqdn)]
+            winners = most_specific(rules, _hosts, service.fqdn)
+            for other in winners[1:]:
+                yield _conflict(winners[0], other, "spec.host", f"{_why(winners[0], other)}: its trafficPolicy wins, of this one "
+                                "only further subsets count")  # fmt: skip
+            for other in rules:
+                if other not in winners:
+                    yield _conflict(winners[0], other, "spec.host", "has the more specific host: this one has no effect for it")
+        winner = next(iter(self._virtual_services(service)), None)
+        if winner is None:
+            return
+        inside = (vs for vs in self.virtual_services if "mesh" in vs.gateways and vs is not winner)
+        for loser in (vs for vs in inside if any(covers(host, service.fqdn) for host in _hosts(vs))):
+            alike = set(_hosts(winner)) & set(_hosts(loser)) or not self.defaults.has("specific_hosts")
+            why = _why(winner, loser) if alike else "has the more specific host"
+            yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")
+
+
+def _names(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
+    return (resource.host,) if isinstance(resource, DestinationRule) else resource.hosts
+
+
+def _hosts(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
+    return tuple(fqdn(host, resource.namespace) for host in _names(resource))
+
+
+def _with_policy(rules: list[DestinationRule]) -> DestinationRule | None:
+    """The rule whose trafficPolicy counts: the first that has one (destination_rule.go, `mergeDestinationRule`)."""
+    return next((rule for rule in rules if rule.policy is not None), None)
+
+
+def _target(port: ServicePort, deployment: Deployment) -> int | None:
+    """The number of the port of a pod that a Service's port leads to."""
+    return deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
 
 
 def _sidecar(pod: Endpoint, deployment: Deployment, locality: str | None) -> Proxy:
@@ -369,15 +454,15 @@ def _sidecar(pod: Endpoint, deployment: Deployment, locality: str | None) -> Pro
     return Proxy(Caller(name=pod.name, locality=place), deployment.namespace, deployment.labels)
 
 
+def _why(winner: Resource, loser: Resource) -> str:
+    together = " (of those of one second the first by name)" if winner.created == loser.created else ""
+    return f"was applied first for the same host{together}"
+
+
 def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWarning:
-    """The warning that `loser` has no effect because `winner`, applied before it, is for the same host."""
-    source = "istio.io/latest/docs/ops/best-practices/traffic-management"
-    return MeshWarning(str(loser), path, f"{winner} was applied first for the same host: {what}", source)
-
-
-def _fqdn(host: str, namespace: str) -> str:
-    """Istio's rule: a host without a dot is a Service of the resource's own namespace."""
-    return host if "." in host else f"{host}.{namespace}.svc.cluster.local"
+    """The warning that `loser` has no effect, or less, because `winner` is for the same host."""
+    source = "istio.io/latest/docs/ops/best-practices/traffic-management; pilot/pkg/model/push_context.go"
+    return MeshWarning(str(loser), path, f"{winner} {what}", source)
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -61,6 +61,11 @@ class Service(Resource):
     def fqdn(self) -> str:
         return f"{self.name}.{self.namespace}.svc.cluster.local"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What Kubernetes' DNS knows it by, the bare name (which is of its namespace only) included."""
+        return self.name, f"{self.name}.{self.namespace}", f"{self.name}.{self.namespace}.svc", self.fqdn
+
     def selects(self, deployment: Deployment) -> bool:
         return self.namespace == deployment.namespace and self.selector.items() <= deployment.labels.items()
 
@@ -139,7 +144,7 @@ def _behaviour(document: Field, template: Field, container: Field, environment: 
         return environment.get(remark.partition(": ")[0], container)
 
     try:
-        behaviour, remarks = from_environment({name: value.text() for name, value in environment.items()}, context.injector)
+        behaviour, remarks = from_environment({name: value.text() for name, value in environment.items()}, *context.reading)
     except ValueError as problem:
         raise variable(str(problem)).error(str(problem)) from None
     for remark in remarks:

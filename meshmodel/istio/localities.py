@@ -9,9 +9,13 @@ A lower number is better; what Envoy does with priorities (spill-over, panic) is
 Priorities need outlier detection, since without it no proxy ever sees an endpoint fail; `distribute`
 does not.  `enabled: false` turns everything off.
 
+Envoy weighs localities where Istio tells it to: with `distribute`, with an explicit failover, and from 1.12 to
+1.23 on every cluster.  It then picks a locality by weight and a pod within it.
+
 A locality is text "region/zone/subzone"; trailing parts may be absent.
 Reference: istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go (`applyLocalityFailover`,
-`applyFailoverPriorityPerLocality`, `applyLocalityWeights`) and cluster_traffic_policy.go (`applyLocalityLoadBalancer`).
+`applyFailoverPriorityPerLocality`, `applyLocalityWeights`), cluster_traffic_policy.go (`applyLocalityLoadBalancer`)
+and pkg/config/validation/agent/validation.go (`validateLocalities`).  What depends on the version: `defaults`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from meshmodel.istio.defaults import NEWEST, RULES, IstioDefaults
+
+NEWEST_RULES = IstioDefaults(NEWEST)
+NETWORK = "topology.istio.io/network"
 REGION, ZONE, SUBZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"
 
 
@@ -32,6 +40,13 @@ class LocalityLbSetting:
     distribute: tuple[tuple[str, Mapping[str, int]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     failover_priority: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it asks for, in a word."""
+        if not self.enabled:
+            return "off"
+        return "distribute" if self.distribute else "failover" if self.failover or self.failover_priority else "default"
 
 
 @dataclass(frozen=True)
@@ -62,14 +77,34 @@ def matches(locality: str, rule: str) -> bool:
     return all(want in ("*", "", have) for want, have in zip(wanted[1:], actual[1:], strict=True))
 
 
-def priorities(caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbSetting, outlier_detection: bool) -> tuple[int, ...]:
+def overlapping(localities: Sequence[str]) -> str | None:
+    """The first locality of a list that a former one covers already; None where there is none.
+
+    Specific before general is fine ("us/a", then "us/*"), as Istio's `validateLocalities` has it; "us/a/x" and then
+    "us/a" is not.
+    """
+    listed: set[tuple[str, ...]] = set()
+    begun: set[tuple[str, ...]] = set()
+    for locality in localities:
+        here = tuple(locality.split("/"))
+        covering = {("*",), here[:1], (*here[:1], "*"), here[:2], (*here[:2], "*"), here} if len(here) > 1 else {("*",)}
+        if here in begun or covering & listed:
+            return locality
+        listed.add(here)
+        begun.update(here[:n] for n in range(1, len(here) + 1))
+    return None
+
+
+def priorities(
+    caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbSetting, outlier_detection: bool, istio: IstioDefaults = NEWEST_RULES
+) -> tuple[int, ...]:
     """The priority of each endpoint as `caller` sees it: shape (endpoints,), 0 is best, no number skipped."""
     if not outlier_detection or not setting.enabled or setting.distribute:
         return (0,) * len(endpoints)
     levels = [0] * len(endpoints)
     if setting.failover_priority:
-        levels = [_label_level(caller, endpoint, setting.failover_priority) for endpoint in endpoints]
-    if setting.failover or not setting.failover_priority:
+        levels = [_label_level(caller, endpoint, setting.failover_priority, istio) for endpoint in endpoints]
+    if not setting.failover_priority or (setting.failover and istio.has("failover_after_labels")):
         levels = [5 * level + _level(caller.locality, e.locality, setting.failover) for level, e in zip(levels, endpoints, strict=True)]
     ranks = {level: rank for rank, level in enumerate(sorted(set(levels)))}
     return tuple(ranks[level] for level in levels)
@@ -84,29 +119,36 @@ def _level(caller: str, endpoint: str, failover: Sequence[tuple[str, str]]) -> i
     return 4 if target is not None and other[0] != target else 3
 
 
-def _label_level(caller: Pod, endpoint: Pod, failover_priority: Sequence[str]) -> int:
-    """The number of labels left from the first one that differs on ("label" or "label=value")."""
+def _label_level(caller: Pod, endpoint: Pod, failover_priority: Sequence[str], istio: IstioDefaults) -> int:
+    """The number of labels left from the first one that differs on ("label" or "label=value").
+
+    Where the network comes first, another network ranks behind all pods of one's own, and the labels go on counting.
+    """
     if not caller.all_labels:
         return 0
+    number, behind = len(failover_priority), 0
+    given = dict(entry.split("=") for entry in failover_priority if entry.count("=") == 1) if istio.has("label_values") else {}
     for passed, entry in enumerate(failover_priority):
-        label, given, value = entry.partition("=")
-        wanted = value if given else caller.all_labels.get(label, "")
-        if endpoint.all_labels.get(label, "") != wanted:
-            return len(failover_priority) - passed
-    return 0
+        label = entry.partition("=")[0] if istio.has("label_values") else entry
+        if endpoint.all_labels.get(label, "") != given.get(label, caller.all_labels.get(label, "")):
+            if passed > 0 or label != NETWORK or not istio.has("other_networks_last"):
+                return behind + number - passed
+            behind = number
+    return behind
 
 
-def locality_weights(caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbSetting, outlier_detection: bool) -> dict[str, int] | None:
+def locality_weights(
+    caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbSetting, outlier_detection: bool, istio: IstioDefaults = NEWEST_RULES
+) -> dict[str, int] | None:
     """The load-balancing weight of each locality as `caller` sees it, None where Envoy does not weigh localities.
 
     `distribute` splits each entry's weight over the localities that it covers, by their numbers of pods and
     rounded up; a locality that no entry covers gets 0 (Istio removes its endpoints).  Where no entry is from
-    the caller's locality, and with an explicit `failover` or `failoverPriority`, the weights are numbers of pods.
+    the caller's locality, and without `distribute`, the weights are numbers of pods.
     """
-    explicit = outlier_detection and (setting.failover or setting.failover_priority)
-    if not setting.enabled or not (setting.distribute or explicit):
-        return None
     pods = Counter(endpoint.locality for endpoint in endpoints)
+    if not _weighs(setting, outlier_detection, len(pods), istio):
+        return None
     rule = next((to for origin, to in setting.distribute if matches(caller.locality, origin)), None)
     if rule is None:
         return dict(pods)
@@ -119,6 +161,17 @@ def locality_weights(caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbS
         for locality in covered:
             weights[locality] = math.ceil(pods[locality] * weight / total)
     return weights
+
+
+def _weighs(setting: LocalityLbSetting, outlier_detection: bool, localities: int, istio: IstioDefaults) -> bool:
+    """Whether Istio writes `locality_weighted_lb_config`; not said where one locality leaves nothing to weigh."""
+    if not setting.enabled:
+        return False
+    if istio.has("locality_weights") and localities > 1:
+        return True
+    if istio.minor < RULES["locality_weights"].since:
+        return bool(setting.distribute or setting.failover)
+    return bool(setting.distribute or (outlier_detection and (setting.failover or setting.failover_priority)))
 
 
 def split_by_priority(endpoints: Sequence[Pod], levels: Sequence[int]) -> bool:

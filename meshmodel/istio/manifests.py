@@ -50,13 +50,14 @@ def read(document: Field, context: Context) -> Resource | None:
     document.need("apiVersion").choice(*versions)
     metadata = describe(document)
     own = replace(context, warnings=[])
-    namespace = metadata.get("namespace")
+    namespace, created = metadata.get("namespace"), metadata.get("creationTimestamp")
     base = {
         "kind": kind,
         "name": name,
         "namespace": names.label(namespace) if namespace else context.namespace,
         "manifest": document.plain(),
         "place": document.need("kind").place,
+        "created": (0, created.text() if created else "~"),
     }
     resource = reader(document, base, own)
     return replace(resource, warnings=tuple(own.warnings))

@@ -7,6 +7,7 @@ field is an error that names the nearest one.  Ranges follow Istio's validation
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from http import HTTPStatus
 
 from meshmodel._text import quoted
 from meshmodel.istio import names
-from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, some
+from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, milliseconds, some
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.field import Field, Table
-from meshmodel.istio.localities import LocalityLbSetting
+from meshmodel.istio.hosts import covers, wildcards_over
+from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
 from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
 
@@ -30,14 +32,14 @@ RETRY_ON = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway(Resource):
-    """`selector` is taken for the labels of the gateway's pod; `hosts` are those of all its servers."""
+    """`selector` is taken for the labels of the gateway's pod; `hosts` are those of all its servers, `port` is the first one's."""
 
     selector: dict[str, str]
     hosts: tuple[str, ...]
+    port: int
 
     def serves(self, host: str) -> bool:
-        patterns = [pattern.rpartition("/")[2] for pattern in self.hosts]
-        return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
+        return any(covers(pattern.rpartition("/")[2], host) for pattern in self.hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,31 +52,45 @@ class TrafficPolicy:
     retry_budget: RetryBudget | None = None
     ports: dict[int, TrafficPolicy] = field(default_factory=dict)
 
-    def over(self, base: TrafficPolicy) -> TrafficPolicy:
-        """This policy (a subset's) merged over a rule's, part by part as Istio's `MergeTrafficPolicy` does."""
+    def over(self, base: TrafficPolicy, whole: bool = False) -> TrafficPolicy:
+        """This policy (a subset's) merged over a rule's, part by part; with `whole` it replaces all but the retry budget.
+
+        Source: istio/istio pilot/pkg/model/destination_rule.go, `MergeTrafficPolicy`.
+        """
+        budget = self.retry_budget or base.retry_budget
+        if whole:
+            return replace(self, retry_budget=budget)
         return TrafficPolicy(
             load_balancer=self.load_balancer or base.load_balancer,
             outlier_detection=self.outlier_detection or base.outlier_detection,
             connection_pool=self.connection_pool or base.connection_pool,
-            retry_budget=self.retry_budget or base.retry_budget,
-            ports={**base.ports, **self.ports},
+            retry_budget=budget,
         )
 
     def at(self, port: int) -> TrafficPolicy:
-        """The policy of one port: `portLevelSettings` replace everything where they name it."""
-        return replace(self.ports[port], retry_budget=self.retry_budget) if port in self.ports else self
+        """The policy of one port: where `portLevelSettings` name it they replace everything, the retry budget too."""
+        return self.ports.get(port, self)
+
+
+def policy_at(port: int, rule: TrafficPolicy | None, subset: TrafficPolicy | None = None) -> TrafficPolicy:
+    """What holds for one port of a rule, or of a subset of it: the subset's parts over those of the rule's port.
+
+    Source: istio/istio pilot/pkg/networking/util/util.go, `MergeSubsetTrafficPolicy`.
+    """
+    base = (rule or TrafficPolicy()).at(port)
+    return subset.at(port).over(base, whole=port in subset.ports) if subset else base
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     labels: dict[str, str]
-    policy: TrafficPolicy
+    policy: TrafficPolicy | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationRule(Resource):
     host: str
-    policy: TrafficPolicy
+    policy: TrafficPolicy | None
     subsets: dict[str, Subset]
 
 
@@ -109,7 +125,7 @@ class VirtualService(Resource):
 def read_gateway(document: Field, base: dict[str, object], context: Context) -> Gateway:
     spec = document.need("spec").only("selector", "servers")
     hosts: list[str] = []
-    for server in spec.need("servers").items():
+    for server in some(spec.need("servers")):
         server.only("port", "hosts", "name", refused=dict.fromkeys(("tls", "bind", "defaultEndpoint"), NO))
         port = server.need("port").only("number", "name", "protocol", "targetPort")
         port.need("number").integer(1, 65535)
@@ -117,7 +133,8 @@ def read_gateway(document: Field, base: dict[str, object], context: Context) -> 
         if port.need("protocol").text() not in ("HTTP", "HTTP2"):
             raise port.need("protocol").wrong("only HTTP is modelled")
         hosts += [names.gateway_host(host) for host in some(server.need("hosts"))]
-    return Gateway(**base, selector=names.label_map(spec.need("selector")), hosts=tuple(hosts))  # type: ignore[arg-type]
+    first = spec.need("servers").items()[0].need("port").need("number").integer()
+    return Gateway(**base, selector=names.label_map(spec.need("selector")), hosts=tuple(hosts), port=first)  # type: ignore[arg-type]
 
 
 def _everywhere(spec: Field) -> None:
@@ -126,26 +143,29 @@ def _everywhere(spec: Field) -> None:
 
 
 def read_destination_rule(document: Field, base: dict[str, object], context: Context) -> DestinationRule:
-    spec = document.need("spec").only("host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO})
+    spec = context.only(document.need("spec"), "host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO})
     _everywhere(spec)
-    host = spec.need("host")
-    if "*" in names.wildcard_host(host):
-        raise host.wrong("a wildcard is not modelled")
+    host = names.wildcard_host(spec.need("host"))
     subsets: dict[str, Subset] = {}
     for subset in spec.get_or("subsets", []).items():
-        name = names.label(subset.only("name", "labels", "trafficPolicy").need("name"))
+        name = names.subset(subset.only("name", "labels", "trafficPolicy").need("name"))
         if name in subsets:
             raise subset.error(f"the subset {name} stands twice")
-        own = _traffic_policy(subset.get_or("trafficPolicy", {}), context)
-        subsets[name] = Subset(labels=names.label_map(subset.get_or("labels", {})), policy=own)
-    policy = _traffic_policy(spec.get_or("trafficPolicy", {}), context)
-    return DestinationRule(**base, host=names.host(host), policy=policy, subsets=subsets)  # type: ignore[arg-type]
+        subsets[name] = Subset(labels=names.label_map(subset.get_or("labels", {})), policy=_policy_of(subset, context))
+    return DestinationRule(**base, host=host, policy=_policy_of(spec, context), subsets=subsets)  # type: ignore[arg-type]
+
+
+def _policy_of(parent: Field, context: Context) -> TrafficPolicy | None:
+    policy = parent.get("trafficPolicy")
+    return _traffic_policy(policy, context) if policy else None
 
 
 def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -> TrafficPolicy:
     extra = ["port"] if port_level else ["portLevelSettings", "retryBudget"]
-    refused = dict.fromkeys(("tunnel", "proxyProtocol"), NO)
-    policy.only("loadBalancer", "outlierDetection", "connectionPool", "tls", *extra, refused=refused)
+    parts = ["loadBalancer", "outlierDetection", "connectionPool", "tls", *extra]
+    context.only(policy, *parts, refused=dict.fromkeys(("tunnel", "proxyProtocol"), NO))
+    if not any(part in policy and policy.need(part).value != [] for part in parts if part != "port"):
+        raise policy.error("must have at least one field, Istio refuses an empty one")
     _no_effect(policy, context)
     balancer, outlier = policy.get("loadBalancer"), policy.get("outlierDetection")
     pool, budget = policy.get("connectionPool"), policy.get("retryBudget")
@@ -169,23 +189,29 @@ def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -
 
 def _load_balancer(balancer: Field, context: Context) -> tuple[LoadBalancing | None, LocalityLbSetting]:
     refused = dict.fromkeys(("consistentHash", "warmup", "warmupDurationSecs", "backendUtilization", "zoneAwareLbSetting"), NO)
-    balancer.only("simple", "localityLbSetting", refused=refused)
+    context.only(balancer, "simple", "localityLbSetting", refused=refused)
     simple = balancer.get_or("simple", "UNSPECIFIED")
     word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
+    if word == "LEAST_REQUEST":
+        context.since(simple, word)
     if word == "PASSTHROUGH":
         raise simple.error("PASSTHROUGH is not modelled")
     if word == "LEAST_CONN":
         context.warn(simple, "LEAST_CONN is a deprecated alias of LEAST_REQUEST, which counts requests, not connections", ISTIO_CLUSTER)
         word = "LEAST_REQUEST"
-    setting = _locality_setting(balancer.get_or("localityLbSetting", {}))
+    setting = _locality_setting(balancer.get_or("localityLbSetting", {}), context)
     return None if word == "UNSPECIFIED" else word, setting  # type: ignore[return-value]
 
 
-def _locality_setting(setting: Field) -> LocalityLbSetting:
-    setting.only("enabled", "distribute", "failover", "failoverPriority")
+def _locality_setting(setting: Field, context: Context) -> LocalityLbSetting:
+    context.only(setting, "enabled", "distribute", "failover", "failoverPriority")
     distribute, failover, labels = (setting.get_or(name, []).items() for name in ("distribute", "failover", "failoverPriority"))
-    if distribute and (failover or labels):
-        raise setting.error("distribute excludes failover and failoverPriority")
+    if distribute and failover:
+        raise setting.error("distribute excludes failover")
+    if distribute and labels:
+        context.warn(setting.need("failoverPriority"), "distribute is there, so this has no effect", ISTIO_LOCALITY)
+    if failover and labels:
+        _beside_failover(setting, context)
     _no_overlap([(entry.need("from"), entry.need("from").name()) for entry in distribute])
     return LocalityLbSetting(
         enabled=setting.get_or("enabled", True).boolean(),
@@ -195,30 +221,38 @@ def _locality_setting(setting: Field) -> LocalityLbSetting:
     )
 
 
+def _beside_failover(setting: Field, context: Context) -> None:
+    """`failover` and `failoverPriority` together: up to 1.19 the former has no effect, later both must not say the same."""
+    if not context.defaults.has("failover_after_labels"):
+        reason = "failoverPriority is there, so this has no effect before Istio 1.20"
+        context.warn(setting.need("failover"), reason, ISTIO_LOCALITY)
+        return
+    for label in setting.need("failoverPriority").items():
+        if label.value in (REGION, ZONE, SUBZONE):
+            raise label.error(f"{label.value} beside failover, Istio refuses a topology label there")
+
+
 def _distribute(entry: Field) -> tuple[str, dict[str, int]]:
     entry.only("from", "to")
     target = entry.need("to")
     weights = {name: weight.integer(1, 100) for name, weight in target.mapping().items()}
     if sum(weights.values()) != 100:
         raise target.error(f"the weights must sum to 100, they sum to {sum(weights.values())}")
-    _no_overlap([(weight, name) for name, weight in target.mapping().items()])
+    named = [(weight, name) for name, weight in target.mapping().items()]
+    _no_overlap(named)
+    _no_overlap(named[::-1])  # a mapping has no order for Istio
     return entry.need("from").name(), weights
 
 
 def _no_overlap(localities: list[tuple[Field, str]]) -> None:
-    """Istio's rule: "*" only at the end, and no locality covered by another of the same list."""
-    seen: set[str] = set()
-    above: set[str] = set()  # what covers one of them
+    """Istio's rule: "*" only at the end, and no locality covered by a former one of the same list."""
     for where, text in localities:
         if len(text) > 253 or not re.fullmatch(r"\*|[^*/]+(/[^*/]+)?(/([^*/]+|\*))?", text):
             raise where.error(f'must be "region/zone/subzone" with "*" at most at the end, got {quoted(text)}')
-        parts = text.removesuffix("*").rstrip("/").split("/")
-        covering = {"", *("/".join(parts[:upto]) for upto in range(1, len(parts)))}
-        stem = "/".join(parts)
-        if seen & {stem, *covering} or stem in above:
-            raise where.error(f"the locality {quoted(text)} overlaps another one of the list")
-        seen.add(stem)
-        above |= covering
+    double = overlapping([text for _, text in localities])
+    if double is not None:
+        where = next(where for where, text in localities[::-1] if text == double)
+        raise where.error(f"the locality {quoted(double)} overlaps another one of the list")
 
 
 def _failover(entry: Field) -> tuple[str, str]:
@@ -247,21 +281,22 @@ _OUTLIER_DETECTION: Table = {
     "maxEjectionPercent": ("max_ejection_percent", _percent),
     "minHealthPercent": ("min_health_percent", _percent),
     "splitExternalLocalOriginErrors": ("split_external_local_origin_errors", Field.boolean),
-    "interval": ("interval", Field.duration),
-    "baseEjectionTime": ("base_ejection_time", Field.duration),
+    "interval": ("interval", milliseconds),
+    "baseEjectionTime": ("base_ejection_time", milliseconds),
 }
 
 
 def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetection, float]:
     """The detector and the panic threshold in percent.  A field that is absent or 0 where Istio cannot tell takes Envoy's default."""
-    outlier.only(*_OUTLIER_DETECTION, "consecutiveErrors", refused={"outlierDetectionHttpErrorCodes": NO})
+    context.only(outlier, *_OUTLIER_DETECTION, "consecutiveErrors", refused={"outlierDetectionHttpErrorCodes": NO})
     if "consecutiveErrors" in outlier:
         outlier.need("consecutiveErrors").integer()
-        context.warn(outlier.need("consecutiveErrors"), "this deprecated field has no effect, use consecutive5xxErrors", ISTIO_CLUSTER)
+        reason = "this deprecated field has no effect: consecutive5xxErrors holds, by default 5"
+        context.warn(outlier.need("consecutiveErrors"), reason, ISTIO_CLUSTER)
     given = outlier.read(_OUTLIER_DETECTION)
-    if "consecutive_local_origin_failure" in given and not given.get("split_external_local_origin_errors"):
-        reason = "has no effect without splitExternalLocalOriginErrors: true"
-        context.warn(outlier.need("consecutiveLocalOriginFailures"), reason, ISTIO_CLUSTER)
+    if given.get("consecutive_local_origin_failure") and not given.get("split_external_local_origin_errors"):
+        reason = "needs splitExternalLocalOriginErrors: true, Istio refuses it without"
+        raise outlier.need("consecutiveLocalOriginFailures").error(reason)
     if given.get("max_ejection_percent") == 0:
         context.warn(outlier.need("maxEjectionPercent"), "0 cannot be told from absent: Envoy's default of 10 holds", ISTIO_CLUSTER)
     for name in ("consecutive_local_origin_failure", "max_ejection_percent"):
@@ -286,18 +321,18 @@ _HTTP_POOL: Table = {
 
 def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
     """The limits; 0 is Istio's "not set"."""
-    pool.only("tcp", "http")
+    if "tcp" not in pool.only("tcp", "http") and "http" not in pool:
+        raise pool.error("must have at least one field, Istio refuses an empty one")
     tcp, http = pool.get_or("tcp", {}), pool.get_or("http", {})
-    tcp.only(*_TCP_POOL, "connectTimeout", "idleTimeout", refused={"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED})
+    context.only(tcp, *_TCP_POOL, "connectTimeout", "idleTimeout", refused={"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED})
     refused = {"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
-    http.only(*_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", "useClientProtocol", refused=refused)
+    context.only(http, *_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", "useClientProtocol", refused=refused)
     _no_effect(tcp, context)
     _no_effect(http, context)
-    return ConnectionPool(
-        **tcp.read(_TCP_POOL),
-        **http.read(_HTTP_POOL),
-        http2=http.get_or("h2UpgradePolicy", "DEFAULT").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE",
-    )
+    upgrade = http.get_or("h2UpgradePolicy", "DEFAULT").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE"
+    if upgrade and http.get_or("useClientProtocol", False).boolean():
+        raise http.need("useClientProtocol").error("must not be true beside h2UpgradePolicy: UPGRADE, Istio refuses both")
+    return ConnectionPool(**tcp.read(_TCP_POOL), **http.read(_HTTP_POOL), http2=upgrade)
 
 
 _TLS = "sni caCertificates caCrl clientCertificate privateKey credentialName subjectAltNames insecureSkipVerify".split()
@@ -308,13 +343,14 @@ def _tls(tls: Field) -> None:
     mode.choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
 
 
-def _timeout(field: Field) -> float:
-    return field.duration(0)
+def _idle_timeout(field: Field) -> float:
+    """0s switches TCP's off."""
+    return 0.0 if field.path.endswith("tcp.idleTimeout") and field.duration(0) == 0 else milliseconds(field)
 
 
 _NO_EFFECT: dict[str, tuple[Callable[[Field], object], str]] = {
-    "connectTimeout": (_timeout, "connecting takes no time here: a refused connection fails at once"),
-    "idleTimeout": (_timeout, "connections are never idle for long enough here, so it changes nothing"),
+    "connectTimeout": (milliseconds, "connecting takes no time here: a refused connection fails at once"),
+    "idleTimeout": (_idle_timeout, "connections are never idle for long enough here, so it changes nothing"),
     "useClientProtocol": (Field.boolean, "the clients here speak HTTP/1.1, so it changes nothing"),
     "tls": (_tls, "encryption takes no time and never fails here"),
 }
@@ -329,11 +365,11 @@ def _no_effect(parent: Field, context: Context) -> None:
 
 
 def _retry_budget(budget: Field, context: Context) -> RetryBudget:
-    """Istio's retryBudget; defaults as in istio/api networking/v1alpha3/destination_rule.proto."""
-    budget.only("percent", "minRetryConcurrency", refused={"budgetInterval": NO})
+    """Istio's retryBudget (cluster_traffic_policy.go, `applyRetryBudget`): a concurrency of 0 is "not set", which means 3."""
+    context.only(budget, "percent", "minRetryConcurrency", refused={"budgetInterval": NO})
     return RetryBudget(
         budget_percent=budget.get_or("percent", 20.0).number(0, 100),
-        min_retry_concurrency=budget.get_or("minRetryConcurrency", 3).integer(0, MAX_UINT32),
+        min_retry_concurrency=budget.get_or("minRetryConcurrency", 0).integer(0, MAX_UINT32) or 3,
     )
 
 
@@ -345,19 +381,34 @@ def read_virtual_service(document: Field, base: dict[str, object], context: Cont
     for unreachable in routes[1:]:
         context.warn(unreachable, "the first route takes every request, this one is never reached", "istio.io VirtualService reference")
     read = [_http_route(route, context) for route in routes]
+    gateways = tuple(names.gateway(gateway) for gateway in spec.get_or("gateways", []).items()) or ("mesh",)
     return VirtualService(
         **base,  # type: ignore[arg-type]
-        hosts=tuple(names.wildcard_host(host) for host in some(spec.need("hosts"))),
-        gateways=tuple(names.gateway(gateway) for gateway in spec.get_or("gateways", []).items()) or ("mesh",),
+        hosts=_hosts(spec.need("hosts"), "mesh" in gateways),
+        gateways=gateways,
         route=read[0],
     )
+
+
+def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
+    """The hosts, none of them twice or covered by another, nor "*" for the sidecars (`ValidateVirtualService`)."""
+    hosts = {names.wildcard_host(field): field for field in some(listed)}
+    if inside and "*" in hosts:
+        raise hosts["*"].error('"*" is only for Gateways, sidecars need a host')
+    if len(hosts) < len(listed.items()):
+        raise listed.error("a host stands twice, which Istio refuses")
+    wild = {host for host in hosts if host.startswith("*")}
+    for host, where in hosts.items() if wild else ():
+        if (wild & wildcards_over(host)) - {host}:
+            raise where.wrong("is covered by another host of the list, which Istio refuses")
+    return tuple(hosts)
 
 
 def _http_route(route: Field, context: Context) -> HttpRoute:
     mirrors = ("mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage")
     refused = dict.fromkeys(("redirect", "directResponse", "delegate", *mirrors), NO)
     refused |= dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
-    route.only("name", "match", "route", "timeout", "retries", "fault", refused=refused)
+    context.only(route, "name", "match", "route", "timeout", "retries", "fault", refused=refused)
     route.get_or("name", "").text()
     for match in route.get_or("match", []).items():
         match.get_or("name", "").text()
@@ -366,10 +417,16 @@ def _http_route(route: Field, context: Context) -> HttpRoute:
     retries = route.get("retries")
     return HttpRoute(
         destinations=_destinations(route.need("route")),
-        timeout=route.get_or("timeout", "0s").duration(0) or None,
+        timeout=_route_timeout(route.need("timeout")) if "timeout" in route else None,
         retries=_retries(retries, context) if retries else context.defaults.retry,
-        fault=_fault(route.get_or("fault", {}), context),
+        fault=_fault(route.need("fault"), context) if "fault" in route else Fault(),
     )
+
+
+def _route_timeout(field: Field) -> float:
+    if field.duration(-math.inf) == 0:
+        raise field.wrong("must be 1ms or more, Istio refuses 0s: leave it out for none")
+    return milliseconds(field)
 
 
 def _destinations(route: Field) -> tuple[RouteDestination, ...]:
@@ -381,7 +438,7 @@ def _destinations(route: Field) -> tuple[RouteDestination, ...]:
         found.append(
             RouteDestination(
                 host=names.host(destination.need("host")),
-                subset=names.label(subset) if subset else None,
+                subset=names.subset(subset) if subset else None,
                 port=port.only("number").need("number").integer(1, 65535) if port else None,
                 weight=entry.get_or("weight", 0).integer(),
                 path=destination.path,
@@ -396,15 +453,15 @@ def _destinations(route: Field) -> tuple[RouteDestination, ...]:
 
 _RETRIES: Table = {
     "attempts": ("attempts", Field.integer),
-    "perTryTimeout": ("per_try_timeout", Field.duration),
-    "backoff": ("backoff_base_interval", Field.duration),
+    "perTryTimeout": ("per_try_timeout", milliseconds),
+    "backoff": ("backoff_base_interval", milliseconds),
     "retryIgnorePreviousHosts": ("previous_hosts", Field.boolean),
 }
 
 
 def _retries(retries: Field, context: Context) -> RetryPolicy:
     """Istio's `ConvertPolicy`: the default policy, overridden field by field; attempts 0 (or absent) disables."""
-    retries.only(*_RETRIES, "retryOn", "retryRemoteLocalities")
+    context.only(retries, *_RETRIES, "retryOn", "retryRemoteLocalities")
     changes = retries.read(_RETRIES)
     words, codes = _retry_on(retries.get_or("retryOn", ""), context)
     if words:
@@ -413,6 +470,9 @@ def _retries(retries: Field, context: Context) -> RetryPolicy:
         changes["previous_priorities_update_frequency"] = PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
     if changes.get("attempts", 0) > 0:
         return replace(context.defaults.retry, **changes)
+    inert = next((name for name in ("perTryTimeout", "retryOn", "retryRemoteLocalities") if name in retries), None)
+    if inert and retries.need(inert).value != "":
+        raise retries.need(inert).error("needs attempts above 0, Istio refuses it without")
     if len(retries.mapping()) > ("attempts" in retries):
         context.warn(retries, "without attempts above 0 there are no retries, the other fields have no effect", ISTIO_RETRY)
     return RetryPolicy(attempts=0)
@@ -420,8 +480,10 @@ def _retries(retries: Field, context: Context) -> RetryPolicy:
 
 def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset[int]]:
     """Envoy's words and the status codes of a comma list; a code brings `retriable-status-codes` along (`parseRetryOn`)."""
-    words, codes = set(), set()
-    for part in (part.strip() for part in field.text().split(",")):
+    words, codes, parts = set(), set(), field.text().split(",")
+    if field.text() and any(not part or part != part.strip() for part in parts):
+        context.warn(field, "Istio's webhook refuses blanks and empty parts in retryOn; it is read without them", ISTIO_RETRY)
+    for part in (part.strip() for part in parts):
         if part in RETRY_ON:
             words.add(part)
         elif re.fullmatch(r"[1-5][0-9][0-9]", part) and int(part) in set(HTTPStatus):
@@ -442,9 +504,11 @@ def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset
 def _fault(fault: Field, context: Context) -> Fault:
     fault.only("delay", "abort")
     delay, abort, read = fault.get("delay"), fault.get("abort"), Fault()
+    if not delay and not abort:
+        raise fault.error("must have a delay or an abort, Istio refuses an empty one")
     if delay:
         delay.only("fixedDelay", "percentage", "percent", refused={"exponentialDelay": NO})
-        read = replace(read, delay=delay.need("fixedDelay").duration(), delay_percent=_percentage(delay, context))
+        read = replace(read, delay=milliseconds(delay.need("fixedDelay")), delay_percent=_percentage(delay, context))
     if abort:
         abort.only("httpStatus", "percentage", refused=dict.fromkeys(("grpcStatus", "http2Error"), NO))
         read = replace(read, abort_code=abort.need("httpStatus").integer(200, 599), abort_percent=_percentage(abort, context))
@@ -454,7 +518,10 @@ def _fault(fault: Field, context: Context) -> Fault:
 def _percentage(parent: Field, context: Context) -> float:
     whole = parent.get_or("percent", 0).integer(0, 100)
     if "percentage" in parent:
-        return parent.need("percentage").only("value").get_or("value", 0.0).number(0, 100)
+        percent = parent.need("percentage").only("value").get_or("value", 0.0)
+        if 0 < percent.number(0, 100) < 0.0001:
+            raise percent.wrong("must be 0, or 0.0001 or more: Istio refuses less")
+        return percent.number(0, 100)
     if "percent" not in parent:
         context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
     return float(whole)

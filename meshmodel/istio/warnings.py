@@ -17,6 +17,7 @@ ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalance
 ISTIO_RETRY = "istio/istio pilot/pkg/networking/core/route/retry/retry.go"
 ISTIO_CLUSTER = "istio/istio pilot/pkg/networking/core/cluster_traffic_policy.go"
 NOT_MODELLED = "meshmodel: not modelled"
+_SETTING = "spec.trafficPolicy.loadBalancer.localityLbSetting"
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,18 @@ class MeshWarning:
 
 
 def scenario_warnings(
-    scenario: Scenario, cluster_owner: dict[str, str], route_owner: dict[str, str], retries_503: bool
+    scenario: Scenario, cluster_owner: dict[str, str], route_owner: dict[str, str], localities: dict[str, str], retries_503: bool
 ) -> list[MeshWarning]:
     """The warnings that follow from a whole scenario and its workload.
 
-    `cluster_owner` names the DestinationRule of a cluster, `route_owner` the VirtualService of a route's host.
+    `cluster_owner` names the DestinationRule of a cluster, `route_owner` the VirtualService of a route's host,
+    `localities` what a cluster's localityLbSetting asks for: "off", "distribute", "failover" or "default".
     """
     found: list[MeshWarning] = []
     for route in scenario.routes:
         for destination in route.destinations:
             owner = cluster_owner[destination.cluster.name]
-            found += _locality(owner, destination.cluster)
+            found += _locality(owner, destination.cluster, localities[destination.cluster.name])
             found += _ejections(owner, destination.cluster)
             found += _limits(owner, route, destination.cluster, scenario)
         found += _timeouts(route_owner[route.host], route, scenario)
@@ -52,10 +54,26 @@ def scenario_warnings(
     return found + list(_two_hops(scenario.routes, route_owner))
 
 
-def _locality(owner: str, cluster: Cluster) -> Iterator[MeshWarning]:
+def _locality(owner: str, cluster: Cluster, setting: str) -> Iterator[MeshWarning]:
     localities = {endpoint.locality for endpoint in cluster.endpoints}
-    if len(localities) > 1 and cluster.outlier_detection is None and cluster.locality_weights is None:
+    if len(localities) < 2:
+        return
+    weights = cluster.locality_weights
+    if setting == "distribute" and weights is not None:
+        unfed = sorted({place or "no locality" for row in weights for place in localities if not row.get(place)})
+        if unfed:
+            reason = f"it sends nothing to the pods of {', '.join(unfed)}, nor when all others are out: distribute rules failover out"
+            yield MeshWarning(owner, f"{_SETTING}.distribute", reason, ISTIO_LOCALITY)
+    elif setting != "off" and cluster.outlier_detection is None:
         reason = "its pods carry different localities, but without outlierDetection Istio sets no priorities: traffic does not stay local"
+        if weights is not None:
+            reason += ", and this version gives each locality its part by its number of pods, whatever the load balancer"
+        yield MeshWarning(owner, "spec.trafficPolicy.outlierDetection", reason, ISTIO_LOCALITY)
+    elif setting == "default" and any(any(row) for row in cluster.priorities):
+        reason = (
+            "outlierDetection switches failover by locality on: the pods of other localities get nothing while enough of the nearest are "
+            "healthy (localityLbSetting.enabled: false switches it off)"
+        )
         yield MeshWarning(owner, "spec.trafficPolicy.outlierDetection", reason, ISTIO_LOCALITY)
 
 
@@ -90,7 +108,9 @@ def _limits(owner: str, route: Route, cluster: Cluster, scenario: Scenario) -> I
             continue
         field = f"spec.trafficPolicy.connectionPool.{name}"
         extra = ", and each of its workers may open one more to each pod" if name == "tcp.maxConnections" and scenario.workers > 1 else ""
-        reason = f"the limit of {limit} holds in each calling proxy ({len(route.callers)} here), not for the Service as a whole{extra}"
+        also = ", and in each pod's own sidecar for all callers together" if any(e.inbound for e in cluster.endpoints) else ""
+        holds = f"the limit of {limit} holds in each calling proxy ({len(route.callers)} here){also}"
+        reason = f"{holds}, not for the Service as a whole{extra}"
         yield MeshWarning(owner, field, reason, f"{ENVOY_DOCS}/intro/arch_overview/upstream/circuit_breaking")
         if in_flight is not None and limit >= in_flight:
             reason = f"the workload has at most {in_flight} requests in flight, so the limit of {limit} is never reached"

@@ -19,6 +19,7 @@ from meshmodel.results import fortio
 DATA = Path(__file__).parents[2] / "data" / "tutorial"
 MANIFESTS = DATA / "manifests"
 TESTBED, SLOW, RANDOM = (str(MANIFESTS / name) for name in ("testbed.yaml", "slow-backend-1.yaml", "dr-random.yaml"))
+LOCALITIES = str(MANIFESTS / "localities.yaml")
 FAILING, EJECTING, TIMEOUT = (
     str(MANIFESTS / name) for name in ("failing-backend-1-500.yaml", "dr-outlier-detection.yaml", "vs-timeout.yaml")
 )
@@ -171,7 +172,10 @@ def test_flags_of_the_mesh_reach_it(run):
     assert figures("--workers", "5")["scenario"]["workers"] == 5
     assert figures("--connect-time", "mtls")["scenario"]["connect_time"] == 0.0007
     failing = str(MANIFESTS / "failing-backend-1-500-0.75.yaml")
-    assert figures(failing, "--injector", "nominal")["codes"]["500"]["mean"] < figures(failing)["codes"]["500"]["mean"]
+    counted = figures(failing)["codes"]["500"]["mean"]
+    assert figures(failing, "--injector", "nominal")["codes"]["500"]["mean"] < counted
+    assert figures(failing, "--errors", "coin")["codes"]["500"]["mean"] < counted
+    assert figures(failing, "--percentiles", "prose")["codes"]["500"]["mean"] == counted
 
 
 def test_the_resolution_is_fortios(run):
@@ -219,9 +223,12 @@ def test_list_names_every_experiment(run):
 
 
 def test_routes_and_endpoints_are_istioctls_tables(run):
-    assert run("routes", TESTBED, TIMEOUT)[0].strip() == Mesh().apply(TESTBED, TIMEOUT).proxy_config_routes()
-    configured, _ = run("endpoints", TESTBED, FAILING, EJECTING)
-    later, _ = run("endpoints", TESTBED, FAILING, EJECTING, "--at", "3s", "-t", "5s", "-c", "1", "-qps", "10")
+    table, rules = run("routes", TESTBED, TIMEOUT)[0].strip().split("\n\n")
+    assert table == Mesh().apply(TESTBED, TIMEOUT).proxy_config_routes()
+    assert rules.startswith("Of the rules that came or went with a version, Istio 1.17 here: ") and "\n" not in rules
+    files = (TESTBED, LOCALITIES, FAILING, EJECTING)
+    configured, _ = run("endpoints", *files)
+    later, _ = run("endpoints", *files, "--at", "3s", "-t", "5s", "-c", "1", "-qps", "10")
     assert configured.count("HEALTHY") == 3 and "FAILED" not in configured
     assert later.count("HEALTHY") == 3 and later.count("FAILED") == 1
 
@@ -362,6 +369,8 @@ def test_a_bad_manifest_is_one_line(refused, tmp_path, content, part):
         (("curl", TESTBED, "-n", "-3"), "n: must be a whole number"),
         (("curl", TESTBED, "--istio", "2.0"), "istio"),
         (("curl", TESTBED, "--injector", "coin"), "injector"),
+        (("curl", TESTBED, "--errors", "nominal"), "errors: must be one of counter, coin"),
+        (("curl", TESTBED, "--percentiles", "nominal"), "percentiles: must be one of program, prose"),
         (("curl", TESTBED, "--overhead", "soon"), "overhead"),
         (("curl", TESTBED, "--connect-time", "tls"), "connect_time"),
         (("curl", TESTBED, "--target", "simple-backed"), "simple-backed"),

@@ -131,4 +131,25 @@ def test_testbed_is_the_tutorials() -> None:
     for document in (d for path in MANIFESTS for d in documents(path) if d["kind"] == "Deployment"):
         labels = document["spec"]["template"]["metadata"]["labels"]
         assert document["spec"]["selector"]["matchLabels"].items() <= labels.items()
-        assert labels["istio-locality"] == "us-west1.us-west1-" + ("b" if document["metadata"]["name"] == "simple-backend-2" else "a")
+
+
+def test_the_labels_of_the_localities_come_with_the_section_on_localities() -> None:
+    """No experiment before it has them, and every one from there on: each Deployment as it is applied last."""
+    experiments = yaml.safe_load((TUTORIAL / "experiments.yaml").read_text(encoding="utf-8"))
+    first = list(experiments).index("locality")
+    for number, (name, experiment) in enumerate(experiments.items()):
+        applied = [d for file in experiment["manifests"] for d in documents(TUTORIAL / "manifests" / file) if d["kind"] == "Deployment"]
+        last = {d["metadata"]["name"]: d["spec"]["template"]["metadata"]["labels"].get("istio-locality") for d in applied}
+        zones = {pod: "us-west1.us-west1-" + ("b" if pod == "simple-backend-2" else "a") for pod in last}
+        assert last == (zones if number >= first else dict.fromkeys(last)), name
+
+
+def test_the_labels_are_all_that_the_labelled_manifests_add() -> None:
+    def without_labels(name: str) -> list[dict[str, Any]]:
+        found = documents(TUTORIAL / "manifests" / name)
+        for document in found:
+            document["spec"].get("template", {"metadata": {"labels": {}}})["metadata"]["labels"].pop("istio-locality", None)
+        return [document for document in found if document["kind"] == "Deployment"]
+
+    assert without_labels("localities.yaml") == without_labels("testbed.yaml")
+    assert without_labels("slow-backend-1-labelled.yaml") == without_labels("slow-backend-1.yaml")

@@ -6,6 +6,8 @@ Statistical tests use fixed seeds; each states the chance that a correct sampler
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from meshmodel.fakeservice import (
     Sampler,
     distribution,
     error_period,
+    error_probability,
     from_environment,
     mean_service_time,
     parse_duration,
@@ -188,9 +191,49 @@ def test_an_unknown_error_type_is_a_delay_and_said_so() -> None:
     assert len(warnings) == 1 and "http_eror" in warnings[0]
 
 
-def test_unknown_injector() -> None:
-    with pytest.raises(ScenarioError, match="^injector: "):
-        from_environment({}, "coin")  # type: ignore[arg-type]
+@pytest.mark.parametrize("knob", ["injector", "errors", "percentiles"])
+def test_an_unknown_reading(knob: str) -> None:
+    with pytest.raises(ScenarioError, match=f"^{knob}: must be one of .*, got 'heads'"):
+        from_environment({}, **{knob: "heads"})  # type: ignore[arg-type]
+
+
+MIXED = {"timing_50_percentile": 1.0, "undelayed": 0.1, "error_rate": 0.75, "error_code": 503}
+DELAYED, PLAIN = {0.1: 0.5, 1.0: 0.5}, {1.0: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("reading", "failing", "seconds"),
+    [
+        ({}, 1.0, PLAIN),
+        ({"injector": "nominal"}, 0.75, DELAYED),
+        ({"errors": "coin"}, 0.75, PLAIN),
+        ({"percentiles": "prose"}, 1.0, DELAYED),
+        ({"injector": "nominal", "errors": "counter"}, 1.0, DELAYED),
+        ({"injector": "nominal", "percentiles": "program"}, 0.75, PLAIN),
+        ({"errors": "coin", "percentiles": "prose"}, 0.75, DELAYED),
+    ],
+)
+def test_errors_and_timings_are_two_knobs(reading: dict[str, Any], failing: float, seconds: dict[float, float]) -> None:
+    """How ERROR_RATE is read does not touch the timings, nor the other way round; the injector is short for both."""
+    assert error_probability(Behaviour(**MIXED, **reading)) == failing
+    well = [atom for atom in distribution(Behaviour(**{**MIXED, "error_rate": 0.0}, **reading)) if atom.code == 200]
+    assert {atom.seconds: atom.probability for atom in well} == seconds
+    environment = {"TIMING_50_PERCENTILE": "1s", "ERROR_RATE": "0.75", "ERROR_CODE": "503"}
+    behaviour, warnings = from_environment(environment, **reading)
+    assert replace(behaviour, undelayed=0.1) == Behaviour(**MIXED, **reading)
+    assert any("fails every request" in warning for warning in warnings) == (failing == 1.0)
+
+
+def test_the_sampler_follows_each_knob() -> None:
+    """20,000 requests to a pod for each mixture; shares within 4.5 standard errors: false alarm below 1 in 30,000 a share."""
+    pods = [Behaviour(**{**MIXED, "error_rate": 0.3}, errors=e, percentiles=p) for e in ("counter", "coin") for p in ("program", "prose")]
+    random, n = np.random.default_rng(4), 20_000
+    for e, pod in enumerate(pods):
+        seconds, code = Sampler(pods).answers(np.full(n, e), np.arange(1, n + 1), random.random(n), random.random(n))
+        failing = 1 / 3 if pod.errors == "counter" else 0.3
+        assert (code == 503).mean() == pytest.approx(failing, abs=4.5 * (0.21 / n) ** 0.5 if pod.coin else 1 / n)
+        slow = (seconds[code == 200] == 1.0).mean()
+        assert slow == (pytest.approx(0.5, abs=4.5 * 0.5 / (0.65 * n) ** 0.5) if pod.prose else 1.0)
 
 
 # --- exact distribution ----------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_the_first_of_two_rules_for_a_host_wins():
 
 
 def test_the_tutorials_chain():
-    scenario = testbed().scenario(ClosedLoop(connections=10, qps=1000, duration=60))
+    scenario = testbed("localities.yaml").scenario(ClosedLoop(connections=10, qps=1000, duration=60))
     first, second = scenario.routes
     assert (first.host, [caller.name for caller in first.callers]) == ("simple-web.istioinaction.io", ["istio-ingressgateway"])
     assert [(c.name, c.locality) for c in second.callers] == [("simple-web-1", "us-west1/us-west1-a")]
@@ -92,7 +92,8 @@ def test_each_replica_of_simple_web_is_a_caller():
 
 
 def test_a_target_is_called_directly():
-    backend = testbed("dr-outlier-detection.yaml").scenario(ONE_CALL, target="simple-backend", locality="us-west1.us-west1-b")
+    mesh = testbed("localities.yaml", "dr-outlier-detection.yaml")
+    backend = mesh.scenario(ONE_CALL, target="simple-backend", locality="us-west1.us-west1-b")
     assert len(backend.routes) == 1 and backend.routes[0].callers[0].locality == "us-west1/us-west1-b"
     assert backend.routes[0].destinations[0].cluster.priorities == ((1, 0, 0),)
     assert len(testbed().scenario(ONE_CALL, target="simple-web").routes) == 2
@@ -100,9 +101,10 @@ def test_a_target_is_called_directly():
 
 
 def test_locality_moves_the_pods_that_call_the_backend():
-    cluster = testbed("dr-outlier-detection.yaml").scenario(ONE_CALL, locality="us-west1.us-west1-b").routes[-1].destinations[0].cluster
+    mesh = testbed("localities.yaml", "dr-outlier-detection.yaml")
+    cluster = mesh.scenario(ONE_CALL, locality="us-west1.us-west1-b").routes[-1].destinations[0].cluster
     assert cluster.priorities == ((1, 0, 0),)
-    assert testbed("dr-outlier-detection.yaml").scenario(ONE_CALL).routes[-1].destinations[0].cluster.priorities == ((0, 1, 1),)
+    assert mesh.scenario(ONE_CALL).routes[-1].destinations[0].cluster.priorities == ((0, 1, 1),)
 
 
 def test_backends_alone_can_be_loaded():
@@ -205,7 +207,7 @@ def test_endpoints_are_printed_as_istioctl_does():
 
 
 def test_endpoints_at_a_moment_of_the_last_load():
-    mesh = testbed("dr-outlier-detection.yaml", "failing-backend-1-500.yaml")
+    mesh = testbed("localities.yaml", "dr-outlier-detection.yaml", "failing-backend-1-500.yaml")
     mesh.fortio_load(connections=2, qps=20, duration="5s", replications=3)
     failed = [line.split()[0] for line in mesh.proxy_config_endpoints(at="4s", replication=2).splitlines() if "FAILED" in line]
     assert failed == ["10.10.0.19:8080"]

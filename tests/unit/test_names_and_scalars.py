@@ -132,7 +132,7 @@ RULES = {
     names.service: (["web", "a" * 63], ["1web", "a.b", "Web", "a" * 64]),
     names.port: (["http", "http-web", "h2", "0a"], ["80", "a--b", "http_web", "a" * 16]),
     names.host: (["web", "web.default.svc.cluster.local", "Web.", "10.0.0.1"], ["*", "*.a", "a..b", "a_b", "a:80", "a/b"]),
-    names.wildcard_host: (["*", "*.example.org", "web"], ["a.*", "**", "*a"]),
+    names.wildcard_host: (["*", "*.example.org", "web", "*a", "*-a.b"], ["a.*", "**", "*_a", "*."]),
     names.gateway: (["mesh", "gw", "ns/gw"], ["a/b/c", "/gw", "*"]),
     names.gateway_host: (["*", "./*", "*/*", "ns/web.org", "*.org"], ["ns/", "a/b/c"]),
     names.variable: (["ERROR_RATE", "a.b-c"], ["A=B"]),

@@ -19,7 +19,11 @@ def istio(kind: str, spec: dict, name: str = "mine") -> dict:
 
 
 def rule(name: str = "mine", **policy) -> dict:
-    return istio("DestinationRule", {"host": "simple-backend", "trafficPolicy": policy}, name)
+    return istio("DestinationRule", {"host": "simple-backend", **({"trafficPolicy": policy} if policy else {})}, name)
+
+
+def distribute(to: dict[str, int]) -> dict:
+    return rule(loadBalancer={"localityLbSetting": {"distribute": [{"from": "*", "to": to}]}})
 
 
 def service(host: str = "simple-backend", name: str = "mine", gateways: list[str] | None = None, **route) -> dict:
@@ -52,7 +56,24 @@ def test_a_warning_names_resource_field_reason_and_source():
 
 
 CASES = {
-    "localities without outlier detection": ("outlierDetection", "different localities", [rule()], [rule(outlierDetection={})]),
+    "localities without outlier detection": (
+        "outlierDetection",
+        "does not stay local, and this version gives each locality its part",
+        ["localities.yaml", rule()],
+        ["localities.yaml", rule(outlierDetection={})],
+    ),
+    "outlier detection keeps traffic in the zone": (
+        "outlierDetection",
+        "switches failover by locality on",
+        ["localities.yaml", rule(outlierDetection={})],
+        ["localities.yaml", rule(outlierDetection={}, loadBalancer={"localityLbSetting": {"enabled": False}})],
+    ),
+    "distribute leaves a zone out": (
+        "localityLbSetting.distribute",
+        "sends nothing to the pods of us-west1/us-west1-b",
+        ["localities.yaml", distribute({"us-west1/us-west1-a": 100})],
+        ["localities.yaml", distribute({"us-west1/us-west1-a": 50, "us-west1/us-west1-b": 50})],
+    ),
     "failover without outlier detection": (
         "localityLbSetting",
         "needs outlierDetection",
@@ -87,7 +108,12 @@ CASES = {
     ),
     "two rules": ("spec.host", "applied first", [rule("first"), rule("second")], [rule("first")]),
     "two virtual services": ("spec.hosts", "applied first", [service(name="first"), service(name="second")], [service()]),
-    "limits hold per proxy": ("http2MaxRequests", "each calling proxy", [rule(connectionPool={"http": {"http2MaxRequests": 3}})], [rule()]),
+    "limits hold per proxy": (
+        "http2MaxRequests",
+        "each calling proxy (1 here), and in each pod's own sidecar for all callers together",
+        [rule(connectionPool={"http": {"http2MaxRequests": 3}})],
+        [rule()],
+    ),
     "limit never reached": (
         "http2MaxRequests",
         "never reached",
@@ -132,6 +158,13 @@ def test_from_1_24_on_the_default_does_not_retry_503():
     assert found(warnings(*sources, version="1.24"), "retryOn", "no longer covers")
     assert not found(warnings(*sources, version="1.23"), "retryOn", "no longer covers")
     assert not found(warnings(*sources, "vs-retry-5xx.yaml", version="1.24"), "retryOn", "no longer covers")
+
+
+def test_localities_without_weights_are_only_not_local():
+    reason = "traffic does not stay local"
+    assert found(warnings("localities.yaml", rule(), version="1.24"), "outlierDetection", reason)
+    assert not found(warnings("localities.yaml", rule(), version="1.24"), "outlierDetection", "gives each locality its part")
+    assert not found(warnings(rule()), "outlierDetection", reason)  # no labels, nothing to say
 
 
 def test_a_strict_percentage_ejects_nobody():
