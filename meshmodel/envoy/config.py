@@ -42,7 +42,7 @@ _ATTEMPT_LOG = {
     "typed_config": {
         "@type": _TYPE + "extensions.access_loggers.file.v3.FileAccessLog",
         "path": STDOUT,
-        "log_format": {"json_format": {"attempt": "%UPSTREAM_HOST%", "flags": "%RESPONSE_FLAGS%"}},
+        "log_format": {"json_format": {"attempt": "%UPSTREAM_HOST%", "start": "%START_TIME(%s.%6f)%", "flags": "%RESPONSE_FLAGS%"}},
     },
 }
 _HTTP2: dict[str, Any] = {"http2_protocol_options": {}}

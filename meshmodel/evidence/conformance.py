@@ -100,7 +100,7 @@ def check(
 ) -> list[Row]:
     """Every figure of an experiment: `replay` (default: `model`) against the figures of each repetition (default: the record's).
 
-    `slack` multiplies the tolerances.
+    `slack` multiplies what the run itself contributes to the tolerances: its overhead, and its requests.
     """
     replay = replay or model(experiment)
     recorded = recorded or [run["figures"] for run in read(experiment.name) or []]
@@ -113,7 +113,7 @@ def check(
         values, observed = values[~np.isnan(values)], observed[~np.isnan(observed)]
         if len(values) >= replay.replications / 10 and len(observed) and (values.any() or observed.any()):
             lo, hi = np.quantile(values, [0.025, 0.975])
-            p = p_value(observed, values, slack * tolerance(name, replay))
+            p = p_value(observed, values, tolerance(name, replay, slack))
             rows.append(Row(experiment, name, float(values.mean()), float(lo), float(hi), float(observed.mean()), p))
     return rows
 
@@ -123,22 +123,23 @@ def _is_share(figure: str) -> bool:
     return figure.startswith(("code ", "answered by ", "attempts at ", "upstream_"))
 
 
-def tolerance(figure: str, replay: Replay) -> float:
+def tolerance(figure: str, replay: Replay, slack: float = 1.0) -> float:
     """What the rig can resolve of a figure.
 
-    Times: 5 ms and the rig's overhead (its mean; at a quantile the overhead's own quantile).  Counts: one; of
-    requests in a closed loop, which follow the latencies, 1 % as well.  Shares and attempts: one request's.
+    Times: 5 ms and `slack` times the rig's overhead (its mean; at a quantile the overhead's own quantile).  Counts:
+    `slack`; of requests in a closed loop, which follow the latencies, as many percent as well.  Shares and attempts:
+    `slack` requests'.
     """
     requests = float(np.mean(replay.requests))
     overhead = replay.scenario.overhead
     if figure.startswith("latency"):
         _, _, percent = figure.rpartition(" p")
-        return TOLERANCE_SECONDS + float(overhead.ppf(float(percent) / 100) if percent.isdigit() else overhead.mean())
+        return TOLERANCE_SECONDS + slack * float(overhead.ppf(float(percent) / 100) if percent.isdigit() else overhead.mean())
     if figure.endswith(" leaves") or " outage " in figure or " back " in figure:
-        return TOLERANCE_SECONDS + float(overhead.mean())
+        return TOLERANCE_SECONDS + slack * float(overhead.mean())
     if figure == "requests":
-        return 1 + TOLERANCE_COUNT * requests if isinstance(replay.scenario.workload, ClosedLoop) else 1.0
-    return 1 / requests if figure.startswith(("code ", "answered by ", "attempts ")) else 1.0
+        return slack * (1 + TOLERANCE_COUNT * requests if isinstance(replay.scenario.workload, ClosedLoop) else 1.0)
+    return slack / requests if figure.startswith(("code ", "answered by ", "attempts ")) else slack
 
 
 def p_value(observed: np.ndarray, values: np.ndarray, tolerance: float) -> float:

@@ -1,8 +1,8 @@
 """The model against a live Envoy: experiments of the conformance table with all times halved, four at once.
 
 One repetition of each; the rig's overhead of that very run goes into the model.  False alarm: 1 in 1,000 for all
-of them together (Bonferroni over all rows).  Tolerances are four times those of the records (20 ms, four requests),
-since a machine that runs tests is not quiet.
+of them together (Bonferroni over all rows).  The yardstick of times is four times the overhead of that very run, which
+grows with what else the machine does; that of counts four requests.
 """
 
 from __future__ import annotations

