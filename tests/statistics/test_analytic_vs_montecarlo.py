@@ -254,6 +254,49 @@ def test_locality_weights_without_an_endpoint_are_refused():
         predict(with_cluster(mesh(workload=CURL), locality_weights=({"elsewhere": 100},)))
 
 
+def in_zones(scenario: Scenario, **weights: int) -> Scenario:
+    """The first pod stands in zone a, the others in zone b; the zones are weighed."""
+    cluster = scenario.routes[-1].destinations[0].cluster
+    places = [replace(endpoint, locality="b" if i else "a") for i, endpoint in enumerate(cluster.endpoints)]
+    return with_cluster(scenario, endpoints=tuple(places), locality_weights=(weights or {"a": 1, "b": 2},))
+
+
+WEIGHED = {
+    "least request": in_zones(mesh(load_balancing="LEAST_REQUEST")),
+    "round robin": in_zones(mesh()),
+    "random": in_zones(mesh(load_balancing="RANDOM")),
+    "timeout": in_zones(mesh(load_balancing="LEAST_REQUEST", workload=CURL50, timeout=0.5, retries=DEFAULT_RETRY)),
+    "retry": in_zones(mesh([FAILING, FAST, FAST], "LEAST_REQUEST", CURL50, retries=DEFAULT_RETRY)),
+    "retry, random": in_zones(mesh([FAILING, FAST, FAST], "RANDOM", CURL50, retries=DEFAULT_RETRY)),
+    "one zone has it all": in_zones(mesh(load_balancing="LEAST_REQUEST"), b=1),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_weighed_localities_are_taken_in_turn_whatever_the_policy(name):
+    """Shares and means to 4.5 standard errors and 0.2 %; the slow pod has its third, a failing one half of the first tries."""
+    scenario = WEIGHED[name]
+    found = disagreements(scenario, simulate(scenario, 1000 if is_short(scenario) else 150, seed=11), 0.002)
+    assert not [line for line in found if not line.startswith("p")]
+    if name in ("least request", "random"):
+        assert predict(scenario).endpoint_shares()["simple-backend-1"].mean == pytest.approx(1 / 3)
+    if name.startswith("retry"):
+        assert predict(scenario).attempt_shares()["simple-backend-1"].mean == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        in_zones(mesh([FAST, SLOW, FAST], "LEAST_REQUEST")),
+        in_zones(mesh(load_balancing="LEAST_REQUEST"), a=70, b=30),
+        in_zones(mesh([FAILING, FAST, FAST], "RANDOM", CURL50, retries=DEFAULT_RETRY), a=70, b=30),
+    ],
+)
+def test_weighed_localities_whose_schedule_matters_are_refused(scenario):
+    with pytest.raises(NoClosedForm, match="weighed localities"):
+        predict(scenario)
+
+
 def test_the_same_scenario_gives_the_same_numbers_and_plain_json():
     one, other = predict(mesh()), predict(mesh())
     assert one.to_json() == other.to_json()
