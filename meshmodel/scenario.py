@@ -160,7 +160,9 @@ class Endpoint:
     `message` is the body of its answers (fake-service's MESSAGE).  `weight` is Envoy's
     `load_balancing_weight`: where those of a cluster differ, its endpoints are scheduled by weight.
     `inbound` are the limits that the pod's own sidecar keeps between itself and the application, for
-    the requests of all callers together (None: no limit bites); what it refuses it answers 503.
+    the requests of all callers together (None: no limit bites).  What it refuses it answers 503, which is an answer
+    like any other to the caller's proxy: a 5xx for its detector, and retried where `retry_on` covers it (measured on
+    Envoy 1.40, the header x-envoy-overloaded notwithstanding), while a refusal by the caller's own limit never is.
     `inbound_retries` is how often that sidecar tries a request again that was reset before it was sent
     (Envoy's `reset-before-request`, back-off from 25 ms on), beside all retries of callers.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from meshmodel.istio import names
@@ -112,6 +114,13 @@ def some(values: Field) -> list[Field]:
 def milliseconds(field: Field) -> float:
     """Seconds of a duration as Istio's webhook takes it: 1 ms or more, no finer than that (`ValidateDuration`)."""
     seconds = field.duration()
-    if round(seconds * 1e6) % 1000:
+    if sum(Fraction(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(field.text())) % 1:
         raise field.wrong("must be whole milliseconds, Istio refuses a finer duration")
     return seconds
+
+
+_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
+_MILLISECONDS = {
+    "ns": Fraction(1, 10**6), "us": Fraction(1, 1000), "µs": Fraction(1, 1000), "μs": Fraction(1, 1000),
+    "ms": Fraction(1), "s": Fraction(1000), "m": Fraction(60_000), "h": Fraction(3_600_000),
+}  # fmt: skip

@@ -131,7 +131,7 @@ def _label_level(caller: Pod, endpoint: Pod, failover_priority: Sequence[str], i
     for passed, entry in enumerate(failover_priority):
         label = entry.partition("=")[0] if istio.has("label_values") else entry
         if endpoint.all_labels.get(label, "") != given.get(label, caller.all_labels.get(label, "")):
-            if passed > 0 or label != NETWORK or not istio.has("other_networks_last"):
+            if passed > 0 or entry != NETWORK or not istio.has("other_networks_last"):
                 return behind + number - passed
             behind = number
     return behind

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshmodel.istio.defaults import IstioDefaults
 from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, matches, priorities
 
 DEFAULT = LocalityLbSetting()
@@ -51,6 +52,42 @@ def test_failover_priority_counts_labels_from_the_first_that_differs():
     assert priorities(caller, endpoints, setting, True) == (0, 1, 2)
     override = LocalityLbSetting(failover_priority=("version=v2",))
     assert priorities(caller, endpoints, override, True) == (1, 1, 0)
+
+
+NETWORK, CLUSTER = "topology.istio.io/network", "topology.istio.io/cluster"
+
+
+def labelled(**labels: str) -> Pod:
+    names = {"network": NETWORK, "cluster": CLUSTER}
+    return Pod("", tuple((names.get(name, name), value) for name, value in labels.items()))
+
+
+@pytest.mark.parametrize(
+    ("entries", "caller", "pods", "levels"),
+    [
+        ((NETWORK, CLUSTER), {"network": "n", "cluster": "c"}, [("n1", "c1"), ("n2", "c2")], (0, 0)),
+        ((NETWORK, CLUSTER), {"network": "n1", "cluster": "c"}, [("n1", "c1"), ("n2", "c2"), ("n1", "c3")], (0, 1, 0)),
+        ((NETWORK, CLUSTER), {"network": "n1", "cluster": "c1"}, [("n1", "c1"), ("n2", "c1"), ("n1", "c2"), ("n2", "c2")], (0, 2, 1, 3)),
+        ((f"{NETWORK}=n1",), {"network": "n2"}, [("n1", "c"), ("n2", "c")], (0, 1)),
+        ((f"{NETWORK}=n3",), {"network": "n1"}, [("n1", "c"), ("n2", "c")], (0, 0)),
+        ((CLUSTER, NETWORK), {"network": "n1", "cluster": "c1"}, [("n1", "c1"), ("n2", "c1"), ("n1", "c2"), ("n2", "c2")], (0, 1, 2, 2)),
+        ((NETWORK, CLUSTER), {}, [("n1", "c1"), ("n2", "c2")], (0, 0)),
+    ],
+)
+def test_networks_and_clusters_among_the_labels(entries, caller, pods, levels):
+    """Kinds of Istio's own loadbalancer_test.go ("FailoverPriority"), with the network rule of 1.31."""
+    setting = LocalityLbSetting(failover_priority=entries)
+    assert priorities(labelled(**caller), [labelled(network=n, cluster=c) for n, c in pods], setting, True) == levels
+
+
+def test_the_network_first_and_then_places():
+    """ "FailoverPriority including locality" of the same file: other networks last, the places counted among them too."""
+    setting = LocalityLbSetting(failover_priority=(NETWORK, "region", "zone"))
+    where = [("n1", "r1", "z1"), ("n2", "r1", "z2"), ("n1", "r2", "z2"), ("n2", "r3", "z3"), ("n2", "r2", "z2"), ("n1", "r3", "z3")]
+    pods = [labelled(network=n, region=r, zone=z) for n, r, z in where]
+    caller = labelled(network="n1", region="r2", zone="z2")
+    assert priorities(caller, pods, setting, True) == (1, 3, 0, 3, 2, 1)
+    assert priorities(caller, pods, setting, True, IstioDefaults(30)) == (1, 2, 0, 2, 2, 1)
 
 
 def test_distribute_splits_a_wildcard_by_pods_and_leaves_the_rest_out():

@@ -32,6 +32,8 @@ def subset(name: str) -> dict:
 REFUSED = {
     "no timeout by 0s": (virtual_service(timeout="0s"), "http[0].timeout: must be 1ms or more"),
     "a timeout finer than 1 ms": (virtual_service(timeout="1.0005s"), "timeout: must be whole milliseconds"),
+    "a nanosecond too much": (virtual_service(retries={"attempts": 1, "perTryTimeout": "2.000000001s"}), "perTryTimeout: must be whole"),
+    "a nanosecond by itself": (rule({"outlierDetection": {"interval": "2s1ns"}}), "interval: must be whole milliseconds"),
     "a short timeout": (virtual_service(timeout="500us"), "timeout: must be 1ms or more"),
     "a fine perTryTimeout": (virtual_service(retries={"attempts": 1, "perTryTimeout": "1.5ms"}), "perTryTimeout: must be whole"),
     "a fine backoff": (virtual_service(retries={"attempts": 1, "backoff": "2500us"}), "backoff: must be whole"),
@@ -93,6 +95,7 @@ def test_refused(name):
 TAKEN = {
     "a timeout of 1 ms": virtual_service(timeout="1ms"),
     "a long way to write it": virtual_service(timeout="0.25h1ms"),
+    "a very long way": virtual_service(timeout="0.0005h.200s"),
     "no TCP idle timeout": rule({"connectionPool": {"tcp": {"idleTimeout": "0s"}}}),
     "tls alone": rule({"tls": {"mode": "DISABLE"}}),
     "an empty detector": rule({"outlierDetection": {}}),
