@@ -11,10 +11,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +21,10 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.patience import PATIENCE, eventually
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "t"
-PATIENCE = 120_000  # milliseconds, for a chapter's run on a busy machine
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 ).split()
@@ -63,29 +62,21 @@ def jupyterlab(root: Path, home: Path) -> Iterator[str]:
         file = home / f"settings/@jupyterlab/{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(content), encoding="utf-8")
-    port = _free_port()
     with (home / "lab.log").open("w") as log:
-        process = subprocess.Popen(_command(root, port), env=_environment(home), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(_command(root), env=_environment(home), stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_for(port, process, home / "lab.log")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{_port(process, home)}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
-def _free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
-
-
-def _command(root: Path, port: int) -> list[str]:
-    options = f"--no-browser --allow-root --port={port} --ip=127.0.0.1 --IdentityProvider.token={TOKEN} --ServerApp.port_retries=0"
+def _command(root: Path) -> list[str]:
+    options = f"--no-browser --allow-root --port=0 --ip=127.0.0.1 --IdentityProvider.token={TOKEN}"
     fixed = ["--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     return [sys.executable, "-m", "jupyterlab", *options.split(), f"--ServerApp.root_dir={root}", *fixed]
 
@@ -102,15 +93,12 @@ def _environment(home: Path) -> dict[str, str]:
     return {**os.environ, **{name: str(home / folder) for name, folder in folders.items()}, "PYTHONPATH": path}
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"JupyterLab does not listen: {log.read_text()[-2000:]}")
+def _port(process: subprocess.Popen[bytes], home: Path) -> int:
+    """The free port that it took, once it listens."""
+    said = home / f"runtime/jpserver-{process.pid}.json"
+    eventually(lambda: process.poll() is not None or (said.exists() and said.read_text().rstrip().endswith("}")))
+    assert process.poll() is None and said.exists(), (home / "lab.log").read_text()[-2000:]
+    return json.loads(said.read_text())["port"]
 
 
 @contextmanager
@@ -127,7 +115,7 @@ def browser_page(address: str, home: Path, **settings: Any) -> Iterator[Any]:
             str(home / "profile"), executable_path=chromium(), headless=True, args=FLAGS, **settings
         )
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)[:300]))
         page.on("request", lambda request: None if request.url.startswith(local) else elsewhere.append(request.url))
         yield page

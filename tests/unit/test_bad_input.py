@@ -251,9 +251,9 @@ def test_a_file_that_is_no_manifest_is_refused_in_one_line(tmp_path, content, pa
 
 def test_a_yaml_bomb_is_refused_at_once():
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
-    start = time.perf_counter()
+    start = time.process_time()
     refused(bomb, "anchors and aliases")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10  # of this process's own CPU
 
 
 @pytest.mark.parametrize(

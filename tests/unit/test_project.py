@@ -112,6 +112,13 @@ def test_versions_agree() -> None:
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
+def test_no_test_looks_at_the_clock() -> None:
+    """A busy machine is late by any number of seconds: `tests/patience.py` waits, and `tests/virtual_time.py` has a clock of its own."""
+    clock = re.compile(r"\b(?:[m]onotonic|[p]erf_counter)(?:_ns)?\b|\b(?:join|wait)\(\d")
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "patience.py"]
+    assert [f"{path.relative_to(ROOT)}: {hit}" for path in tests for hit in clock.findall(path.read_text(encoding="utf-8"))] == []
+
+
 def test_make_help_lists_every_target() -> None:
     if shutil.which("make") is None:
         pytest.skip("no make")

@@ -11,6 +11,7 @@ import pytest
 from meshmodel.mesh import Mesh
 from meshmodel.teaching import widgets
 from meshmodel.teaching.widgets import replay_console
+from tests.patience import PATIENCE
 
 DATA = Path(__file__).parents[2] / "data/tutorial"
 SMALL = {"duration": 10, "replications": 50, "connections": 4}
@@ -127,7 +128,7 @@ def with_envoy(monkeypatch):
 
 
 def finish(console):
-    console._thread.join(20)
+    console._thread.join(PATIENCE)
     assert not console._thread.is_alive()
 
 
@@ -156,12 +157,12 @@ def test_a_real_run_can_be_cancelled(with_envoy, console, monkeypatch, how):
 
     def measure(cancel, **_):
         started.set()
-        assert cancel.wait(20)
+        assert cancel.wait(PATIENCE)
         raise ValueError("cancelled")
 
     monkeypatch.setattr(console.mesh, "measure", measure)
     console.run_button.click()
-    assert started.wait(20) and console.run_button.disabled and not console.cancel_button.disabled
+    assert started.wait(PATIENCE) and console.run_button.disabled and not console.cancel_button.disabled
     if how == "button":
         console.cancel_button.click()
     else:
