@@ -295,11 +295,14 @@ class Mesh:
     ) -> Replay:
         """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request."""
         from meshmodel.simulation.montecarlo import simulate
+        from meshmodel.simulation.unmodelled import refuse_unmodelled
 
         if keep != "log":  # "figures" joins it with the engine that can
             raise ManifestError(f"keep: must be log, got {keep!r}")
         replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0)
-        self._replay = simulate(self.scenario(workload, target, locality), replications, seed, executor=executor, progress=progress)
+        scenario = self.scenario(workload, target, locality)
+        refuse_unmodelled(scenario)
+        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
         return self._replay
 
     def predict(
@@ -347,9 +350,9 @@ class Mesh:
                 raise ManifestError(f"replication: must be from 0 to {self._replay.replications - 1}, got {replication!r}")
             ejected = self._replay.ejected(time, replication)
         rows = [
-            (e.address, "HEALTHY", "FAILED" if e.name in ejected else "OK", d.cluster.name)
-            for d in self._plan(time, target, locality).routes[-1].destinations
-            for e in d.cluster.endpoints
+            (e.address, "HEALTHY", "FAILED" if e.name in ejected else "OK", cluster.name)
+            for cluster in self._plan(time, target, locality).routes[-1].clusters
+            for e in cluster.endpoints
         ]
         rows.sort(key=lambda row: (row[3], [int(part) for part in row[0].split(":")[0].split(".")]))
         return _table(rows, ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"))
@@ -362,7 +365,7 @@ class Mesh:
             on = ",".join(word for word in RETRY_ON if word in retries.retry_on) if retries.attempts else "-"
             codes = ",".join(map(str, sorted(retries.retriable_status_codes))) if retries.attempts else ""
             timeout, per_try = ("none" if each is None else f"{each:g}s" for each in (route.timeout, retries.per_try_timeout))
-            limit = min(destination.cluster.connection_pool.max_retries for destination in route.destinations)
+            limit = min((d.cluster.connection_pool.max_retries for d in route.destinations), default=UNLIMITED)
             limited = "-" if limit == UNLIMITED else limit
             rows.append((route.callers[0].name, route.host, timeout, retries.attempts, on, codes or "-", per_try, limited))
         return _table(rows, ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES"))

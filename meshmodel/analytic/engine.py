@@ -72,6 +72,8 @@ class _Plan:
     def __post_init__(self) -> None:
         if self.scenario.changes:
             raise NoClosedForm("changes during the run")
+        for route in self.scenario.routes:
+            _refuse_unformulated(route)
         loop = self.scenario.workload
         self.threads = loop.threads if isinstance(loop, ClosedLoop) else None
         self.sequential = self.threads == 1
@@ -451,6 +453,21 @@ class _Plan:
             return Count(mean, closed_loop.count_variance(loop.duration, first, variance, skew, loop.threads))
         ends = loop.threads * closed_loop.excess_variance(first, second, third) / first**2
         return Count(mean, mean * law.latency_variance / first**2 + ends)
+
+
+def _refuse_unformulated(route: Route) -> None:
+    """Refuse what of a route no formula is for, whatever else there is."""
+    if route.direct_response is not None:
+        raise NoClosedForm("a redirect or direct response")
+    if route.mirrors:
+        raise NoClosedForm("a mirror")
+    for cluster in route.clusters:
+        if cluster.hashes:
+            raise NoClosedForm("consistentHash")
+        if len({endpoint.weight for endpoint in cluster.endpoints}) > 1:
+            raise NoClosedForm("endpoints of unequal weights")
+        if cluster.outlier_detection is not None and cluster.outlier_detection.error_codes:
+            raise NoClosedForm("outlierDetectionHttpErrorCodes")
 
 
 def _counts_errors(behaviour: Behaviour) -> bool:

@@ -56,7 +56,9 @@ def _within(cluster: Cluster, healthy: np.ndarray, mine: np.ndarray) -> np.ndarr
     places = [e.locality for e in cluster.endpoints]
     every = Counter(place for place, m in zip(places, mine, strict=True) if m)
     well = Counter(place for place, m, h in zip(places, mine, healthy, strict=True) if m and h)
-    weight = {place: cluster.locality_weights[0].get(place, 0) * min(1.0, 1.4 * well[place] / n) for place, n in every.items()}
+    whole = Counter(places)  # a locality of several levels has in each the part of its weight that its pods there are
+    given = {place: cluster.locality_weights[0].get(place, 0) * n / whole[place] for place, n in every.items()}
+    weight = {place: given[place] * min(1.0, 1.4 * well[place] / n) for place, n in every.items()}
     share = np.array([weight[place] / well[place] if m and h else 0.0 for place, m, h in zip(places, mine, healthy, strict=True)])
     if not share.sum():
         raise NoClosedForm(f"locality weights of {cluster.name} that leave no endpoint")

@@ -64,7 +64,7 @@ def _quantiles(replay: Replay, name: str, which: np.ndarray, percents: Iterable[
 
 def _outages(replay: Replay) -> dict[str, np.ndarray]:
     """Ejections, when the first one came, and how long each pod's first three lasted."""
-    if not any(d.cluster.outlier_detection for route in replay.scenario.routes for d in route.destinations):
+    if not any(cluster.outlier_detection for route in replay.scenario.routes for cluster in route.clusters):
         return {}
     events = replay.ejections
     found = {"ejections": np.bincount(events.replication[events.ejected], minlength=replay.replications).astype(float)}

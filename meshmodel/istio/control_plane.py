@@ -15,13 +15,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from meshmodel.istio.balancing import Hashing, LoadBalancer
 from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
 from meshmodel.istio.hosts import covers, fqdn, most_specific, oldest_first
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
-from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, priorities, split_by_priority
+from meshmodel.istio.localities import Pod, locality_weights, priorities
 from meshmodel.istio.resources import (
     DestinationRule,
     Gateway,
@@ -30,10 +31,11 @@ from meshmodel.istio.resources import (
     Subset,
     TrafficPolicy,
     VirtualService,
+    hashing_at,
     policy_at,
 )
 from meshmodel.istio.warnings import MeshWarning
-from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, RetryPolicy, Route
+from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, Mirror, RetryPolicy, Route
 
 INGRESS = "istio-ingressgateway"
 ROOT_NAMESPACE = "istio-system"
@@ -177,7 +179,9 @@ class ControlPlane:
     def _hop(self, service: Service, port: ServicePort) -> _Hop:
         """A call of a Service; without a VirtualService Istio writes a route of its own."""
         destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
-        default = HttpRoute(destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault())
+        default = HttpRoute(
+            destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault(), ignore_previous_hosts=True
+        )
         vs = next(iter(self._virtual_services(service)), None)
         return _Hop(vs or service, (service.fqdn,), port.port, vs.route if vs else default)
 
@@ -187,21 +191,44 @@ class ControlPlane:
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
         for each in hop.http.destinations:
             if each.weight:
-                cluster, owners = self._cluster(plan, each, hop, proxies)
+                cluster = self._reached(plan, each, hop, proxies, pods)
                 destinations.append(Destination(cluster=cluster, weight=each.weight))
-                if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
-                    raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
-                pods.update(owners)
+        mirrors = [Mirror(cluster=self._reached(plan, each, hop, proxies, pods), percent=percent) for each, percent in hop.http.mirrors]
+        hashed = [self._hashed(each, hop, proxies[0].namespace) for each in hop.http.destinations if each.weight]
         vhosts = {*hop.hosts, *(f"{host}:{hop.port}" for host in hop.hosts)}
         route = Route(
             host=hop.hosts[0],
             callers=tuple(proxy.caller for proxy in proxies),
             destinations=tuple(destinations),
             timeout=hop.http.timeout,
-            retries=self._patched(plan, hop.http.retries, vhosts, proxies),
+            retries=self._patched(plan, self._retries(hop.http, hashed), vhosts, proxies),
             fault=hop.http.fault,
+            hash_policy=tuple(hashing.policy for hashing in hashed if hashing and hashing.policy),
+            mirrors=tuple(mirrors),
+            direct_response=hop.http.answer,
         )
         return route, list(pods.values())
+
+    def _reached(
+        self, plan: Plan, each: RouteDestination, hop: _Hop, proxies: list[Proxy], pods: dict[str, tuple[Endpoint, Deployment]]
+    ) -> Cluster:
+        """A destination's cluster; its pods are added to `pods`."""
+        cluster, owners = self._cluster(plan, each, hop, proxies)
+        if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
+            raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
+        pods.update(owners)
+        return cluster
+
+    def _hashed(self, each: RouteDestination, hop: _Hop, namespace: str) -> Hashing | None:
+        """The `consistentHash` that a route to this destination hashes for."""
+        rules = self._rules(self.service(each.host, hop.owner, f"{each.path}.host"), namespace)
+        owner, subset = _with_policy(rules), self._subset(rules, each, hop.owner)
+        return hashing_at(each.port, owner.policy if owner else None, subset.policy if subset else None)
+
+    def _retries(self, http: HttpRoute, hashed: list[Hashing | None]) -> RetryPolicy:
+        """Its retries: to the host that failed too, where its only destination hashes and the version has it so."""
+        keeps = http.ignore_previous_hosts is None and len(http.destinations) == 1 and hashed[0] is not None
+        return replace(http.retries, previous_hosts=False) if keeps and self.defaults.has("hash_keeps_host") else http.retries
 
     def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], proxies: list[Proxy]) -> RetryPolicy:
         for envoy_filter, patch in self._patches(proxies):
@@ -246,7 +273,7 @@ class ControlPlane:
         pods = self._pods(service, port, subset.labels if subset else {})
         name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
         plan.cluster_owner[name] = str(owner or next(iter(rules), service))
-        plan.localities[name] = (policy.load_balancer or (None, LocalityLbSetting()))[1].kind
+        plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
         cluster = self._balanced(name, policy, port, pods, proxies, rules)
         for envoy_filter, patch in self._patches(proxies):
             if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
@@ -275,26 +302,25 @@ class ControlPlane:
         rules: list[DestinationRule],
     ) -> Cluster:
         """The cluster's policy and, for each calling proxy, its priorities and locality weights."""
-        chosen, setting = policy.load_balancer or (None, LocalityLbSetting())
+        balancer = policy.load_balancer or LoadBalancer()
+        setting = balancer.locality
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
         places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
         levels = tuple(priorities(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies)
         weights = [locality_weights(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies]
         weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
-        if weighted and any(split_by_priority(places, row) for row in levels):
-            where = "spec.trafficPolicy.loadBalancer.localityLbSetting"
-            raise rules[0].error(where, "a failoverPriority that splits a locality is not modelled")
         pool = policy.connection_pool or ConnectionPool()
-        return Cluster(
+        cluster = Cluster(
             name=name,
             endpoints=tuple(endpoint for endpoint, _ in pods),
-            load_balancing=chosen or self.defaults.load_balancing,
+            load_balancing=balancer.simple or self.defaults.load_balancing,
             priorities=levels,
             locality_weights=weighted or None,
             outlier_detection=outlier,
             connection_pool=replace(pool, retry_budget=policy.retry_budget, http2=pool.http2 or port.http2),
             panic_threshold=panic,
         )
+        return balancer.on(cluster)
 
     def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
         """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""
@@ -382,7 +408,7 @@ class ControlPlane:
     def _check(self) -> None:
         """Every destination of every VirtualService must exist, whether or not the load passes it."""
         for vs in self.virtual_services:
-            for destination in vs.route.destinations:
+            for destination in (*vs.route.destinations, *(mirror for mirror, _ in vs.route.mirrors)):
                 service = self.service(destination.host, vs, f"{destination.path}.host")
                 if destination.port is not None:
                     self._port(service, destination.port, vs, f"{destination.path}.port")

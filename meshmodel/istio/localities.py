@@ -172,11 +172,3 @@ def _weighs(setting: LocalityLbSetting, outlier_detection: bool, localities: int
     if istio.minor < RULES["locality_weights"].since:
         return bool(setting.distribute or setting.failover)
     return bool(setting.distribute or (outlier_detection and (setting.failover or setting.failover_priority)))
-
-
-def split_by_priority(endpoints: Sequence[Pod], levels: Sequence[int]) -> bool:
-    """Whether weights by locality would misstate a level: some locality has pods at several priorities."""
-    seen: dict[str, set[int]] = {}
-    for endpoint, level in zip(endpoints, levels, strict=True):
-        seen.setdefault(endpoint.locality, set()).add(level)
-    return any(len(found) > 1 for found in seen.values())

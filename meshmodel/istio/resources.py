@@ -15,13 +15,14 @@ from http import HTTPStatus
 
 from meshmodel._text import quoted
 from meshmodel.istio import names
-from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, milliseconds, some
+from meshmodel.istio.balancing import Hashing, LoadBalancer, one_of, read_answer, read_hashing, read_mirrors, read_slow_start
+from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, milliseconds, some, unused
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.field import Field, Table
 from meshmodel.istio.hosts import covers, wildcards_over
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
-from meshmodel.scenario import UNLIMITED, ConnectionPool, Fault, LoadBalancing, OutlierDetection, RetryBudget, RetryPolicy
+from meshmodel.scenario import UNLIMITED, ConnectionPool, DirectResponse, Fault, OutlierDetection, RetryBudget, RetryPolicy
 
 RETRY_ON = tuple(
     "5xx gateway-error reset reset-before-request connect-failure refused-stream unavailable cancelled deadline-exceeded internal "
@@ -46,7 +47,7 @@ class Gateway(Resource):
 class TrafficPolicy:
     """The parts of a trafficPolicy; each part, where present, replaces the one it is merged over (None: absent)."""
 
-    load_balancer: tuple[LoadBalancing | None, LocalityLbSetting] | None = None
+    load_balancer: LoadBalancer | None = None
     outlier_detection: tuple[OutlierDetection, float] | None = None
     connection_pool: ConnectionPool | None = None
     retry_budget: RetryBudget | None = None
@@ -81,6 +82,20 @@ def policy_at(port: int, rule: TrafficPolicy | None, subset: TrafficPolicy | Non
     return subset.at(port).over(base, whole=port in subset.ports) if subset else base
 
 
+def hashing_at(port: int | None, rule: TrafficPolicy | None, subset: TrafficPolicy | None) -> Hashing | None:
+    """What a route hashes for a destination: its subset's word before its rule's, a port's (where it names one) before the whole's.
+
+    Not merged as `policy_at` merges: another load balancer of a subset or port does not end the hashing of the route, and a
+    port's `consistentHash` is not seen by a destination that leaves the port out.
+    Source: istio/istio pilot/pkg/networking/core/route/route.go, `HashForHTTPDestination`.
+    """
+    for policy in filter(None, (subset, rule)):
+        for level in filter(None, (policy.ports.get(port or 0), policy)):
+            if level.load_balancer and level.load_balancer.hashing:
+                return level.load_balancer.hashing
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     labels: dict[str, str]
@@ -107,10 +122,18 @@ class RouteDestination:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpRoute:
+    """`mirrors` are (destination, percent); with an `answer` of the proxy's own there are no destinations.
+
+    `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).
+    """
+
     destinations: tuple[RouteDestination, ...]
     timeout: float | None
     retries: RetryPolicy
     fault: Fault
+    ignore_previous_hosts: bool | None = None
+    mirrors: tuple[tuple[RouteDestination, float], ...] = ()
+    answer: DirectResponse | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +160,18 @@ def read_gateway(document: Field, base: dict[str, object], context: Context) -> 
     return Gateway(**base, selector=names.label_map(spec.need("selector")), hosts=tuple(hosts), port=first)  # type: ignore[arg-type]
 
 
+_EXPORT = ": leave it out (then all namespaces see the resource), or the whole resource where the load's callers do not see it"
+_SELECTOR = ": leave it out where it selects all callers, and the whole rule where it selects none; callers that differ are two meshes"
+_PASSTHROUGH = ": the proxy would call whatever address its caller asked for; leave it out and name the Service to call"
+
+
 def _everywhere(spec: Field) -> None:
     if "exportTo" in spec and [entry.text() for entry in spec.need("exportTo").items()] != ["*"]:
-        raise spec.need("exportTo").error(NO)
+        raise spec.need("exportTo").error(NO + _EXPORT)
 
 
 def read_destination_rule(document: Field, base: dict[str, object], context: Context) -> DestinationRule:
-    spec = context.only(document.need("spec"), "host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO})
+    spec = context.only(document.need("spec"), "host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO + _SELECTOR})
     _everywhere(spec)
     host = names.wildcard_host(spec.need("host"))
     subsets: dict[str, Subset] = {}
@@ -187,20 +215,26 @@ def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -
     )
 
 
-def _load_balancer(balancer: Field, context: Context) -> tuple[LoadBalancing | None, LocalityLbSetting]:
-    refused = dict.fromkeys(("consistentHash", "warmup", "warmupDurationSecs", "backendUtilization", "zoneAwareLbSetting"), NO)
-    context.only(balancer, "simple", "localityLbSetting", refused=refused)
+def _load_balancer(balancer: Field, context: Context) -> LoadBalancer:
+    refused = dict.fromkeys(("backendUtilization", "zoneAwareLbSetting"), NO)
+    context.only(balancer, "simple", "consistentHash", "localityLbSetting", "warmup", "warmupDurationSecs", refused=refused)
+    one_of(balancer, "simple", "consistentHash")
+    hashing = balancer.get("consistentHash")
     simple = balancer.get_or("simple", "UNSPECIFIED")
     word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
     if word == "LEAST_REQUEST":
         context.since(simple, word)
     if word == "PASSTHROUGH":
-        raise simple.error("PASSTHROUGH is not modelled")
+        raise simple.error(f"PASSTHROUGH is not modelled{_PASSTHROUGH}")
     if word == "LEAST_CONN":
         context.warn(simple, "LEAST_CONN is a deprecated alias of LEAST_REQUEST, which counts requests, not connections", ISTIO_CLUSTER)
         word = "LEAST_REQUEST"
-    setting = _locality_setting(balancer.get_or("localityLbSetting", {}), context)
-    return None if word == "UNSPECIFIED" else word, setting  # type: ignore[return-value]
+    return LoadBalancer(
+        simple=None if word == "UNSPECIFIED" else word,  # type: ignore[arg-type]
+        locality=_locality_setting(balancer.get_or("localityLbSetting", {}), context),
+        hashing=read_hashing(hashing, context) if hashing else None,
+        slow_start=read_slow_start(balancer, context),
+    )
 
 
 def _locality_setting(setting: Field, context: Context) -> LocalityLbSetting:
@@ -288,7 +322,8 @@ _OUTLIER_DETECTION: Table = {
 
 def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetection, float]:
     """The detector and the panic threshold in percent.  A field that is absent or 0 where Istio cannot tell takes Envoy's default."""
-    context.only(outlier, *_OUTLIER_DETECTION, "consecutiveErrors", refused={"outlierDetectionHttpErrorCodes": NO})
+    context.only(outlier, *_OUTLIER_DETECTION, "consecutiveErrors", "outlierDetectionHttpErrorCodes")
+    codes = frozenset(code.integer(100, 599) for code in outlier.get_or("outlierDetectionHttpErrorCodes", []).items())
     if "consecutiveErrors" in outlier:
         outlier.need("consecutiveErrors").integer()
         reason = "this deprecated field has no effect: consecutive5xxErrors holds, by default 5"
@@ -303,7 +338,7 @@ def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetecti
         if given.get(name) == 0:
             del given[name]
     panic_threshold = float(given.pop("min_health_percent", 0))
-    return OutlierDetection(**given, one_host_always=context.defaults.one_host_always), panic_threshold
+    return OutlierDetection(**given, one_host_always=context.defaults.one_host_always, error_codes=codes), panic_threshold
 
 
 def _limit(field: Field) -> int:
@@ -405,22 +440,30 @@ def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
 
 
 def _http_route(route: Field, context: Context) -> HttpRoute:
-    mirrors = ("mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage")
-    refused = dict.fromkeys(("redirect", "directResponse", "delegate", *mirrors), NO)
-    refused |= dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
-    context.only(route, "name", "match", "route", "timeout", "retries", "fault", refused=refused)
+    refused = {"delegate": NO} | dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
+    known = ("name", "match", "route", "redirect", "directResponse", "timeout", "retries", "fault")
+    context.only(route, *known, "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", refused=refused)
     route.get_or("name", "").text()
     for match in route.get_or("match", []).items():
         match.get_or("name", "").text()
         if match.plain() | {"name": ""} != {"uri": {"prefix": "/"}, "name": ""}:
             raise match.error("a match is not modelled, except uri.prefix: /")
     retries = route.get("retries")
-    return HttpRoute(
-        destinations=_destinations(route.need("route")),
+    ignoring = retries.get("retryIgnorePreviousHosts") if retries else None
+    answer = read_answer(route)
+    read = HttpRoute(
+        destinations=_destinations(route.need("route")) if answer is None else (),
+        mirrors=tuple((_destination(mirror, 100), percent) for mirror, percent in read_mirrors(route)),
+        answer=answer,
         timeout=_route_timeout(route.need("timeout")) if "timeout" in route else None,
         retries=_retries(retries, context) if retries else context.defaults.retry,
+        ignore_previous_hosts=ignoring.boolean() if ignoring else None,
         fault=_fault(route.need("fault"), context) if "fault" in route else Fault(),
     )
+    if answer is None:
+        return read
+    unused(route, ["timeout", "retries", "mirror", "mirrors"], context)
+    return replace(read, timeout=None, retries=RetryPolicy(attempts=0), mirrors=())
 
 
 def _route_timeout(field: Field) -> float:
@@ -433,22 +476,24 @@ def _destinations(route: Field) -> tuple[RouteDestination, ...]:
     found = []
     for entry in some(route):
         entry.only("destination", "weight", refused={"headers": UNNEEDED})
-        destination = entry.need("destination").only("host", "subset", "port")
-        port, subset = destination.get("port"), destination.get("subset")
-        found.append(
-            RouteDestination(
-                host=names.host(destination.need("host")),
-                subset=names.subset(subset) if subset else None,
-                port=port.only("number").need("number").integer(1, 65535) if port else None,
-                weight=entry.get_or("weight", 0).integer(),
-                path=destination.path,
-            )
-        )
+        found.append(_destination(entry.need("destination"), entry.get_or("weight", 0).integer()))
     if len(found) == 1:
         return (replace(found[0], weight=100),)
     if sum(each.weight for each in found) == 0:
         raise route.error("the weights of several destinations must not sum to 0")
     return tuple(found)
+
+
+def _destination(destination: Field, weight: int) -> RouteDestination:
+    destination.only("host", "subset", "port")
+    port, subset = destination.get("port"), destination.get("subset")
+    return RouteDestination(
+        host=names.host(destination.need("host")),
+        subset=names.subset(subset) if subset else None,
+        port=port.only("number").need("number").integer(1, 65535) if port else None,
+        weight=weight,
+        path=destination.path,
+    )
 
 
 _RETRIES: Table = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from meshmodel._text import visible
-from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, Route, Scenario, Workload
+from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, HashPolicy, Request, Route, Scenario, Workload
 
 ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
 ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go"
@@ -43,11 +43,12 @@ def scenario_warnings(
     """
     found: list[MeshWarning] = []
     for route in scenario.routes:
-        for destination in route.destinations:
-            owner = cluster_owner[destination.cluster.name]
-            found += _locality(owner, destination.cluster, localities[destination.cluster.name])
-            found += _ejections(owner, destination.cluster)
-            found += _limits(owner, route, destination.cluster, scenario)
+        for cluster in route.clusters:
+            owner = cluster_owner[cluster.name]
+            found += _locality(owner, cluster, localities[cluster.name])
+            found += _ejections(owner, cluster)
+            found += _limits(owner, route, cluster, scenario)
+            found += _hashing(owner, route, cluster, scenario.workload)
         found += _timeouts(route_owner[route.host], route, scenario)
         if not retries_503:
             found += _default_retry(route_owner[route.host], route)
@@ -122,6 +123,25 @@ def _most_in_flight(workload: Workload, route: Route) -> int | None:
     if not isinstance(workload, ClosedLoop):
         return None
     return workload.threads * (1 + route.retries.attempts if route.retries.hedge_on_per_try_timeout else 1)
+
+
+def _hashing(owner: str, route: Route, cluster: Cluster, workload: Workload) -> Iterator[MeshWarning]:
+    field, random = "spec.trafficPolicy.loadBalancer.consistentHash", "each request goes to a random pod"
+    if cluster.hashes and not route.hash_policy:
+        reason = f"its key is not said, or not for the port that the route names: nothing is hashed, {random}"
+        yield MeshWarning(owner, field, reason, ISTIO_CLUSTER)
+    elif cluster.hashes and not workload.users and not any(_carried(policy, workload.request) for policy in route.hash_policy):
+        names = " or ".join(policy.name for policy in route.hash_policy)
+        yield MeshWarning(owner, field, f"no request has {names}, so {random}: give the load users, or the header", "meshmodel: the load")
+
+
+def _carried(policy: HashPolicy, request: Request) -> bool:
+    """Whether a request has what is hashed; Envoy makes up a cookie with a ttl, and every request has an address."""
+    headers = {name.lower(): value for name, value in request.headers}
+    if policy.kind == "header":
+        return policy.name.lower() in headers
+    within = headers.get("cookie", "") if policy.kind == "cookie" else request.path
+    return policy.kind == "source_ip" or policy.ttl is not None or f"{policy.name}=" in within
 
 
 def _timeouts(owner: str, route: Route, scenario: Scenario) -> Iterator[MeshWarning]:
