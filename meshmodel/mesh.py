@@ -299,7 +299,7 @@ class Mesh:
 
         if keep != "log":  # "figures" joins it with the engine that can
             raise ManifestError(f"keep: must be log, got {keep!r}")
-        replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0)
+        replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0, 2**64 - 1)
         scenario = self.scenario(workload, target, locality)
         refuse_unmodelled(scenario)
         self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
