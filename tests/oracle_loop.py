@@ -351,7 +351,7 @@ class World:
             upstream.update(cluster, caller)
             return
         if upstream is not None and upstream.detector:
-            upstream.detector.gone = True
+            upstream.detector.end()
         self.upstreams[key] = Upstream(self, key[0], cluster, caller)
 
     def upstream(self, hop: int, caller: str, cluster: str) -> Upstream:

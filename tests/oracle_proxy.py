@@ -313,6 +313,12 @@ class Detector:
         if level < len(self.balancer.hosts):
             self.balancer.show(level, set(self.out))
 
+    def end(self) -> None:
+        """Its cluster is made anew: nobody is out any more."""
+        self.gone = True
+        if self.last:
+            self.world.ejections += [(self.world.now, host, False) for host in self.out]
+
     def update(self) -> None:
         """Endpoints came or went: who is gone is forgotten."""
         for known in (self.out, self.returned, self.multiplier, *self.rows.values()):

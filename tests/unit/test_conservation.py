@@ -112,6 +112,42 @@ def check_attempts(replay: Replay) -> None:
     assert counted is None or len(replay.scenario.routes) > 1 or np.all(at_pods <= replay.requests + replay.unanswered + counted)
 
 
+def check_trace(replay: Replay) -> None:
+    """The trace tells of the same requests, attempts and ejections; no attempt begins before it is chosen, or outlives its end."""
+    trace, table = replay.trace(0), replay.requests_table(0)
+    told = trace.requests[trace.requests["end"].notna()].sort_values("start", kind="stable")
+    assert len(trace.requests) == replay.requests[0] + replay.unanswered[0]
+    assert np.allclose(told["start"], table["start"], atol=1e-6) and sorted(told["code"]) == sorted(table["code"])
+    assert told["attempts"].sum() == table["attempts"].sum()
+    tries, last = trace.attempts, len(replay.scenario.routes) - 1
+    sent = tries[tries["start"].notna()]
+    assert (sent["chosen"] <= sent["start"] + 1e-9).all() and not (tries["end"] < tries["chosen"] - 1e-9).any()
+    at_pods = sent[sent["hop"] == last]["endpoint"].value_counts()
+    assert at_pods.to_dict() == {name: n[0] for name, n in replay.attempts.items() if n[0]}
+    assert ((tries["parent"] == -1) == (tries["hop"] == 0)).all()
+    inner = tries[tries["hop"] > 0]
+    outer = tries.loc[inner["parent"]]
+    assert (outer["hop"].to_numpy() == inner["hop"] - 1).all() and (outer["request"].to_numpy() == inner["request"]).all()
+    assert (tries[tries["number"] == 1]["back_off"] == 0).all() and not tries.duplicated(["call", "hop", "number"]).any()
+    mine = replay.ejections.ejected[replay.ejections.replication == 0]
+    proxies = {caller.name for chain in replay.scenario.chains for caller in chain[last].callers}
+    events = trace.hosts[trace.hosts["proxy"].isin(proxies)]["event"].value_counts()
+    assert (events.get("ejected", 0), events.get("readmitted", 0)) == (mine.sum(), (~mine).sum())
+
+
+def check_figures_alone(replay: Replay) -> None:
+    """What is kept without the requests is what the requests come to."""
+    alone = montecarlo.simulate(replay.scenario, replay.replications, seed=1, keep="figures")
+    for name in ("codes", "pods", "endpoints", "bodies", "attempts", "counters"):
+        kept, counted = (getattr(each, name) for each in (alone, replay))
+        assert kept.keys() == counted.keys() and all(np.array_equal(kept[key], counted[key]) for key in kept), name
+    assert np.array_equal(alone.requests, replay.requests) and np.array_equal(alone.unanswered, replay.unanswered)
+    assert np.allclose(alone.mean, replay.mean, equal_nan=True)
+    for i in range(replay.replications):
+        assert not replay.requests[i] or alone.histogram(i).buckets == replay.histogram(i).buckets
+    json.dumps(alone.to_json(), allow_nan=False)
+
+
 def somebody_hangs(tested: Scenario) -> bool:
     return any(e.behaviour.failure == "hang" for chain in tested.chains for route in chain for e in route.endpoints)
 
@@ -122,6 +158,9 @@ def check(replay: Replay) -> None:
         check_attempts(replay)
     check_shares(replay)
     check_requests(replay)
+    if NEW_ENGINE and replay.engine == "montecarlo":
+        check_trace(replay)
+        check_figures_alone(replay)
     json.dumps(replay.to_json(), allow_nan=False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import Behaviour, ClosedLoop, ConnectionPool, OpenLoop
+from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, OpenLoop
 from meshmodel.simulation import montecarlo
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
@@ -154,3 +154,35 @@ def test_a_new_connection_needs_a_place_among_the_pending(newest: Simulate) -> N
     load = OpenLoop(segments=((0.003, 1000, 1000),), arrivals="paced")
     runs = newest(scenario(route([plain(1.0)] * 2, "RANDOM", connection_pool=pool), load=load, workers=1), 400)
     assert stats.binomtest(int(runs.codes[503].sum()), 400, 0.5).pvalue > 1e-6
+
+
+def test_a_timeout_during_a_back_off_is_no_timeout_of_an_attempt(newest: Simulate) -> None:
+    """Envoy counts `upstream_rq_timeout` once for each attempt under way (router.cc, onResponseTimeout; seen on Envoy 1.40): none here."""
+    pods = [plain(error_rate=1.0, error_code=503)]
+    tested = route(pods, retries=retry(3, backoff_base_interval=50.0, backoff_max_interval=50.0), timeout=0.4)
+    runs = newest(scenario(tested, load=ClosedLoop(calls=10), overhead=0.0), RUNS)
+    assert runs.codes[504].sum() > 0.9 * runs.requests.sum() and not runs.counters["upstream_rq_timeout"].any()
+
+
+def test_a_timeout_ends_every_hedge(newest: Simulate) -> None:
+    """Both attempts are under way, so both are counted; exact."""
+    policy = retry(1, per_try_timeout=0.1, hedge_on_per_try_timeout=True)
+    runs = newest(scenario(route([plain(1.0)] * 2, retries=policy, timeout=0.4), load=ClosedLoop(calls=5), overhead=0.0), RUNS)
+    assert set(runs.codes) == {504} and np.all(runs.counters["upstream_rq_timeout"] == 10)
+
+
+def test_a_cluster_that_changes_forgets_who_is_out(newest: Simulate) -> None:
+    """Other policies make Envoy build the cluster anew, and its detector; other endpoints do not; exact."""
+    policy = detection(consecutive_5xx=2, base_ejection_time=60.0)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.01), plain(0.01)]
+    before = route(pods, outlier_detection=policy)
+    again = {
+        "policy": route(pods, "RANDOM", outlier_detection=policy),
+        "endpoints": route([*pods, plain(0.01)], outlier_detection=policy),
+        "route": route(pods, outlier_detection=policy, timeout=5.0),
+    }
+    load = ClosedLoop(connections=2, duration=6, qps=40)
+    for what, after in again.items():
+        runs = newest(scenario(before, load=load, overhead=0.0, changes=(Change(at=3.0, routes=(after,)),)), 5)
+        late = runs.ejections.ejected & (runs.ejections.time > 3.0)
+        assert late.sum() == (5 if what == "policy" else 0), what
