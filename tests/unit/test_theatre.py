@@ -177,6 +177,18 @@ def test_the_winner_of_a_hedge_carries_the_answer_home():
     assert [visits.number[row] for row in home] == [2]
 
 
+def test_hops_that_an_engine_leaves_out_are_drawn_all_the_same():
+    """A trace in which the gateway's attempts are missing looks like the whole one."""
+    whole = played(fails=0.5, retries=2)
+    inner = whole.attempts[whole.attempts.hop == 1].assign(parent=-1).reset_index(drop=True)
+    _, visits, made = script(dataclasses.replace(whole, attempts=inner))
+    _, all_visits, all_made = script(whole)
+    assert sorted(visits.hop) == sorted(all_visits.hop)
+    for request in range(visits.requests):
+        mine, theirs = of_request(visits, made, request), of_request(all_visits, all_made, request)
+        assert np.allclose(np.array(mine), np.array(theirs), atol=1e-3), request
+
+
 def test_a_window_keeps_who_is_under_way_in_it_and_their_families():
     told = played(fails=0.5, retries=2)
     window = Window(2.0, 3.0)

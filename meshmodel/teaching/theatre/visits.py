@@ -80,6 +80,7 @@ class Visits:
     @classmethod
     def of(cls, trace: Trace, stage: Stage, window: Window) -> Visits:
         requests, attempts = _within(trace, window)
+        attempts = _with_all_hops(trace, requests, attempts)
         last = max([window.stop, *requests.end.dropna(), *attempts.end.dropna()]) + 1
         table = pd.concat([_as_visits(requests), attempts], ignore_index=True)
         hop = table.hop.to_numpy(int)
@@ -132,12 +133,36 @@ def _within(trace: Trace, window: Window) -> tuple[pd.DataFrame, pd.DataFrame]:
     return seen, attempts.assign(parent=parent, outcome=attempts.outcome.fillna(UNFINISHED))
 
 
+def _with_all_hops(trace: Trace, requests: pd.DataFrame, attempts: pd.DataFrame) -> pd.DataFrame:
+    """The attempts with those of the first hops, which an engine may leave out where no policy acts on them.
+
+    Such an attempt lasts as long as its request; where a hop has several callers, it is drawn at the first.
+    """
+    while (orphans := (attempts.hop > 0) & (attempts.parent < len(requests))).any():
+        inner = attempts[orphans].drop_duplicates("request")
+        mine = requests.set_index("request").loc[inner.request].reset_index()
+        hops = inner.hop.to_numpy() - 1
+        told = {
+            "request": mine.request, "hop": hops, "number": 1, "call": -2 - mine.request, "parent": inner.parent.to_numpy(),
+            "proxy": [trace.scenario.routes[hop].callers[0].name for hop in hops], "worker": -1, "endpoint": inner.proxy.to_numpy(),
+            "chosen": mine.start, "start": mine.start, "end": mine.end, "outcome": _outcomes(mine), "back_off": 0.0,
+            "first": "", "second": "", "first_active": -1, "second_active": -1,
+        }  # fmt: skip
+        row = pd.Series(len(requests) + len(attempts) + np.arange(len(mine)), index=mine.request)
+        parent = attempts.parent.where(~orphans, attempts.request.map(row)).astype(int)
+        attempts = pd.concat([attempts.assign(parent=parent), pd.DataFrame(told)], ignore_index=True)
+    return attempts
+
+
+def _outcomes(requests: pd.DataFrame) -> pd.Series:
+    return requests.code.astype(str).mask(requests.code == -1, GAVE_UP).mask(requests.end.isna(), UNFINISHED)
+
+
 def _as_visits(requests: pd.DataFrame) -> pd.DataFrame:
-    outcome = requests.code.astype(str).mask(requests.code == -1, GAVE_UP).mask(requests.end.isna(), UNFINISHED)
     none = {"endpoint": "", "proxy": "", "first": "", "second": "", "first_active": -1, "second_active": -1, "worker": -1, "back_off": 0.0}
     return pd.DataFrame(
         {"request": requests.request, "hop": -1, "number": 1, "call": -1, "parent": -1, "chosen": requests.start, "start": requests.start,
-         "end": requests.end, "outcome": outcome}
+         "end": requests.end, "outcome": _outcomes(requests)}
     ).assign(**none)  # fmt: skip
 
 
