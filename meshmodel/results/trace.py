@@ -45,7 +45,8 @@ class Trace:
         endpoint     pod that answered, "envoy" where a proxy did, "" where nobody did
         attempts     attempts that reached a pod of the last route
         ============ =========================================================================
-    attempts : one row a try of a proxy, in order of `chosen`.
+    attempts : one row a try of a proxy, in order of `chosen`.  The first hops may be left out where no policy acts
+        on them; `parent` is -1 then.
 
         ============ =========================================================================
         request      number of the request that it serves

@@ -229,6 +229,31 @@ def test_the_browser_counts_what_the_tables_say(bare: str, tmp_path: Path) -> No
             assert seen["percentiles"] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+def test_the_browsers_percentiles_are_fortios(bare: str, tmp_path: Path) -> None:
+    """Few samples, so that the first bucket, the last one and 100/count all matter."""
+    rng = np.random.default_rng(2)
+    with browser_page(bare, tmp_path) as page:
+        _open(page, bare)
+        for count in range(1, 9):
+            samples = rng.choice([0.1015, 0.1025, 0.104, 0.1303, 0.2501], count)
+            counts = fortio.bucket_counts(samples)
+            used = np.flatnonzero(counts)
+            edges = fortio.bucket_edges()
+            told = [counts[used].tolist(), edges[used - 1].tolist(), edges[used].tolist(), samples.min(), samples.max()]
+            got = page.evaluate("told => [1, 10, 25, 50, 75, 90, 99, 100].map(p => window.module.percentile(p, ...told))", told)
+            wanted = fortio.percentiles(counts[:, None], [samples.min()], [samples.max()], [1, 10, 25, 50, 75, 90, 99, 100])[:, 0]
+            assert got == pytest.approx(wanted.tolist())
+
+
+def test_its_keys_do_not_scroll_the_page(bare: str, tmp_path: Path) -> None:
+    with browser_page(bare, tmp_path, viewport={"width": 1200, "height": 300}) as page:
+        _open(page, bare)
+        page.evaluate("() => document.querySelector('.mt').focus({ preventScroll: true })")
+        for key in ("Space", "Space", "End", "PageDown", "ArrowRight", "ArrowLeft"):
+            page.keyboard.press(key)
+            assert page.evaluate("() => window.scrollY") == 0, key
+
+
 WORDS = (
     "draws two pods",
     "twice backend-",

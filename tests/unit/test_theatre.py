@@ -142,6 +142,14 @@ def test_a_retry_rests_in_its_proxy_first():
     assert kinds == [(OUT, 0, 3), (WORK, 3, 3), (BACK, 3, 2), (BACK_OFF, 2, 2), (OUT, 2, 3), (WORK, 3, 3), (BACK, 3, 0)]
 
 
+def test_a_retry_after_a_refusal_that_took_no_time_begins_at_the_proxy():
+    outer, first = through(0.0, 1.0, 0, 0, "backend-0", call=5)
+    again = first | {"number": 2, "endpoint": "backend-1", "chosen": 0.0002, "start": 0.0002, "back_off": 0.0002}
+    first |= {"end": 0.0, "outcome": "refused"}
+    _, visits, made = script(trace([(0, 0.0, 1.0, 200, PODS[1], 2)], [outer, first, again]))
+    assert [(kind, column, to) for kind, _, _, column, to in of_request(visits, made, 0)][1:] == [(OUT, 2, 3), (WORK, 3, 3), (BACK, 3, 0)]
+
+
 def test_a_pod_works_on_for_nobody_after_a_timeout():
     outer, inner = through(0.0, 0.4, 0, 0, outcome="timeout")
     _, visits, made = script(trace([(0, 0.0, 0.4, 504, "envoy", 1)], [outer, inner]))
@@ -153,7 +161,9 @@ def test_a_pod_works_on_for_nobody_after_a_timeout():
 def test_an_inner_call_goes_on_for_nobody_when_the_outer_proxy_gives_up():
     outer, inner = through(0.0, 2.0, 0, 0)
     _, visits, made = script(trace([(0, 0.0, 0.8, 504, "envoy", 1)], [outer | {"end": 0.8, "outcome": "timeout"}, inner]))
-    assert [(kind, column, to) for kind, _, _, column, to in of_request(visits, made, 0)] == [(OUT, 0, 3), (WORK, 3, 3), (BACK, 1, 0)]
+    living = of_request(visits, made, 0)
+    assert [(kind, column, to) for kind, _, _, column, to in living] == [(OUT, 0, 3), (WORK, 3, 3), (BACK, 1, 0)]
+    assert living[1][2] == living[2][1] == pytest.approx(0.8 - LEG)  # no dot is in two places
     assert [(kind, column, to) for kind, _, _, column, to in of_request(visits, made, 0, living=False)] == [(WORK, 3, 3), (BACK, 3, 2)]
 
 
