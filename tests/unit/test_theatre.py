@@ -342,7 +342,7 @@ UNSEEN = {
     Route: {"host", "callers", "destinations"},
     Cluster: {"name", "endpoints", "connection_pool", "outlier_detection", "minimum_ring_size", "maglev_table_size"},
     Endpoint: {"name", "deployment", "address", "locality", "message"},
-    Behaviour: {"undelayed", "injector", "error_type", "error_delay", "error_code"},  # said with what they belong to
+    Behaviour: {"undelayed", "injector", "errors", "error_type", "error_delay", "error_code"},  # said with what they belong to
     RetryBudget: set(),
     OutlierDetection: {"consecutive_local_origin_failure", "split_external_local_origin_errors"},
 }
@@ -373,14 +373,16 @@ OTHERS = {
     },
     Behaviour: {
         "timing_50_percentile": 0.7, "timing_90_percentile": 0.7, "timing_99_percentile": 0.7, "timing_variance": 7, "error_rate": 0.7,
-        "failure": "hang", "concurrency": 7,
+        "failure": "hang", "concurrency": 7, "percentiles": "prose",
     },
     ClosedLoop: {
         "connections": 7, "qps": 70.0, "duration": 70.0, "calls": 700, "users": 7, "timeout": 7.0, "request": Request(path="/seven"),
     },
     OpenLoop: {"segments": ((7.0, 7.0, 7.0),), "arrivals": "paced", "users": 7, "timeout": 7.0, "request": Request(path="/seven")},
     Scenario: {"overhead": None, "workers": 7, "new_connection_per_request": False, "connect_time": 0.007},
-    Endpoint: {"weight": 7, "behaviour": Behaviour(timing_50_percentile=0.7)},
+    Endpoint: {
+        "weight": 7, "behaviour": Behaviour(timing_50_percentile=0.7), "inbound": ConnectionPool(max_requests=7), "inbound_retries": 7,
+    },
 }  # fmt: skip
 
 
@@ -442,6 +444,13 @@ def test_the_proxies_own_constants_and_a_direct_response_are_shown():
         assert acting(dataclasses.replace(told, **change)) != acting(told)
     direct = Route(host="a", callers=told.routes[0].callers, destinations=(), direct_response=DirectResponse(status=418))
     assert ("gateway → a", "directResponse", "418", "") in acting(dataclasses.replace(told, routes=(direct,)))
+
+
+@pytest.mark.parametrize("injector, who", [("fake-service", "one request of 1"), ("nominal", "each with that chance")])
+def test_an_error_rate_is_said_as_it_is_read(injector, who):
+    behaviour = Behaviour(error_rate=0.75, error_code=503, error_type="delay", error_delay=0.2, undelayed=0.01, injector=injector)
+    values = [constant.value for constant in acting(scenario([behaviour, Behaviour(), Behaviour()]))]
+    assert f"0.75 with 503 after 200 ms: {who}" in values and ("0 s, half of them 10 ms" in values) == (injector == "nominal")
 
 
 def test_two_scenarios_share_what_both_have():

@@ -11,6 +11,7 @@ from meshmodel.scenario import (
     ClosedLoop,
     Cluster,
     ConnectionPool,
+    Endpoint,
     OutlierDetection,
     Request,
     RetryPolicy,
@@ -79,9 +80,8 @@ def _of_routes(routes: tuple[Route, ...]) -> Iterator[Constant]:
     for route in routes:
         callers = route.callers[0].name if len(route.callers) == 1 else f"{len(route.callers)} callers"
         yield from _route(route, f"{callers} → {route.host.partition('.')[0]}")
-    for name, behaviour in _by_behaviour(routes[-1]):
-        for what, value in _behaviour(behaviour):
-            yield Constant(name, what, value)
+    for name, pod in _by_kind(routes[-1]):
+        yield from _pod(name, pod)
 
 
 def _route(route: Route, place: str) -> Iterator[Constant]:
@@ -187,16 +187,25 @@ def _pool(pool: ConnectionPool) -> Iterator[tuple[str, str]]:
         yield "retryBudget", f"{pool.retry_budget.budget_percent:g} % of active, at least {pool.retry_budget.min_retry_concurrency}"
 
 
-def _by_behaviour(route: Route) -> Iterator[tuple[str, Behaviour]]:
-    """The pods of a Deployment by its name where they all behave alike, else one by one."""
-    by_deployment: dict[str, list[tuple[str, Behaviour]]] = {}
+def _by_kind(route: Route) -> Iterator[tuple[str, Endpoint]]:
+    """One pod of a Deployment under its name where all are of a kind, else each pod."""
+    by_deployment: dict[str, list[Endpoint]] = {}
     for pod in route.endpoints:
-        by_deployment.setdefault(pod.deployment, []).append((pod.name, pod.behaviour))
+        by_deployment.setdefault(pod.deployment, []).append(pod)
     for deployment, pods in by_deployment.items():
-        if len({behaviour for _, behaviour in pods}) == 1:
-            yield (deployment if len(pods) > 1 else pods[0][0]), pods[0][1]
+        if len(pods) > 1 and len({(pod.behaviour, pod.inbound, pod.inbound_retries) for pod in pods}) == 1:
+            yield deployment, pods[0]
         else:
-            yield from pods
+            yield from ((pod.name, pod) for pod in pods)
+
+
+def _pod(name: str, pod: Endpoint) -> Iterator[Constant]:
+    for what, value in _behaviour(pod.behaviour):
+        yield Constant(name, what, value)
+    for what, value in _pool(pod.inbound or ConnectionPool()):
+        yield Constant(f"sidecar of {name}", what, value, "inbound")
+    if pod.inbound_retries:
+        yield Constant(f"sidecar of {name}", "retries", f"{pod.inbound_retries} on reset-before-request", "inbound")
 
 
 def _behaviour(behaviour: Behaviour) -> Iterator[tuple[str, str]]:
@@ -205,19 +214,19 @@ def _behaviour(behaviour: Behaviour) -> Iterator[tuple[str, str]]:
         return
     yield "takes", takes(behaviour)
     if behaviour.error_rate:
+        who = "each with that chance" if behaviour.coin else f"one request of {int(1 / behaviour.error_rate)}"
         delay = f" after {seconds(behaviour.error_delay)}" if behaviour.error_type == "delay" and behaviour.error_delay else ""
-        yield "ERROR_RATE", f"{behaviour.error_rate:g} with {behaviour.error_code}{delay}, as {behaviour.injector} reads it"
+        yield "ERROR_RATE", f"{behaviour.error_rate:g} with {behaviour.error_code}{delay}: {who}"
     if behaviour.concurrency is not None:
         yield "works on", f"{behaviour.concurrency} at once, the others queue"
 
 
 def takes(behaviour: Behaviour) -> str:
-    """What an answer takes: "150 ms", or the three timings."""
+    """What an answer takes: "150 ms", or the three timings, and the half of the answers that the prose's reading does not delay."""
     p50, p90, p99 = behaviour.timings
+    told = seconds(p50) if p50 == p90 == p99 else f"{seconds(p50)}, one in ten {seconds(p90)}, one in a hundred {seconds(p99)}"
     spread = f" + up to {behaviour.timing_variance} %" if behaviour.timing_variance else ""
-    if p50 == p90 == p99:
-        return seconds(p50) + spread
-    return f"{seconds(p50)}, one in ten {seconds(p90)}, one in a hundred {seconds(p99)}{spread}"
+    return told + spread + (f", half of them {seconds(behaviour.undelayed)}" if behaviour.prose else "")
 
 
 def _around(scenario: Scenario) -> Iterator[Constant]:
