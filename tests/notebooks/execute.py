@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
+from traitlets.config import Config
 
 from meshmodel import _files
 
@@ -19,11 +21,13 @@ PATIENCE = 600
 """Seconds after which a cell is taken for stuck."""
 
 
-def run(path: Path) -> Any:
-    """The notebook at `path` after a run in its own folder; raises what a cell raises."""
+def run(path: Path, errors: bool = False) -> Any:
+    """The notebook at `path` after a run in its own folder; raises what a cell raises, unless `errors` are outputs too."""
     notebook = nbformat.read(path, as_version=4)
-    where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", record_timing=False, resources=where).execute()
+    options = {"timeout": PATIENCE, "startup_timeout": PATIENCE, "kernel_name": "python3", "record_timing": False, "allow_errors": errors}
+    with TemporaryDirectory() as folder:  # sockets in there: two kernels cannot take each other's ports
+        sockets = Config(KernelManager={"transport": "ipc", "connection_file": f"{folder}/kernel.json"})
+        NotebookClient(notebook, config=sockets, resources={"metadata": {"path": str(path.parent)}}, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)

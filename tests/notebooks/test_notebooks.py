@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_fresh_run_reads_as_the_stored_one(path: Path) -> None:
     stored = nbformat.read(path, as_version=4)
-    differing = differences(stored.cells, run(path).cells)
+    differing = differences(stored.cells, run(path, errors=True).cells)
     assert not differing, f"\n{differing}\nIf that is as it should be: make notebooks"
 
 
