@@ -20,7 +20,7 @@ from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
-from meshmodel.istio.hosts import covers, fqdn, most_specific, oldest_first
+from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import Pod, locality_weights, priorities
 from meshmodel.istio.resources import (
@@ -95,6 +95,8 @@ class ControlPlane:
         self.gateways = [r for r in resources if isinstance(r, Gateway)]
         self.filters = [r for r in resources if isinstance(r, EnvoyFilter)]
         self._named = {name: service for service in reversed(self.services) for name in service.names}
+        self._ruled = ByHost(self.rules, _hosts)
+        self._routed = ByHost((vs for vs in self.virtual_services if "mesh" in vs.gateways), _hosts)
         self.defaults = defaults
         self._address = address
 
@@ -254,10 +256,8 @@ class ControlPlane:
 
     def _virtual_services(self, service: Service) -> list[VirtualService]:
         """Those that sidecars have for a Service, the one that holds first."""
-        inside = [vs for vs in self.virtual_services if "mesh" in vs.gateways]
-        if self.defaults.has("specific_hosts"):
-            return most_specific(inside, _hosts, service.fqdn)
-        return oldest_first(vs for vs in inside if any(covers(host, service.fqdn) for host in _hosts(vs)))
+        specific = self.defaults.has("specific_hosts")
+        return self._routed.most_specific(service.fqdn) if specific else self._routed.covering(service.fqdn)
 
     # ---- one cluster
 
@@ -368,7 +368,7 @@ class ControlPlane:
         those for the most specific host.  Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule`.
         """
         for place in (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE):
-            found = most_specific((rule for rule in self.rules if rule.namespace == place), _hosts, service.fqdn)
+            found = self._ruled.most_specific(service.fqdn, place)
             if found:
                 return found
         return []
@@ -433,28 +433,30 @@ class ControlPlane:
         found = [
             MeshWarning(str(resource), path, f"there is no Service {', '.join(_names(resource))}, so it has no effect", NAMES)
             for resource, path in ruled
-            if not any(covers(host, service.fqdn) for host in _hosts(resource) for service in self.services)
+            if not any(map(self._known, _hosts(resource)))
         ]
         return found + [remark for service in self.services for remark in self._conflicts(service)]
 
+    def _known(self, host: str) -> bool:
+        """Whether a resolved host, or a wildcard, is for some Service."""
+        if not host.startswith("*"):
+            return host in self._named and self._named[host].fqdn == host
+        return any(covers(host, service.fqdn) for service in self.services)
+
     def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
-        for namespace in dict.fromkeys(rule.namespace for rule in self.rules):
-            rules = [r for r in self.rules if r.namespace == namespace and covers(fqdn(r.host, namespace), service.fqdn)]
-            winners = most_specific(rules, _hosts, service.fqdn)
-            for other in winners[1:]:
-                yield _conflict(winners[0], other, "spec.host", f"{_why(winners[0], other)}: its trafficPolicy wins, of this one "
-                                "only further subsets count")  # fmt: skip
-            for other in rules:
-                if other not in winners:
-                    yield _conflict(winners[0], other, "spec.host", "has the more specific host: this one has no effect for it")
+        rules = self._ruled.covering(service.fqdn)
+        for namespace in dict.fromkeys(rule.namespace for rule in rules):
+            first, *others = self._ruled.most_specific(service.fqdn, namespace)
+            for rule in (rule for rule in rules if rule.namespace == namespace and rule is not first):
+                why = f"{_why(first, rule)}: its trafficPolicy wins, of this one only further subsets count"
+                beaten = "has the more specific host: this one has no effect for it"
+                yield _conflict(first, rule, "spec.host", why if rule in others else beaten)
         winner = next(iter(self._virtual_services(service)), None)
-        if winner is None:
-            return
-        inside = (vs for vs in self.virtual_services if "mesh" in vs.gateways and vs is not winner)
-        for loser in (vs for vs in inside if any(covers(host, service.fqdn) for host in _hosts(vs))):
-            alike = set(_hosts(winner)) & set(_hosts(loser)) or not self.defaults.has("specific_hosts")
-            why = _why(winner, loser) if alike else "has the more specific host"
-            yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")
+        for loser in self._routed.covering(service.fqdn):
+            if winner is not None and loser is not winner:
+                alike = set(_hosts(winner)) & set(_hosts(loser)) or not self.defaults.has("specific_hosts")
+                why = _why(winner, loser) if alike else "has the more specific host"
+                yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")
 
 
 def _names(resource: DestinationRule | VirtualService) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ Sources: istio/istio pkg/config/host/name.go (`Matches`, `MoreSpecific`), pilot/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from meshmodel.istio.base import Resource
 
@@ -39,11 +39,31 @@ def oldest_first(resources: Iterable[R]) -> list[R]:
     return sorted(resources, key=lambda resource: (resource.created, resource.name, resource.namespace))
 
 
-def most_specific(resources: Iterable[R], hosts: Callable[[R], Iterable[str]], wanted: str) -> list[R]:
-    """The resources whose `hosts`, resolved, cover `wanted` most specifically, the oldest first."""
-    found = [(len(host), host, resource) for resource in resources for host in hosts(resource) if covers(host, wanted)]
-    if not found:
-        return []
-    exact = [resource for _, host, resource in found if host == wanted]
-    best = max(found, key=lambda each: each[0])[1]
-    return oldest_first(exact or [resource for _, host, resource in found if host == best])
+class ByHost(Generic[R]):
+    """Resources by the hosts that they are for, each host resolved."""
+
+    def __init__(self, resources: Iterable[R], hosts: Callable[[R], Iterable[str]]) -> None:
+        self._hosts = hosts
+        self._named: dict[str, list[R]] = {}
+        self._wild: list[tuple[str, R]] = []
+        for resource in resources:
+            for host in hosts(resource):
+                if host.startswith("*"):
+                    self._wild.append((host, resource))
+                else:
+                    self._named.setdefault(host, []).append(resource)
+
+    def covering(self, host: str) -> list[R]:
+        """Those for the host itself and those for a wildcard that covers it, the oldest first."""
+        found = [*self._named.get(host, ()), *(resource for pattern, resource in self._wild if covers(pattern, host))]
+        return oldest_first({resource.key: resource for resource in found}.values())
+
+    def most_specific(self, host: str, namespace: str | None = None) -> list[R]:
+        """Of these (of one namespace, if it is given) those for the most specific host, the oldest first."""
+        found = [resource for resource in self.covering(host) if namespace in (None, resource.namespace)]
+        exact = [resource for resource in found if host in self._hosts(resource)]
+        longest = max((len(self._longest(resource, host)) for resource in found), default=0)
+        return exact or [resource for resource in found if len(self._longest(resource, host)) == longest]
+
+    def _longest(self, resource: R, host: str) -> str:
+        return max((pattern for pattern in self._hosts(resource) if covers(pattern, host)), key=len)

@@ -69,6 +69,7 @@ def labelled(**labels: str) -> Pod:
         ((NETWORK, CLUSTER), {"network": "n1", "cluster": "c"}, [("n1", "c1"), ("n2", "c2"), ("n1", "c3")], (0, 1, 0)),
         ((NETWORK, CLUSTER), {"network": "n1", "cluster": "c1"}, [("n1", "c1"), ("n2", "c1"), ("n1", "c2"), ("n2", "c2")], (0, 2, 1, 3)),
         ((f"{NETWORK}=n1",), {"network": "n2"}, [("n1", "c"), ("n2", "c")], (0, 1)),
+        ((f"{NETWORK}=n1", CLUSTER), {"cluster": "c1"}, [("n1", "c1"), ("n2", "c1"), ("n1", "c2"), ("n2", "c2")], (0, 2, 1, 2)),
         ((f"{NETWORK}=n3",), {"network": "n1"}, [("n1", "c"), ("n2", "c")], (0, 0)),
         ((CLUSTER, NETWORK), {"network": "n1", "cluster": "c1"}, [("n1", "c1"), ("n2", "c1"), ("n1", "c2"), ("n2", "c2")], (0, 1, 2, 2)),
         ((NETWORK, CLUSTER), {}, [("n1", "c1"), ("n2", "c2")], (0, 0)),

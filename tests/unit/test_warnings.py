@@ -160,6 +160,11 @@ def test_from_1_24_on_the_default_does_not_retry_503():
     assert not found(warnings(*sources, "vs-retry-5xx.yaml", version="1.24"), "retryOn", "no longer covers")
 
 
+def test_failover_that_was_asked_for_needs_no_warning():
+    asked = rule(outlierDetection={}, loadBalancer={"localityLbSetting": {"failover": [{"from": "us-west1", "to": "eu"}]}})
+    assert not found(warnings("localities.yaml", asked), "outlierDetection", "switches failover by locality on")
+
+
 def test_localities_without_weights_are_only_not_local():
     reason = "traffic does not stay local"
     assert found(warnings("localities.yaml", rule(), version="1.24"), "outlierDetection", reason)

@@ -16,7 +16,9 @@ def inbound(*sources: object, **options: object) -> ConnectionPool | None:
 
 def test_without_a_limit_there_is_none():
     assert inbound() is None
-    for policy in ({"loadBalancer": {"simple": "RANDOM"}}, {"connectionPool": {"tcp": {"maxConnections": 0}}}, {"retryBudget": {}}):
+    upgrade = {"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}}
+    unset = {"connectionPool": {"tcp": {"maxConnections": 0}}}
+    for policy in ({"loadBalancer": {"simple": "RANDOM"}}, unset, upgrade, {"retryBudget": {}}):
         assert inbound(rule(policy)) is None
 
 

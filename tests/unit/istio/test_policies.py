@@ -142,6 +142,7 @@ def requests(*sources: object, **options: object) -> int:
         (["web.istioinaction.svc.cluster.local", "*.istioinaction.svc.cluster.local"], 0),
         (["*eb.istioinaction.svc.cluster.local", "*.istioinaction.svc.cluster.local"], 0),
         (["other", "*.local"], 1),
+        (["*web.istioinaction.svc.cluster.local", "web"], 1),
     ],
 )
 def test_the_most_specific_host_of_a_rule_wins(hosts, winner):
