@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint any-cpu notebooks conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu notebooks conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -25,6 +25,9 @@ lint: $(STAMP) ## linter, layout and type checker alone
 	@$(BIN)/ruff check -q . || { echo "make lint: the linter's findings are above; some are mended by $(BIN)/ruff check --fix ." >&2; exit 1; }
 	@$(BIN)/ruff format --check . >/dev/null || { $(BIN)/ruff format --check . >&2; echo "make lint: mended by $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/mypy --no-error-summary || { echo "make lint: the type checker's findings are above" >&2; exit 1; }
+
+fuzz: $(STAMP) ## hostile manifests, records and command lines with fresh seeds until Ctrl-C, or CASES=100000
+	@$(BIN)/python tests/fuzz.py $(CASES)
 
 any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
 	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks

@@ -17,7 +17,7 @@ from typing import Any
 
 from meshmodel import _files
 from meshmodel._flags import glued, parsers
-from meshmodel._text import LONGEST_LINE, shortened, visible
+from meshmodel._text import line, visible
 
 
 def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bad_input(message: str) -> int:
-    print(f"meshmodel: {shortened(visible(' '.join(message.split())), LONGEST_LINE)}", file=sys.stderr)
+    print(f"meshmodel: {line(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

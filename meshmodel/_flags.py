@@ -13,6 +13,8 @@ from meshmodel._text import quoted, shortened
 FORTIO_ONLY = ("-nocatchup", "-uniform", "-jitter")
 """Flags of fortio that change its load in ways that the engines lack."""
 
+MOST_WORDS = 5_000
+
 EXAMPLES = """\
 examples:
   meshmodel list
@@ -195,10 +197,14 @@ def _writable(text: str) -> str:
 
 def glued(argv: Sequence[str]) -> list[str]:
     """`-t -5s` as `-t=-5s`: argparse would take a negative value for another flag."""
+    if len(argv) > MOST_WORDS:  # argparse copies what a repeated flag has gathered at each repetition
+        raise ValueError(f"a command line of {len(argv):,} words: at most {MOST_WORDS:,}; a folder of manifests is one word")
     words: list[str] = []
     for word in argv:
         if re.match("-[0-9.]", word) and words and re.fullmatch(r"--?[a-z-]+", words[-1]):
             words[-1] += f"={word}"
         else:
             words.append(word)
+    if words.count("--") > 1:  # argparse would give lists where a word belongs
+        raise ValueError("--: stands twice")
     return words

@@ -17,7 +17,14 @@ class InputError(ValueError):
     """Something from outside that cannot be what its author means; one printable line that says where and why."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(visible(message), LONGEST_LINE))
+        super().__init__(line(message))
+
+
+def line(message: str) -> str:
+    """One printable line; of a very long one the beginning, which says where, and the end, which says why."""
+    shown = visible(message)
+    half = LONGEST_LINE // 2
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[: half - 5]} ... {shown[-half:]}"
 
 
 def visible(text: str) -> str:

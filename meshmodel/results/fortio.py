@@ -46,6 +46,9 @@ DEFAULT_RESOLUTION = 0.001
 """The command line's; fortio's web form, which the tutorial used, has 0.0001."""
 
 LARGEST_FILE = 4 * 2**20
+MOST_PERCENTILES = 1000
+"""That anybody asks fortio for."""
+
 _ON_EDGE = 1e-12  # fortio counts x on an edge, or this little above it, in the bucket below
 _BLOCK = 2**17  # samples binned at once: the scratch arrays stay in the cache
 
@@ -487,6 +490,8 @@ def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, in
         yield "bucket", 0, f"begins at {h.starts[0]:g}, below the header's min {h.min:g}"
     if not math.isclose(h.mean * h.count, h.sum, rel_tol=_SUM_DIGITS):
         yield "count", 0, f"sum {h.sum:.9g} is not count times avg, {h.mean * h.count:.9g}"
+    if len(h.targets) > MOST_PERCENTILES:
+        yield "percentile", MOST_PERCENTILES, f"more than {MOST_PERCENTILES} percentiles"
     for i, (p, value) in enumerate(h.targets):
         if not 0 <= p <= 100:
             yield "percentile", i, f"must be from 0 to 100, got {p:g}"

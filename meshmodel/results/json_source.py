@@ -93,12 +93,15 @@ class Fields:
 
     def fail(self, key: str, rule: str) -> NoReturn:
         """Raise the error to raise because the value of `key` breaks `rule`."""
-        where = f"{self.path}.{shortened(str(key), 60)}" if self.path else shortened(str(key), 60)
-        raise self.error(f"{self.name}: {where}: {rule}, got {shortened(str(self.value.get(key, 'nothing')), 40)}")
+        raise self.error(f"{self.name}: {self._under(key)}: {rule}, got {shortened(str(self.value.get(key, 'nothing')), 40)}")
+
+    def _under(self, key: str) -> str:
+        name = shortened(str(key), 60)
+        return f"{self.path}.{name}" if self.path else name
 
     def fields(self, key: str) -> Fields:
         """The object of `key`."""
-        return Fields(self.value.get(key), f"{self.path}.{key}" if self.path else key, self.name, self.error)
+        return Fields(self.value.get(key), self._under(key), self.name, self.error)
 
     def text(self, key: str) -> str:
         value = self.value.get(key)
@@ -128,4 +131,4 @@ class Fields:
             return []  # as Go writes an empty list
         if not isinstance(value, list):
             self.fail(key, "must be a list")
-        return [Fields(row, f"{self.path}.{key}[{i}]", self.name, self.error) for i, row in enumerate(value)]
+        return [Fields(row, f"{self._under(key)}[{i}]", self.name, self.error) for i, row in enumerate(value)]
