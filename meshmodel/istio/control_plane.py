@@ -306,8 +306,11 @@ class ControlPlane:
         setting = balancer.locality
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
         places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
-        levels = tuple(priorities(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies)
-        weights = [locality_weights(proxy.pod, places, setting, outlier is not None, self.defaults) for proxy in proxies]
+        callers = [proxy.pod for proxy in proxies]
+        alike = set(callers)  # a thousand replicas that call stand in few places
+        level_of = {pod: priorities(pod, places, setting, outlier is not None, self.defaults) for pod in alike}
+        weights_of = {pod: locality_weights(pod, places, setting, outlier is not None, self.defaults) for pod in alike}
+        levels, weights = tuple(level_of[pod] for pod in callers), [weights_of[pod] for pod in callers]
         weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
         pool = policy.connection_pool or ConnectionPool()
         cluster = Cluster(
