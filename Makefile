@@ -32,6 +32,9 @@ fuzz: $(STAMP) ## hostile manifests, records and command lines with fresh seeds 
 any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
 	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks
 
+matrix: $(STAMP) ## all tests on every Python that is here, with the pinned, the oldest and the newest packages (an hour); ONLY="3.12 oldest"
+	@$(BIN)/python tests/matrix.py $(ONLY)
+
 notebooks: $(STAMP) ## runs every notebook and stores its outputs
 	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb
 
@@ -45,7 +48,7 @@ record: $(STAMP) ## plays every experiment on a real Envoy anew into data/envoy 
 	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
 
 clean: ## removes the environment and all caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis dist
+	rm -rf $(VENV) .matrix .pytest_cache .ruff_cache .mypy_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is asked for exactly the versions of constraints.txt; the stamp says that it is done.
