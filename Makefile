@@ -1,4 +1,4 @@
-# The environment .venv is made first, where it is missing or out of date: Python 3.11 or later is all that takes.
+# The environment .venv is made first, where it is missing or out of date: Python 3.11, 3.12 or 3.13 is all that takes.
 # PYTHON=/path/to/python3.12 chooses the Python that makes it.
 
 VENV  := .venv
@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu notebooks conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu matrix notebooks conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -58,8 +58,8 @@ $(STAMP): pyproject.toml constraints.txt $(BIN)/pip
 	@touch $@
 
 $(BIN)/pip:
-	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11 python3.14; do \
-	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
 	  then echo "making $(VENV) with $$("$$python" --version)"; exec "$$python" -m venv --clear $(VENV); fi; \
 	done; \
-	echo "meshmodel needs Python 3.11 or later with its venv module, and found none; name one: make lab PYTHON=/path/to/python3.11" >&2; exit 1
+	echo "meshmodel needs Python 3.11, 3.12 or 3.13 with its venv module, and found none; name one: make lab PYTHON=/path/to/python3.11" >&2; exit 1

@@ -18,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".matrix"
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHONS = [f"3.{minor}" for minor in range(*map(int, re.findall(r"3\.(\d+)", PROJECT["requires-python"])))]
 STORED = (
     "tests/notebooks/test_notebooks.py::test_a_fresh_run_reads_as_the_stored_one",
     "tests/envoy/test_conformance_records.py::test_the_document_is_up_to_date",
@@ -44,9 +45,8 @@ def interpreter(version: str) -> str | None:
 
 def oldest() -> list[str]:
     """The lower bound of each dependency, as an exact version."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    every = [*project["dependencies"], *itertools.chain(*(extras[name] for name in ("envoy", "dask", "test")))]
+    extras = PROJECT["optional-dependencies"]
+    every = [*PROJECT["dependencies"], *itertools.chain(*(extras[name] for name in ("envoy", "dask", "test")))]
     return [re.sub(r">=([\w.]+)(,[^;]*)?", r"==\1", requirement) for requirement in every]
 
 
