@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,17 +224,26 @@ class Commands:
         assert self.server.stdout is not None
         return self.server.stdout.readline()
 
-    def running(self) -> list[str]:
-        """Command lines of what runs, the server left out; a port cannot listen without a process."""
-        found = []
+    def processes(self) -> dict[int, str]:
+        """Process ids and command lines of what runs, the server left out; a port cannot listen without a process."""
+        found = {}
         for environ in Path("/proc").glob("[0-9]*/environ"):
             try:
                 state = (environ.parent / "stat").read_text().rpartition(")")[2].split()[0]
                 if environ.parent.name != str(self.server.pid) and state != "Z" and self.mark.encode() in environ.read_bytes():
-                    found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+                    found[int(environ.parent.name)] = (environ.parent / "cmdline").read_text().replace("\0", " ")
             except OSError:  # gone meanwhile
                 continue
         return found
+
+    def running(self) -> list[str]:
+        return list(self.processes().values())
+
+    def end(self) -> None:
+        """What a test that failed has left running would disturb the others."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def nothing_left(self) -> bool:
         return eventually(lambda: not self.running())
@@ -244,7 +254,7 @@ class Commands:
 
 
 @pytest.fixture(scope="module", autouse=sys.platform == "linux")  # it starts, slowly, while the other tests run
-def commands(tmp_path_factory):
+def command_server(tmp_path_factory):
     if sys.platform != "linux":
         pytest.skip("looks into /proc")
     commands = Commands(tmp_path_factory.mktemp("commands"))
@@ -253,10 +263,16 @@ def commands(tmp_path_factory):
         commands.server.kill()
 
 
+@pytest.fixture
+def commands(command_server):
+    yield command_server
+    command_server.end()
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_signal_leaves_no_process_and_no_file(how, commands) -> None:
     pid = commands.start()
-    assert eventually(commands.two_proxies_run)
+    assert eventually(commands.two_proxies_run), commands.running()
     os.kill(pid, how)
     assert commands.nothing_left(), commands.running()
     assert not list(commands.folder.iterdir())
