@@ -21,7 +21,7 @@ from scenarios import REQUEST, Runs, lognormal
 
 from meshmodel.fakeservice import error_period
 from meshmodel.scenario import ClosedLoop, Cluster, Scenario
-from meshmodel.simulation.montecarlo import collapse, loop_for
+from meshmodel.simulation.plan import collapse, only_balancing
 
 NEVER = 1e300
 NOBODY = -1
@@ -170,7 +170,7 @@ def run(scenario: Scenario, replications: int, seed: int) -> Runs:
     """`replications` runs, one after another; the simple loop where nothing but the load balancer acts."""
     reduced = collapse(scenario)
     refuse_unknown(reduced)
-    simple = loop_for(reduced) == "short"
+    simple = only_balancing(reduced)
     if not simple and reduced.routes[-1].retries.retry_on - {"5xx"}:
         raise ValueError("retry_on: only 5xx is in the compiled loop")
     log, first = _runs(world(reduced), simple, np.random.default_rng(seed), replications)

@@ -37,7 +37,8 @@ from tabulate import tabulate  # noqa: E402
 
 from meshmodel import _files, catalogue, compare  # noqa: E402
 from meshmodel.scenario import Scenario  # noqa: E402
-from meshmodel.simulation.montecarlo import collapse, loop_for, simulate  # noqa: E402
+from meshmodel.simulation.montecarlo import simulate  # noqa: E402
+from meshmodel.simulation.plan import collapse, settled_when_sent  # noqa: E402
 from meshmodel.teaching import plots  # noqa: E402
 
 SIZES = (200, 1000, 2000, 4000)
@@ -123,7 +124,7 @@ def in_flight(rounds: int, quick: bool) -> str:
     for seed in range(1, rounds + 1):
         for case in cases:
             cost[case].append(1e6 / timed(lambda case=case, seed=seed: ours(built[case], replications, seed)).rate)
-    loops = {case: loop_for(collapse(built[case])) for case in cases}
+    loops = {case: "settled" if settled_when_sent(collapse(built[case])) else "event" for case in cases}
     rows = []
     for name, n in cases:
         least = next(few for few in IN_FLIGHT if loops[name, few] == loops[name, n])

@@ -91,7 +91,7 @@ def scenario(name: str, connections: int = 10, duration: float = 60.0) -> Scenar
         mesh.apply(POLICIES.format(connections=far, pending=far, requests=far, retries=connections // 2, timeout="2s"))
         _set_environment(mesh, "simple-backend-1", ERROR_RATE="0.2", ERROR_CODE="503", ERROR_TYPE="http_error")
     elif name == BITING:
-        mesh.apply(POLICIES.format(connections=5, pending=2, requests=8, retries=1, timeout="800ms"))
+        mesh.apply(POLICIES.format(connections=100, pending=100, requests=6, retries=1, timeout="800ms"))
         _set_environment(mesh, "simple-backend-1", ERROR_RATE="1", ERROR_CODE="503", ERROR_TYPE="http_error")
         _set_environment(mesh, "simple-backend-2", TIMING_90_PERCENTILE="700ms", TIMING_99_PERCENTILE="3s")
     else:

@@ -1,45 +1,108 @@
-"""Array functions compiled by numba, for the event loop.
+"""Rules as plain Python functions, and the same functions compiled into the event loop.
 
-A step of the event loop passes over the same thousands of rows some hundred times.  As NumPy calls
-each pass costs a microsecond and a trip through memory; as one compiled loop over the rows neither.
-The functions keep the interface of array functions: arrays (n,) in, arrays (n,) out.
+`rule` marks a rule of Envoy's.  It stays what it is, a Python function that a notebook calls with plain
+numbers and whose source is the source that runs; the event loop compiles it in.  `compiled` and `inlined`
+make the functions of the loop itself.  Without numba, or with NUMBA_DISABLE_JIT=1, everything runs as Python:
+slow, to be stepped through with a debugger, and equal.
 
-numba keeps the machine code beside the source file (in `__pycache__`), so only the first run on a machine
-compiles, for ten seconds or so.  It looks for changes in the function's own file alone: hence a compiled
-function calls compiled functions of its own file only (`tests/unit/test_project.py` checks).
+Machine code is a build product: it is kept in the user's cache, in a folder named by a hash of every source that
+goes into it, since numba by itself looks for changes in a function's own file only and a caller of an edited
+rule would run stale.  It is made for a generic CPU, which costs nothing measurable here, so that what one
+machine compiles runs on another and results do not depend on the CPU.
 """
 
 from __future__ import annotations
 
-import sys
+import hashlib
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
 
-from numba import njit
-from numba.core import event
-from numba.core.dispatcher import Dispatcher
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_rules: list[Callable] = []
+
+PACKAGE = Path(__file__).resolve().parent
+SOURCES = ("compiled.py", "rules/*.py", "simulation/*.py")
+"""What goes into the machine code; below the package."""
 
 
-def compiled(function: Callable) -> Dispatcher:
-    """Decorator: compile at the first call.  Division by zero gives inf or nan, as in NumPy."""
+def rule(function: _Function) -> _Function:
+    """Mark a rule: a function of numbers, records and arrays that the event loop compiles into itself."""
+    _rules.append(function)
+    return function
+
+
+def enabled() -> bool:
+    """Is there a compiler, and is it switched on?"""
+    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function of the loop that few events call; its first call compiles, or loads what was kept."""
+    return _jit(function, inline="never")
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a function that every event calls into its callers: handing over the arrays would cost more than it does."""
+    return _jit(function, inline="always")
+
+
+def outermost(function: _Function) -> _Function:
+    """Compile a function that Python calls: it lets other threads run meanwhile."""
+    return _jit(function, inline="never", nogil=True, outer=True)
+
+
+def _jit(function: _Function, *, inline: str, nogil: bool = False, outer: bool = False) -> Any:
+    if not enabled():
+        return function
+    numba = _numba()
+    _register_rules()
+    # _nrt: nothing here allocates, so numba need not count references to each array of the state at every call.
+    options = {"error_model": "numpy", "_nrt": outer, "inline": inline, "nogil": nogil}
+    if not outer:  # only compiled code calls it: to unpack the whole state for Python too would double the time that compiling takes
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     try:
-        return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # there is nowhere to keep the machine code: each run compiles
-        return njit(error_model="numpy")(function)
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # there is nowhere to keep the machine code: each process compiles
+        return numba.njit(**options)(function)
 
 
-class _Announcement(event.Listener):
-    """Tells who waits at a terminal why; a notebook's output stays what it is on every machine."""
+def _register_rules() -> None:
+    """Let compiled code call the rules: `register_jitable` leaves them as they are for everybody else."""
+    from numba.extending import register_jitable
 
-    def __init__(self) -> None:
-        self.made = not sys.stderr.isatty()
-
-    def on_start(self, event: event.Event) -> None:
-        if not self.made:
-            self.made = True
-            print("compiling the event loop (once on this machine, about ten seconds) ...", file=sys.stderr)
-
-    def on_end(self, event: event.Event) -> None:
-        pass
+    while _rules:
+        register_jitable(error_model="numpy", _nrt=False)(_rules.pop())
 
 
-event.register("numba:compile", _Announcement())
+def _numba() -> Any:
+    """numba, told for which CPU to compile and where to keep the result."""
+    import numba
+
+    settings: Any = numba.config
+    if "NUMBA_CPU_NAME" not in os.environ and settings.CPU_NAME != "generic":
+        settings.CPU_NAME, settings.CPU_FEATURES = "generic", ""
+    settings.CACHE_DIR = str(cache_folder())
+    return numba
+
+
+def cache_folder() -> Path:
+    """Where the machine code of these very sources is kept; NUMBA_CACHE_DIR, or the user's cache."""
+    digest = hashlib.sha256()
+    for pattern in SOURCES:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update(repr(sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_"))).encode())
+    return _cache_root() / digest.hexdigest()[:16]
+
+
+def _cache_root() -> Path:
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("meshmodel") / "compiled"

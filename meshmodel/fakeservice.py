@@ -34,10 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshmodel._text import quoted
+from meshmodel.rules.outcomes import HANG, REFUSED, RESET
 from meshmodel.scenario import Behaviour, Errors, Injector, Percentiles, Reading, ScenarioError
-
-REFUSED, RESET, HANG = -1, -2, -3
-"""Codes of requests without an answer: connection refused, connection reset, no answer ever."""
 
 FAILURE_CODES = {"refused": REFUSED, "reset": RESET, "hang": HANG}
 """`Behaviour.failure` to the code that stands for it."""
@@ -208,11 +206,11 @@ def distribution(behaviour: Behaviour) -> tuple[Atom, ...]:
         if probability > 0:
             outcomes[seconds, code] = outcomes.get((seconds, code), 0.0) + probability
 
-    add(failing, *_failing_answer(behaviour))
+    add(failing, *failing_answer(behaviour))
     variance = max(1, behaviour.timing_variance)
     steps = min(variance, _MOST_ATOMS)
     percents = (np.arange(steps) + 0.5) * variance / steps - 0.5  # 0 .. v-1 when steps == v
-    for share, level in zip(_SHARES, _levels(behaviour), strict=True):
+    for share, level in zip(_SHARES, levels_of(behaviour), strict=True):
         for percent in percents:
             add((1 - failing) * share / steps, float(level * (1 + percent / 100)), 200)
     atoms = [Atom(float(probability), seconds, code) for (seconds, code), probability in outcomes.items()]
@@ -224,14 +222,14 @@ def mean_service_time(behaviour: Behaviour) -> float:
     return float(sum(atom.probability * atom.seconds for atom in distribution(behaviour)))
 
 
-def _failing_answer(behaviour: Behaviour) -> tuple[float, int]:
+def failing_answer(behaviour: Behaviour) -> tuple[float, int]:
     """Seconds and code of a request that fails."""
     if behaviour.failure != "none":
         return (np.inf if behaviour.failure == "hang" else 0.0), FAILURE_CODES[behaviour.failure]
     return (0.0 if behaviour.error_type == "http_error" else behaviour.error_delay), behaviour.error_code
 
 
-def _levels(behaviour: Behaviour) -> tuple[float, float, float, float]:
+def levels_of(behaviour: Behaviour) -> tuple[float, float, float, float]:
     """Seconds of an answer whose timing uniform lies below 0.5, below 0.9, below 0.99, above."""
     p50, p90, p99 = behaviour.timings
     lowest = min(p50, behaviour.undelayed) if behaviour.prose else p50
@@ -250,13 +248,13 @@ class Sampler:
 
     def __init__(self, behaviours: Sequence[Behaviour]) -> None:
         failing = np.array([error_probability(b) for b in behaviours], dtype=float)
-        answers = [_failing_answer(b) for b in behaviours]
+        answers = [failing_answer(b) for b in behaviours]
         always = failing == 1
         counted = np.array([not b.coin for b in behaviours], dtype=bool) & ~always
         self._failing_seconds = np.array([seconds for seconds, _ in answers], dtype=float)
         self._failing_code = np.array([code for _, code in answers], dtype=np.int16)
         # An endpoint that always fails needs no draw: its failure is its ordinary answer.
-        self._seconds = np.array([_levels(b) for b in behaviours], dtype=float).reshape(-1, 4)
+        self._seconds = np.array([levels_of(b) for b in behaviours], dtype=float).reshape(-1, 4)
         self._seconds[always] = self._failing_seconds[always, None]
         self._code = np.where(always, self._failing_code, 200).astype(np.int16)
         self._variance = np.where(always | ~self._seconds.any(axis=1), 0, [b.timing_variance for b in behaviours])

@@ -293,16 +293,19 @@ class Mesh:
         progress: bool = False,
         keep: Keep = "log",
     ) -> Replay:
-        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request."""
-        from meshmodel.simulation.montecarlo import simulate
+        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory."""
+        from meshmodel.simulation.admission import admit  # these load numba, and what is refused should be so before
         from meshmodel.simulation.unmodelled import refuse_unmodelled
 
-        if keep != "log":  # "figures" joins it with the engine that can
-            raise ManifestError(f"keep: must be log, got {keep!r}")
+        if keep not in ("log", "figures"):
+            raise ManifestError(f"keep: must be log or figures, got {keep!r}")
         replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0, 2**64 - 1)
         scenario = self.scenario(workload, target, locality)
         refuse_unmodelled(scenario)
-        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress)
+        admit(scenario, replications, keep)
+        from meshmodel.simulation.montecarlo import simulate
+
+        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress, keep=keep)
         return self._replay
 
     def predict(

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 
 def warm() -> None:
-    """Run each part of the event loop once, so that its machine code is made and kept, unless it is there already."""
-    from meshmodel.evidence.experiments import everything
-    from meshmodel.scenario import ClosedLoop
+    """Make one request, for which the whole event loop is compiled, unless its machine code is there already."""
+    from meshmodel.scenario import Caller, ClosedLoop, Cluster, Constant, Destination, Endpoint, Route, Scenario
     from meshmodel.simulation.montecarlo import simulate
 
-    for experiment in everything().values():
-        scenario = experiment.scenario()
-        load = scenario.workload
-        if isinstance(load, ClosedLoop) and load.duration is not None:
-            scenario = replace(scenario, workload=replace(load, duration=min(load.duration, 6.0)))
-        simulate(scenario, 2, seed=1)
+    pods = Cluster(name="pods", endpoints=(Endpoint(name="pod", deployment="pod", address=""),))
+    route = Route(host="pods", callers=(Caller(name="load"),), destinations=(Destination(cluster=pods),))
+    simulate(Scenario(routes=(route,), workload=ClosedLoop(calls=1), overhead=Constant(0.1)), 1)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-NEW_ENGINE = False
+NEW_ENGINE = True
 """Turn it on when `meshmodel.simulation` is the compiled event loop."""
 
 only_the_new_engine = pytest.mark.skipif(not NEW_ENGINE, reason="waits for the compiled event loop: tests/new_engine.py")

@@ -165,11 +165,11 @@ class Call:
 
     # how an attempt ends
 
-    def answered(self, attempt: Attempt, status: int, pod: str | None, overloaded: bool = False) -> None:
+    def answered(self, attempt: Attempt, status: int, pod: str | None) -> None:
         """The pod's answer; one that would be tried again waits for the attempts still under way."""
         self.report(attempt, status, ours=False)
         attempt.closes = False
-        again = not overloaded and self.covers(status)
+        again = self.covers(status)
         verdict = ("refused" if again else "no") if attempt.retried else self.retry(again)
         self.end(attempt)
         if verdict == "no" or verdict == "refused" and not self.attempts and not self.pending_retries:
@@ -372,7 +372,7 @@ class World:
         pools = self.inbound.setdefault((call.hop, attempt.host), Pools(self, limits))
         attempt.inside = SimpleNamespace(
             granted=lambda: self.work(call, attempt, endpoint.behaviour),
-            overflow=lambda: call.answered(attempt, 503, None, overloaded=True),
+            overflow=lambda: call.answered(attempt, 503, None),
         )
         pools.ask(attempt.connection.far_worker, attempt.host, attempt.inside)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshmodel.results.replay import Ejections, Replay, RequestLog
+from meshmodel.results.log import Ejections, RequestLog
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import Scenario
 from tests.oracle_loop import NOBODY, World
 

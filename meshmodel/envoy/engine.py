@@ -29,7 +29,8 @@ from meshmodel.envoy.config import bootstrap, print_config
 from meshmodel.envoy.live_fakeservice import json_object, sleep_until
 from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require_binary
 from meshmodel.envoy.rig import COUNTERS, Rig
-from meshmodel.results.replay import Ejections, Replay, RequestLog
+from meshmodel.results.log import Ejections, RequestLog
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import Change, ClosedLoop, Cluster, Route, Scenario
 
 __all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]

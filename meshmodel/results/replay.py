@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,21 +19,25 @@ from tabulate import tabulate
 from meshmodel.fakeservice import parse_duration
 from meshmodel.results import fortio
 from meshmodel.results.fortio import Histogram
+from meshmodel.results.log import GAVE_UP, Ejections, RequestLog
+from meshmodel.results.tally import FIRST_POD, Counts, LogTally, Tally
 from meshmodel.scenario import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second, so it is loaded by the first table
 
+    from meshmodel.results.trace import Trace
+
 PERCENTILES = fortio.DEFAULT_PERCENTILES
+
+NOBODY = "nobody"
+"""Who answered when the client gave up."""
 
 ENVOY = "envoy"
 """Who answered when no pod did: the proxy itself (timeouts, overflow, no healthy upstream)."""
 
 NOBODY = "nobody"
 """Who answered a request that its client gave up."""
-
-GAVE_UP = -1
-"""fortio's code of a request that its client gave up."""
 
 
 RESENT = (
@@ -139,62 +142,6 @@ def _plain(estimates: Mapping[Any, Estimate]) -> dict[str, dict[str, float | Non
     }
 
 
-@dataclass(frozen=True)
-class RequestLog:
-    """Every request of every replication, each array of shape (requests, replications).
-
-    Columns shorter than the longest are padded: start and latency NaN, the rest -2.
-    `endpoint` indexes the pods of the replay, -1 being none of them: the proxy itself answered, or nobody (code -1).
-    """
-
-    start: np.ndarray
-    latency: np.ndarray
-    code: np.ndarray
-    endpoint: np.ndarray
-    attempts: np.ndarray
-
-    FIELDS = ("start", "latency", "code", "endpoint", "attempts")
-
-    @classmethod
-    def join(cls, logs: Iterable[RequestLog]) -> RequestLog:
-        """One log whose replications are those of all `logs`, in order."""
-        logs = list(logs)
-        if len(logs) == 1:
-            return logs[0]
-        return cls(*(_side_by_side([getattr(log, name) for log in logs]) for name in cls.FIELDS))
-
-    @classmethod
-    def of_runs(cls, runs: Iterable[Mapping[str, Any]]) -> RequestLog:
-        """From one mapping per replication of the five field names to equally long sequences."""
-        kinds = (float, float, np.int16, np.int16, np.int16)
-        return cls.join(
-            [cls(*(np.asarray(run[name], dtype=kind)[:, None] for name, kind in zip(cls.FIELDS, kinds, strict=True))) for run in runs]
-        )
-
-
-def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
-    """Columns of (requests, replications) beside each other, the shorter ones padded."""
-    longest, width = max(len(column) for column in columns), sum(column.shape[1] for column in columns)
-    joined = np.empty((longest, width), dtype=columns[0].dtype)
-    at = 0
-    for column in columns:
-        part = joined[:, at : at + column.shape[1]]
-        part[: len(column)] = column
-        part[len(column) :] = np.nan if column.dtype.kind == "f" else -2
-        at += column.shape[1]
-    return joined
-
-
-@dataclass(frozen=True)
-class Ejections:
-    """Outlier ejections and returns, in time order within each replication."""
-
-    replication: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    time: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    pod: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    ejected: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-
-
 class Replay(Outcome):
     """The requests of `replications` runs of one scenario, and every figure of them.
 
@@ -207,15 +154,17 @@ class Replay(Outcome):
     pods : names of the pods that `log.endpoint` indexes, and their Deployment and message.
     pod_attempts : (pods, replications) upstream attempts that reached each pod.
     counters : Envoy's counter name -> (replications,) of its increase during the run.
+    tally : what was counted, where there is no log.
     unanswered : (replications,) requests that were sent and never answered, nor given up, before the run
         ended: their client waits for ever.  They are in no other figure.
+    tracer : tells everything of a replication, by its number.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         engine: str,
-        log: RequestLog,
+        log: RequestLog | None,
         pod_attempts: np.ndarray,
         *,
         seed: int | None = None,
@@ -224,9 +173,11 @@ class Replay(Outcome):
         unanswered: np.ndarray | None = None,
         resolution: float = 0.001,
         provenance: Mapping[str, Any] | None = None,
+        tally: Tally | None = None,
+        tracer: Callable[[int], Trace] | None = None,
     ) -> None:
         self.scenario, self.engine, self.seed = scenario, engine, seed
-        self.log, self.pod_attempts = log, pod_attempts
+        self._log, self._tally, self._tracer, self.pod_attempts = log, tally, tracer, pod_attempts
         self.counters = dict(counters or {})
         self.ejections = ejections or Ejections()
         self.unanswered = np.zeros(self.replications, int) if unanswered is None else np.asarray(unanswered)
@@ -240,7 +191,14 @@ class Replay(Outcome):
     @property
     def replications(self) -> int:
         """How many runs."""
-        return self.log.start.shape[1]
+        return self.pod_attempts.shape[1] if self._log is None else self._log.start.shape[1]
+
+    @property
+    def log(self) -> RequestLog:
+        """Every request.  Raises ValueError where the engine was asked to keep figures only."""
+        if self._log is None:
+            raise ValueError('keep: the requests were not kept; ask for keep="log"')
+        return self._log
 
     def with_resolution(self, resolution: float) -> Replay:
         """The same requests, read with another histogram resolution (seconds)."""
@@ -266,33 +224,34 @@ class Replay(Outcome):
     def _reading(self, log: RequestLog, pod_attempts: np.ndarray, resolution: float) -> Replay:
         return Replay(
             self.scenario, self.engine, log, pod_attempts, seed=self.seed, counters=self.counters, ejections=self.ejections,
-            unanswered=self.unanswered, resolution=resolution, provenance=self.provenance,
+            resolution=resolution, provenance=self.provenance, unanswered=self.unanswered, tracer=self._tracer,
         )  # fmt: skip
 
     # --- counts -------------------------------------------------------------------------
 
     @cached_property
-    def requests(self) -> np.ndarray:
-        """Requests of each replication, (replications,)."""
-        return (self.log.code != -2).sum(axis=0)
-
-    @cached_property
-    def codes(self) -> dict[int, np.ndarray]:
-        """HTTP status -> requests of each replication that ended with it."""
-        seen = np.unique(self.log.code)
-        return {int(code): (self.log.code == code).sum(axis=0) for code in seen if code != -2}
-
-    @cached_property
-    def pods(self) -> dict[str, np.ndarray]:
-        """Pod (or `envoy`, or `nobody`) -> requests of each replication that it answered."""
-        counts = {name: (self.log.endpoint == index).sum(axis=0) for index, name in enumerate(self.pod_names)}
-        return counts | {name: count for name, which in self._no_pod.items() if (count := which.sum(axis=0)).any()}
+    def counts(self) -> Counts:
+        """What is counted of each replication: the engine's own tally, or that of the log."""
+        if self._tally is not None:
+            return self._tally
+        return LogTally(self.log, len(self.pod_names), self.resolution)
 
     @property
-    def _no_pod(self) -> dict[str, np.ndarray]:
-        """`envoy` and `nobody` -> which requests each answered, shape as the log's."""
-        none, given_up = self.log.endpoint == -1, self.log.code == GAVE_UP
-        return {ENVOY: none & ~given_up, NOBODY: none & given_up}
+    def requests(self) -> np.ndarray:
+        """Requests of each replication that were answered or given up, (replications,)."""
+        return self.counts.requests
+
+    @property
+    def codes(self) -> dict[int, np.ndarray]:
+        """HTTP status (-1: the client gave up) -> requests of each replication that ended with it."""
+        return {code: n for code, n in self.counts.codes.items() if n.any()}
+
+    @property
+    def pods(self) -> dict[str, np.ndarray]:
+        """Pod (or `envoy`, or `nobody`) -> requests of each replication that it answered."""
+        nobody, proxy = self.counts.answers[:FIRST_POD]
+        counts = dict(zip(self.pod_names, self.counts.answers[FIRST_POD:], strict=True))
+        return counts | {name: n for name, n in ((ENVOY, proxy), (NOBODY, nobody)) if n.any()}
 
     @property
     def endpoints(self) -> dict[str, np.ndarray]:
@@ -305,14 +264,13 @@ class Replay(Outcome):
         """Deployment -> upstream attempts of each replication that reached it."""
         return self._by(self._deployment, list(self.pod_attempts))
 
-    @cached_property
+    @property
     def bodies(self) -> dict[str, np.ndarray]:
         """Body -> requests of each replication: what `jq ".upstream_calls[0].body"` counts.
 
         A request that did not end with 200 has no body ("null").
         """
-        ok = self.log.code == 200
-        counts = self._by(self._message, [(ok & (self.log.endpoint == i)).sum(axis=0) for i in range(len(self.pod_names))])
+        counts = self._by(self._message, list(self.counts.good[FIRST_POD:]))
         missing = self.requests - sum(counts.values(), np.zeros(self.replications, int))
         return counts | ({"null": missing} if missing.any() else {})
 
@@ -324,35 +282,26 @@ class Replay(Outcome):
 
     # --- latency ------------------------------------------------------------------------
 
-    @cached_property
-    def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        latency = self.log.latency
-        present = self.log.code != -2
-        lowest = np.fmin.reduce(latency, axis=0, initial=np.inf)
-        highest = np.fmax.reduce(latency, axis=0, initial=-np.inf)
-        total = np.add.reduce(latency, axis=0, where=present)
-        return lowest, highest, total, np.add.reduce(np.square(latency), axis=0, where=present)
-
     @property
     def min(self) -> np.ndarray:
         """Shortest latency of each replication, seconds."""
-        return self._moments[0]
+        return self.counts.lowest
 
     @property
     def max(self) -> np.ndarray:
         """Longest latency of each replication, seconds."""
-        return self._moments[1]
+        return self.counts.highest
 
     @property
     def mean(self) -> np.ndarray:
         """Mean latency of each replication, seconds (NaN where it has no request)."""
         with np.errstate(invalid="ignore"):
-            return self._moments[2] / self.requests
+            return self.counts.total / self.requests
 
-    @cached_property
+    @property
     def bucket_counts(self) -> np.ndarray:
         """Requests in each of fortio's buckets, shape (buckets, replications)."""
-        return fortio.bucket_counts(self.log.latency, self.resolution)
+        return self.counts.buckets
 
     def percentile(self, p: float) -> np.ndarray:
         """The p-th percentile of each replication as fortio would print it, seconds."""
@@ -368,7 +317,8 @@ class Replay(Outcome):
         return self._as_histogram(slice(None))
 
     def _as_histogram(self, which: slice) -> Histogram:
-        lowest, highest, total, squares = (moment[which] for moment in self._moments)
+        kept = self.counts
+        lowest, highest, total, squares = (moment[which] for moment in (kept.lowest, kept.highest, kept.total, kept.squares))
         codes = {code: int(counts[which].sum()) for code, counts in self.codes.items() if counts[which].any()}
         elapsed = self.elapsed[which].sum()
         return Histogram.from_counts(
@@ -382,10 +332,10 @@ class Replay(Outcome):
             qps=float(self.requests[which].sum() / elapsed) if elapsed > 0 else None,
         )
 
-    @cached_property
+    @property
     def elapsed(self) -> np.ndarray:
         """Seconds from the start to the last answer of each replication."""
-        return np.fmax.reduce(self.log.start + self.log.latency, axis=0, initial=0.0)
+        return self.counts.elapsed
 
     # --- figures over replications ------------------------------------------------------
 
@@ -466,17 +416,14 @@ class Replay(Outcome):
 
     def _series(self, bin: float) -> dict[str, np.ndarray]:
         """The columns of `series`."""
-        done = self.log.start + self.log.latency
-        bins = max(1, int(np.ceil(np.nanmax(done, initial=0.0) / bin)))
-        which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.int64)
-
-        def per_bin(mask: np.ndarray) -> np.ndarray:
-            return np.bincount(which[mask], minlength=bins) / self.replications
-
-        columns = {f"code {code}": per_bin(self.log.code == code) for code in self.codes}
+        by_code, by_answer = self.counts.by_time(bin)
+        by_answer = by_answer / self.replications
+        columns = {f"code {code}": n / self.replications for code, n in by_code.items() if n.any()}
+        by_pod = dict(zip((NOBODY, ENVOY, *self.pod_names), by_answer, strict=True))
         for name in self.endpoints:
-            pods = [i for i, deployment in enumerate(self._deployment) if deployment == name]
-            columns[f"endpoint {name}"] = per_bin(self._no_pod[name] if not pods else np.isin(self.log.endpoint, pods))
+            pods = [name] if name in (ENVOY, NOBODY) else [p for p, d in zip(self.pod_names, self._deployment, strict=True) if d == name]
+            columns[f"endpoint {name}"] = sum((by_pod[pod] for pod in pods), np.zeros(by_answer.shape[1]))
+        bins = by_answer.shape[1]
         columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
         return columns
 
@@ -502,7 +449,7 @@ class Replay(Outcome):
         import pandas as pd
 
         rows = self.log.code[:, i] != -2
-        endpoint = np.where(self._no_pod[NOBODY][rows, i], -2, self.log.endpoint[rows, i])
+        endpoint = np.where(self.log.code[rows, i] == GAVE_UP, -2, self.log.endpoint[rows, i])
         table = pd.DataFrame(
             {
                 "start": np.round(self.log.start[rows, i], 9),
@@ -514,6 +461,17 @@ class Replay(Outcome):
             }
         )
         return table.sort_values("start", kind="stable", ignore_index=True)
+
+    def trace(self, i: int = 0) -> Trace:
+        """Everything that happened in replication `i`.
+
+        Raises ValueError where the engine can tell nothing of it.
+        """
+        if self._tracer is None:
+            raise ValueError(f"trace: this replay of the engine {self.engine} has none")
+        if not 0 <= i < self.replications:
+            raise ValueError(f"trace: there are replications 0 to {self.replications - 1}, got {i}")
+        return self._tracer(i)
 
     def to_json(self) -> dict[str, Any]:
         bin = float(max(1.0, 10 ** np.ceil(np.log10(max(self.elapsed.max(), 1.0) / MOST_BINS))))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -163,7 +164,7 @@ def _cookie(name: str, headers: Mapping[str, str]) -> str | None:
 # --- weights ---------------------------------------------------------------------------------
 
 
-def normalise(weight, group, group_weight, usable, share):
+def normalise(weight: Any, group: Any, group_weight: Any, usable: Any, share: Any) -> Any:
     """Write each endpoint's normalised weight into `share` (0: not usable); returns the least and the greatest.
 
     weight, group, usable, share : (endpoints,) `load_balancing_weight`, index of the endpoint's locality within its
@@ -190,7 +191,7 @@ def normalise(weight, group, group_weight, usable, share):
 # --- the ring --------------------------------------------------------------------------------
 
 
-def ring_scale(least, minimum_ring_size, maximum_ring_size):
+def ring_scale(least: Any, minimum_ring_size: Any, maximum_ring_size: Any) -> Any:
     """The number of points on the ring (not whole where the maximum cuts it), an endpoint's share of them being its weight."""
     return min(math.ceil(least * minimum_ring_size) / least, float(maximum_ring_size))
 
@@ -206,7 +207,18 @@ def ring_points(keys: Sequence[str], each: int) -> tuple[np.ndarray, np.ndarray,
     return hashes[order], endpoints.astype(np.int32), numbers.astype(np.int32)
 
 
-def fill_ring(share, least, minimum_ring_size, maximum_ring_size, points, owner, number, owned, ring, ring_owner):
+def fill_ring(
+    share: Any,
+    least: Any,
+    minimum_ring_size: Any,
+    maximum_ring_size: Any,
+    points: Any,
+    owner: Any,
+    number: Any,
+    owned: Any,
+    ring: Any,
+    ring_owner: Any,
+) -> Any:
     """Write the ring of the endpoints with a `share` into `ring` (hashes) and `ring_owner`; returns its size, 0 where nobody has one.
 
     points, owner, number : of `ring_points`; owned : (endpoints,) room for how many points each owns; ring,
@@ -227,7 +239,7 @@ def fill_ring(share, least, minimum_ring_size, maximum_ring_size, points, owner,
     return size
 
 
-def ring_pick(ring, ring_owner, size, hashed, attempt=0):
+def ring_pick(ring: Any, ring_owner: Any, size: Any, hashed: Any, attempt=0) -> Any:
     """The endpoint of the hash (uint64), -1 where the ring is empty; `attempt` points further on for a pick that was refused."""
     if size == 0:
         return -1
@@ -252,7 +264,7 @@ def maglev_orders(keys: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarra
     return order, offset, skip
 
 
-def fill_maglev(share, greatest, order, offset, skip, turn, due, table):
+def fill_maglev(share: Any, greatest: Any, order: Any, offset: Any, skip: Any, turn: Any, due: Any, table: Any) -> Any:
     """Write an endpoint into every place of `table` (size,), -1 where nobody has a share.
 
     turn, due : (endpoints,) room for how far each has come in its own order, and when it is its turn again: an
@@ -279,7 +291,7 @@ def fill_maglev(share, greatest, order, offset, skip, turn, due, table):
             filled += 1
 
 
-def maglev_pick(table, hashed, attempt=0):
+def maglev_pick(table: Any, hashed: Any, attempt=0) -> Any:
     """The endpoint of the hash (uint64), -1 where there is none; `attempt` changes the hash for a pick that was refused."""
     if attempt > 0:
         hashed = hashed ^ (_FULL - np.uint64(attempt) + np.uint64(1))
@@ -289,6 +301,6 @@ def maglev_pick(table, hashed, attempt=0):
 # --- the level -------------------------------------------------------------------------------
 
 
-def percent(hashed):
+def percent(hashed: Any) -> Any:
     """The hash's place among the percents 1 to 100 of the levels' loads (in the place of a random one)."""
     return np.int64(hashed % np.uint64(100)) + 1

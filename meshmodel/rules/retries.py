@@ -1,84 +1,81 @@
-"""Retries: which outcomes are tried again, when, and how many at once.
+"""Retries: which outcomes are tried again, when, where, and how many at once.
 
 Back-off before retry k, Envoy's jittered exponential:
 
-    uniform on [0, min(base * 2^(k-1), max))          base 25 ms, max 10 * base
+    uniform on [0, min(base * 2^(k-1), longest))          base 25 ms, longest 10 * base
 
-Outcomes are HTTP statuses, or the negative codes below for what the proxy itself sees.
-`5xx` and `gateway-error` cover every reset (no connection, reset, per-try timeout) as
-well; an overflow of a circuit breaker is never retried, nor is the route's timeout.
+`5xx` and `gateway-error` cover every reset (no connection, reset, per-try timeout) as well; an overflow of a
+circuit breaker is never retried, nor is the route's timeout.
 
-Source: Envoy, "x-envoy-retry-on" (router filter) and retry_state_impl.cc; back-off and
-retries of per-try timeouts measured on Envoy 1.40 (`tests/envoy`).
+Source: Envoy, "x-envoy-retry-on" (router filter), retry_state_impl.cc, backoff_strategy.cc, resource_manager_impl.h;
+back-off and retries of per-try timeouts measured on Envoy 1.40 (`tests/envoy`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 
-from meshmodel.fakeservice import HANG, REFUSED, RESET
-from meshmodel.scenario import ConnectionPool, RetryPolicy
+from meshmodel.compiled import rule
+from meshmodel.rules.outcomes import LOWEST, PER_TRY_TIMEOUT, REFUSED, RESET, number
 
-PER_TRY_TIMEOUT, ROUTE_TIMEOUT, OVERFLOW, NO_HEALTHY, ABORTED = -11, -12, -13, -14, -15
-"""What a proxy makes of an attempt itself; with fake-service's REFUSED, RESET and HANG."""
-
-LOWEST = -16
-"""Tables over outcomes start here: the outcome o is at index o - LOWEST."""
-
-_RESETS = (REFUSED, RESET, PER_TRY_TIMEOUT)
+RESETS = (REFUSED, RESET, PER_TRY_TIMEOUT)
 
 
-def statuses() -> np.ndarray:
-    """The HTTP status that a caller sees for each outcome, a table from `LOWEST` to 599."""
-    table = np.arange(LOWEST, 600)
-    for outcome in (REFUSED, RESET, OVERFLOW, NO_HEALTHY):
-        table[outcome - LOWEST] = 503
-    for outcome in (PER_TRY_TIMEOUT, ROUTE_TIMEOUT, HANG):
-        table[outcome - LOWEST] = 504
-    return table.astype(np.int16)
+def covers(retry_on: Collection[str] | str, codes: Collection[int], outcome: int | str) -> bool:
+    """Is this outcome tried again: a status, or "reset", "refused", "per try timeout" ...
 
-
-def retriable(policy: RetryPolicy) -> np.ndarray:
-    """Whether each outcome is retried by the policy's words, a table from `LOWEST` to 599."""
-    table = np.zeros(600 - LOWEST, dtype=bool)
-
-    def add(*outcomes: int) -> None:
-        table[np.array(outcomes) - LOWEST] = True
-
-    words = policy.retry_on
-    if "5xx" in words:
-        add(*range(500, 600), *_RESETS)
-    if "gateway-error" in words:
-        add(502, 503, 504, *_RESETS)
-    if "reset" in words:
-        add(*_RESETS)
-    if words & {"connect-failure", "reset-before-request"}:
-        add(REFUSED)
-    if "retriable-4xx" in words:
-        add(409)
-    if "envoy-ratelimited" in words:
-        pass  # our pods do not send x-envoy-ratelimited
-    if "retriable-status-codes" in words and policy.retriable_status_codes:
-        add(*policy.retriable_status_codes)
-    return table
-
-
-def longest_backoff(policy: RetryPolicy, attempts: int) -> np.ndarray:
-    """The bound in seconds of the back-off before each retry number from 0 (none) to `attempts`, (attempts + 1,).
-
-    The back-off itself is uniform on [0, bound).
+    `retry_on` are Envoy's words, as a collection or joined by commas; `codes` those of `retriable-status-codes`.
+    `retriable-headers` names no header here, and our pods send no x-envoy-ratelimited: these two words cover nothing.
     """
-    bound = policy.backoff_base_interval * 2.0 ** np.minimum(np.arange(attempts + 1) - 1.0, 60)
-    return np.minimum(bound, policy.max_interval)
+    words = set(retry_on.replace(" ", "").split(",") if isinstance(retry_on, str) else retry_on)
+    outcome = number(outcome)
+    reset = outcome in RESETS
+    return bool(
+        (words & {"5xx"} and (reset or 500 <= outcome <= 599))
+        or (words & {"gateway-error"} and (reset or 502 <= outcome <= 504))
+        or (words & {"reset"} and reset)
+        or (words & {"connect-failure", "reset-before-request"} and outcome == REFUSED)
+        or (words & {"retriable-4xx"} and outcome == 409)
+        or (words & {"retriable-status-codes"} and outcome in set(codes))
+    )
 
 
-def most_at_once(pool: ConnectionPool, active: np.ndarray) -> np.ndarray:
-    """How many retries may be under way at once, `active` (n,) requests being in flight: (n,), or (1,) whatever their number.
+def table(retry_on: Collection[str], codes: Collection[int]) -> np.ndarray:
+    """`covers` of every outcome from `LOWEST` to 599, as booleans."""
+    return np.array([covers(retry_on, codes, outcome) for outcome in range(LOWEST, 600)])
 
-    `max_retries`, or the retry budget in its place: max(min_retry_concurrency, percent of
-    the active requests, the one just answered included).
-    """
-    if pool.retry_budget is None:
-        return np.array([pool.max_retries])
-    share = np.floor(pool.retry_budget.budget_percent / 100 * active)
-    return np.maximum(share, pool.retry_budget.min_retry_concurrency).astype(np.int64)
+
+@rule
+def longest_backoff(retry: int, base: float = 0.025, longest: float | None = None) -> float:
+    """The bound in seconds of the back-off before retry number `retry` (1, 2, ...); the back-off is uniform below it."""
+    bound = base * 2.0 ** (retry - 1)
+    return min(bound, 10 * base if longest is None else longest)
+
+
+@rule
+def budget(active: int, percent: float, least: int) -> int:
+    """How many retries a retry budget allows at once while `active` requests are in flight, the one just answered included."""
+    return max(least, int(percent / 100 * active))
+
+
+def most_at_once(active: int, max_retries: int = 3, percent: float | None = None, least: int = 3) -> int:
+    """How many retries may be under way at once: `max_retries`, or, with a `percent`, the retry budget in its place."""
+    return max_retries if percent is None else budget(active, percent, least)
+
+
+@rule
+def was_tried(tried: Any, request: int, tries: int, endpoint: int) -> bool:
+    """The host predicate `previous_hosts`: is `endpoint` among the `tries` so far, tried[request, :tries]?"""
+    for k in range(tries):
+        if tried[request, k] == endpoint:
+            return True
+    return False
+
+
+@rule
+def tries_left_out(tries: int, frequency: int) -> int:
+    """The retry priority `previous_priorities`: the levels of so many first attempts are left out of the next one."""
+    return tries - tries % frequency if frequency > 0 else 0

@@ -25,6 +25,7 @@ least_request_lb.cc (`hostWeight`).  Istio writes `warmupDurationSecs` as the wi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 MOST_PICKS = 429_496_729
 """Envoy takes its random number of first picks modulo this."""
@@ -34,7 +35,7 @@ _MILLISECOND = 1e-3
 _ROUNDING = 1e-6  # of a millisecond: Envoy counts whole ones
 
 
-def slow_start_factor(age, window, aggression, min_weight_percent):
+def slow_start_factor(age: Any, window: Any, aggression: Any, min_weight_percent: Any) -> Any:
     """What an endpoint's weight is multiplied with, `age` seconds after it joined, the window being `window` seconds."""
     passed = math.floor(age / _MILLISECOND + _ROUNDING)
     whole = math.floor(window / _MILLISECOND + _ROUNDING)
@@ -46,17 +47,17 @@ def slow_start_factor(age, window, aggression, min_weight_percent):
     return max(factor, min_weight_percent / 100.0)
 
 
-def least_request_weight(weight, active):
+def least_request_weight(weight: Any, active: Any) -> Any:
     """LEAST_REQUEST's weight of an endpoint with `active` requests, before slow start."""
     return weight / (active + 1.0)
 
 
-def warming(age, window):
+def warming(age: Any, window: Any) -> Any:
     """Is the youngest endpoint's window still open, `age` seconds after it joined?"""
     return math.floor(age / _MILLISECOND + _ROUNDING) <= math.floor(window / _MILLISECOND + _ROUNDING)
 
 
-def scheduled(weight, usable, age, window):
+def scheduled(weight: Any, usable: Any, age: Any, window: Any) -> Any:
     """Does a level, made anew, take its endpoints by a schedule?
 
     weight, usable : (endpoints,) `load_balancing_weight`, and is the endpoint one of those to pick from; `age` seconds of
@@ -71,7 +72,7 @@ def scheduled(weight, usable, age, window):
     return number > 1 and (unequal or (window > 0 and warming(age, window)))
 
 
-def start(weight, usable, picks, deadline, place, clock):
+def start(weight: Any, usable: Any, picks: Any, deadline: Any, place: Any, clock: Any) -> Any:
     """Make a schedule as if `picks` had been made (a random number of each worker's, the same at every start).
 
     weight, usable : (endpoints,) weights now, and which of them to schedule.  Written: deadline, place : (endpoints,) when an
@@ -100,7 +101,7 @@ def start(weight, usable, picks, deadline, place, clock):
         put_back(i, weight[i], deadline, place, clock)
 
 
-def next_due(deadline, place):
+def next_due(deadline: Any, place: Any) -> Any:
     """The endpoint whose turn it is, -1 where none is scheduled."""
     best = -1
     for i in range(len(deadline)):
@@ -110,7 +111,7 @@ def next_due(deadline, place):
     return best
 
 
-def put_back(i, weight, deadline, place, clock):
+def put_back(i: Any, weight: Any, deadline: Any, place: Any, clock: Any) -> Any:
     """Endpoint `i` was picked, and its weight is now `weight`, the request just picked for not counted."""
     clock[0] = deadline[i]
     deadline[i] += 1.0 / weight

@@ -1,167 +1,152 @@
-"""An attempt in the event loop: the endpoint is picked, the circuit breakers asked, the request sent."""
+"""An attempt: its endpoint is picked, the circuit breakers are asked, it is sent, and what it held is freed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from meshmodel.compiled import compiled
-from meshmodel.fakeservice import REFUSED
+from meshmodel.compiled import compiled, inlined
+from meshmodel.rules import breakers, ejection, outcomes, retries, timeouts
 from meshmodel.rules.balancing import NOBODY
-from meshmodel.rules.breakers import GO, WAIT
-from meshmodel.rules.retries import NO_HEALTHY, OVERFLOW, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
-from meshmodel.simulation.hop import ANSWER, ENTER, Hop, take
-from meshmodel.simulation.requestlog import NEVER
-from meshmodel.simulation.rows import Rows
-from meshmodel.simulation.upstream import Upstream
+from meshmodel.rules.outcomes import HANG, NO_HEALTHY, OVERFLOW, REFUSED
+from meshmodel.simulation.calls import GO, NONE, TRACE, TRIES, client_call
+from meshmodel.simulation.connections import connect, disconnect
+from meshmodel.simulation.health import row_of_failures
+from meshmodel.simulation.picking import choose, leave_out_levels
+from meshmodel.simulation.pods import fails, seconds_of, start_work
+from meshmodel.simulation.state import World
+from meshmodel.simulation.timers import NEVER
+
+COUNTERS = (
+    "upstream_rq_retry", "upstream_rq_retry_overflow", "upstream_rq_timeout", "upstream_rq_per_try_timeout",
+    "upstream_rq_pending_overflow", "outlier_detection.ejections_enforced_total",
+)  # fmt: skip
+SPARE_ROWS = 4
+"""Of a trace: one event fills no more."""
+
+RETRY, RETRY_OVERFLOW, TIMEOUT, PER_TRY, PENDING_OVERFLOW = range(5)
 
 
-class Attempts(Rows):
-    """PICK and GRANTED events."""
-
-    def _pick(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
-        outcome = np.empty(len(r), dtype=np.int16)
-        for upstream, at in self._by_upstream(hop, cell):
-            outcome[at] = self._pick_endpoint(hop, upstream, r[at], row[at], cell[at])
-        if not np.count_nonzero(outcome):
-            hop.to_send.append((r, row, cell, t))
-            return
-        if (go := (outcome == GO).nonzero()[0]).size:
-            hop.to_send.append(take(go, r, row, cell, t))
-        if outcome.max() == WAIT:
-            who, rows, cells = take((outcome == WAIT).nonzero()[0], r, row, cell)
-            hop.waiting[cells] = True
-            self.code[cells] = ROUTE_TIMEOUT
-            self._set(who, rows, np.minimum(hop.deadline[cells], NEVER), ANSWER, hop.index)
-        if outcome.min() < 0:
-            refused = take((outcome < 0).nonzero()[0], r, row, cell, t, outcome)
-            hop.endpoint[refused[2]] = NOBODY
-            hop.to_answer.append(refused)
-            self._count(hop, "upstream_rq_pending_overflow", r[outcome == OVERFLOW])
-
-    def _pick_endpoint(self, hop: Hop, upstream: Upstream, r: np.ndarray, row: np.ndarray, cell: np.ndarray) -> np.ndarray:
-        """Choose an endpoint and ask the circuit breakers; GO, WAIT, or the negative outcome, (n,)."""
-        worker, tries = hop.worker[cell], hop.tries[cell]
-        endpoint = upstream.choose(r, worker, hop.tried, cell, tries, hop.frequency, hop.draws)
-        pool = upstream.cluster.connection_pool
-        outcome = _note_pick(hop.records, hop.tried, upstream.in_flight, pool.max_requests, endpoint, r, cell)
-        if upstream.counts_connections:
-            upstream.connections.admit(upstream.limits, worker, endpoint, r, row, self.behind, outcome)
-        return outcome
-
-    def _send(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray) -> None:
-        """Give the request to its endpoint: what becomes of the attempt is settled here."""
-        pod, number = np.empty(len(r), dtype=np.int64), np.empty(len(r), dtype=np.int64)
-        for upstream, at in self._by_upstream(hop, cell):
-            counts = upstream.active, upstream.in_flight, hop.pod_requests, hop.pod_attempts
-            pod[at], number[at] = _sent(hop.records, hop.pods, *counts, r[at], cell[at])
-        seconds, code = self._serve(hop, pod, number, r, t)
-        if self.splits_local_origin:
-            self._connected(hop, r, cell, code)
-        policy = hop.route.retries
-        per_try = np.inf if policy.per_try_timeout is None else policy.per_try_timeout
-        limits = per_try, policy.hedge_on_per_try_timeout, policy.attempts
-        if hop.index < self.last:
-            self._call_on(hop, r, row, cell, t, seconds, code, _limits(hop.records, cell, t, *limits))
-        else:
-            if policy.hedge_on_per_try_timeout:
-                self.finish[cell], self.finish_code[cell] = t + seconds, code
-            self._set(r, row, _await(self.records, hop.records, cell, t, seconds, code, *limits), ANSWER, hop.index)
-
-    def _connected(self, hop: Hop, r: np.ndarray, cell: np.ndarray, code: np.ndarray) -> None:
-        """Tell outlier detection of the connections that requests got, where it counts local-origin failures by themselves."""
-        for upstream, at in self._by_upstream(hop, cell):
-            policy = upstream.outlier_detection
-            if policy is not None and policy.split_external_local_origin_errors:
-                which = code[at] != REFUSED
-                upstream.outlier.connected(hop.endpoint[cell[at]][which], r[at][which])
-
-    def _serve(self, hop: Hop, pod: np.ndarray, number: np.ndarray, r: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds until the pod's answer, its queue included, and the code, (n,)."""
-        sampler, n = hop.sampler, len(r)
-        u = self.uniform(n) if sampler.needs_timing_draw else None
-        v = self.uniform(n) if sampler.needs_variance or sampler.needs_error_draw else None
-        seconds, code = sampler.answers(pod, number, u, v)
-        for index, free_at in hop.free_at.items():
-            mine = ((pod == index) & (code >= 0)).nonzero()[0]
-            who = r[mine]
-            server = free_at[:, who].argmin(axis=0)
-            done = np.maximum(t[mine], free_at[server, who]) + seconds[mine]
-            free_at[server, who] = done
-            seconds = seconds.copy()
-            seconds[mine] = done - t[mine]
-        return seconds, code
-
-    def _call_on(self, hop: Hop, r: np.ndarray, row: np.ndarray, cell: np.ndarray, t: np.ndarray, seconds: np.ndarray, code: np.ndarray,
-                 limit: np.ndarray) -> None:  # fmt: skip
-        """The pod calls the next service, unless it fails by itself."""
-        hop.limit[cell] = limit
-        hop.began[cell], hop.own[cell] = t, seconds
-        calls = code == 200
-        fails = ~calls
-        if fails.any():
-            self.code[cell[fails]] = code[fails]
-            self.server[cell[fails]] = NOBODY
-            self._set(r[fails], row[fails], np.minimum(t + seconds, NEVER)[fails], ANSWER, hop.index)
-        following = self.hops[hop.index + 1]
-        self._set(r[calls], row[calls], t[calls], ENTER, following.index)
-
-
-@compiled
-def _note_pick(records, tried, in_flight, max_requests, endpoint, r, cell):
-    """Write down the endpoint of each new attempt; GO, or why it cannot be sent, (n,)."""
-    outcome = np.zeros(len(r), np.int16)
-    for i in range(len(r)):
-        record = records[cell[i]]
-        record.endpoint = endpoint[i]
-        tried[record.tries, cell[i]] = endpoint[i]
-        record.tries += 1
-        if endpoint[i] < 0:
-            outcome[i] = NO_HEALTHY
-        elif in_flight[r[i]] >= max_requests:
-            outcome[i] = OVERFLOW
+@inlined
+def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
+    """The next attempt's endpoint and connection: GO, SENT (it waits), or the outcome of an attempt that cannot be sent."""
+    c = w.call[slot]
+    route, cluster = w.route[c.hop], w.cluster[c.upstream]
+    if len(w.trace):
+        _trace_pick(w, slot, t)
+    fewer = c.tries > 0 and route.frequency > 0 and cluster.levels > 1 and leave_out_levels(w, slot)
+    endpoint, draws = NOBODY, 1 + (route.redraws if c.tries > 0 else 0)
+    while draws > 0:
+        endpoint = choose(w, rng, slot, fewer)
+        draws -= 1
+        if c.tries == 0 or endpoint == NOBODY or not retries.was_tried(w.tried, slot, c.tries, endpoint):
+            break
+    w.tried[slot, c.tries] = endpoint
+    c.tries += 1
+    if c.tries >= w.tried.shape[1]:
+        w.clock[0].short_of |= TRIES
+    c.endpoint = endpoint
+    outcome = GO
+    if endpoint == NOBODY:
+        outcome = NO_HEALTHY
+    elif cluster.counts:
+        outcome = connect(w, slot, t)
+    elif not breakers.admits(w.upstream[c.upstream].in_flight, cluster.max_requests):
+        outcome = OVERFLOW
+    if len(w.trace) and not route.passes:
+        w.trace[c.row].endpoint = endpoint
+    if outcome < 0:
+        c.endpoint = NOBODY
+        if outcome == OVERFLOW and route.last:
+            w.counter[w.clock[0].row, PENDING_OVERFLOW] += 1
     return outcome
 
 
 @compiled
-def _sent(records, pods, active, in_flight, pod_requests, pod_attempts, r, cell):
-    """Count the attempts as under way; returns their pods, and the how-manieth request of its pod each is, (n,)."""
-    pod, number = np.empty(len(r), np.int64), np.empty(len(r), np.int64)
-    for i in range(len(r)):
-        record = records[cell[i]]
-        record.waiting = False
-        active[record.endpoint, r[i]] += 1
-        in_flight[r[i]] += 1
-        pod[i] = pods[record.upstream, record.endpoint]
-        pod_attempts[pod[i], r[i]] += 1
-        pod_requests[pod[i], r[i]] += 1
-        number[i] = pod_requests[pod[i], r[i]]
-    return pod, number
+def refused_at_last(w: World, slot: int, t: float) -> bool:
+    """A request that has waited for its connection finds too many in flight (`max_requests`); it gives it back at once."""
+    c = w.call[slot]
+    if breakers.admits(w.upstream[c.upstream].in_flight, w.cluster[c.upstream].max_requests):
+        return False
+    c.waiting = False
+    disconnect(w, c.upstream, c.worker, c.endpoint, False, t)
+    c.endpoint = NOBODY
+    if w.route[c.hop].last:
+        w.counter[w.clock[0].row, PENDING_OVERFLOW] += 1
+    return True
+
+
+@inlined
+def send(w: World, rng: np.random.Generator, slot: int, t: float) -> float:
+    """The attempt goes to its endpoint: what becomes of it (`code`), and when (returned), is settled here."""
+    c = w.call[slot]
+    route, host = w.route[c.hop], w.host[c.endpoint]
+    pod, behaviour = w.pod[host.pod], w.behaviour[host.pod]
+    c.waiting = False
+    host.active += 1
+    w.upstream[c.upstream].in_flight += 1
+    pod.attempts += 1
+    pod.requests += 1
+    if route.last:
+        top = slot if c.parent == -1 else client_call(w, slot)
+        if top != NONE:
+            w.call[top].attempts += 1
+    v = rng.random() if behaviour.variance > 1 or behaviour.rate > 0 else 1.0
+    seconds, code = behaviour.failing_seconds, behaviour.failing_code
+    if not fails(behaviour, pod.requests, v):
+        if behaviour.rate > 0:
+            v = (v - behaviour.rate) / (1 - behaviour.rate)  # uniform again, given that the request does not fail
+        seconds, code = seconds_of(behaviour, rng.random() if behaviour.varies else 0.0, v), behaviour.code
+    if code == HANG:
+        seconds = NEVER
+    if w.cluster[c.upstream].split_external_local_origin_errors and code != REFUSED:
+        ejection.connected(host)
+    given_up = timeouts.attempt_deadline(t, route.per_try_timeout, c.deadline, route.hedges and c.tries > route.attempts)
+    finish = t + seconds
+    c.server = host.pod if route.last else c.pod if route.passes else NONE
+    if code >= 0 and (route.following != NONE or behaviour.concurrency > 0):
+        finish = NEVER
+        start_work(w, slot, t, seconds, code)
+    c.finish, c.finish_code = finish, code
+    c.code = code
+    if finish > given_up:
+        finish, c.code = given_up, timeouts.outcome_at(given_up, c.deadline)
+    if len(w.trace) and not route.passes:
+        w.trace[c.row].start = t
+    return finish
+
+
+@inlined
+def release(w: World, number: int, worker: int, host: int, closes: bool, t: float) -> None:
+    """An attempt at `host` is over; one that was given up, refused or reset closes its HTTP/1.1 connection."""
+    w.host[host].active -= 1
+    w.upstream[number].in_flight -= 1
+    if w.cluster[number].counts:
+        disconnect(w, number, worker, host, closes, t)
+
+
+@inlined
+def judge(w: World, rng: np.random.Generator, number: int, host: int, outcome: int) -> None:
+    """Outlier detection, where there is any, hears of the outcome of an attempt at `host`."""
+    if w.cluster[number].detects and ejection.count(w.host[host], w.cluster[number], outcomes.status(outcome), outcome < 0):
+        row_of_failures(w, rng, number, host)
 
 
 @compiled
-def _limit(record, t, per_try_timeout, hedges, attempts):
-    """When the attempt is given up (inf: never), and the outcome then: the per-try or the route's timeout."""
-    if t + per_try_timeout < record.deadline and not (hedges and record.tries > attempts):  # a hedging proxy lets the last attempt run on
-        return t + per_try_timeout, PER_TRY_TIMEOUT
-    return record.deadline, ROUTE_TIMEOUT
-
-
-@compiled
-def _limits(records, cell, t, per_try_timeout, hedges, attempts):
-    limit = np.empty(len(cell))
-    for i in range(len(cell)):
-        limit[i], _ = _limit(records[cell[i]], t[i], per_try_timeout, hedges, attempts)
-    return limit
-
-
-@compiled
-def _await(records, hop_records, cell, t, seconds, code, per_try_timeout, hedges, attempts):
-    """Note what the attempt comes to; returns when, (n,)."""
-    when = np.empty(len(cell))
-    for i in range(len(cell)):
-        record = records[cell[i]]
-        limit, timeout = _limit(hop_records[cell[i]], t[i], per_try_timeout, hedges, attempts)
-        record.attempts += 1
-        record.code = timeout if t[i] + seconds[i] > limit else code[i]
-        when[i] = min(t[i] + seconds[i], limit, NEVER)
-    return when
+def _trace_pick(w: World, slot: int, t: float) -> None:
+    clock, c = w.clock[0], w.call[slot]
+    if w.route[c.hop].passes:  # a pod's own sidecar is not shown: what its pod does belongs to the attempt at the pod
+        c.row = c.outer
+        return
+    if c.tries == 0:
+        c.name = clock.calls
+        clock.calls += 1
+    attempt = w.trace[clock.traced]
+    c.row = clock.traced
+    clock.traced += 1
+    if max(clock.traced, clock.requests) + SPARE_ROWS > len(w.trace):
+        clock.short_of |= TRACE
+    attempt.request, attempt.hop, attempt.number, attempt.call = c.request, c.hop, c.tries + 1, c.name
+    attempt.parent = c.outer if c.hop > 0 else NONE
+    attempt.upstream, attempt.worker, attempt.chosen, attempt.back_off = c.upstream, c.worker, t, c.back_off
+    attempt.start = attempt.end = -1.0
+    attempt.first = attempt.second = attempt.first_active = attempt.second_active = attempt.outcome = NONE

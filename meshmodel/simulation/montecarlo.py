@@ -1,179 +1,145 @@
-"""The Monte-Carlo engine: the whole experiment, replayed thousands of times in lock-step.
+"""The Monte-Carlo engine: the whole experiment, replayed thousands of times.
 
-Replications are run in blocks of `BLOCK`, each with its own random stream spawned from
-the one seed, so that the numbers do not depend on how many cores run the blocks.  A block
-uses the short loop where nothing but the load balancer looks at an answer, else the
-event loop; `loop_for` says which, and a test holds the two against each other.
+Each replication has a random stream of its own, made from the seed and its number, so that the first hundred of two
+hundred replications are the run of one hundred, on any number of threads, processes or machines.  Replications run in
+threads, since compiled code lets others run.  Without a compiler a closed loop in which only the load balancer acts
+runs in lock-step, in NumPy (`closed_loop`); everything else runs as Python.
 
-References: Law, Simulation Modeling and Analysis, 5th ed. (2015), chapters 1 and 9, for
-event-driven simulation and replications; NumPy's `SeedSequence.spawn` for the streams.
+References: Law, Simulation Modeling and Analysis, 5th ed. (2015), chapters 1 and 9, for event-driven simulation and
+replications; NumPy's `SeedSequence` for the streams.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from concurrent.futures import Executor
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from meshmodel.fakeservice import distribution
-from meshmodel.results.replay import Ejections, Replay, RequestLog
-from meshmodel.rules import retries
-from meshmodel.scenario import UNLIMITED, ClosedLoop, Cluster, ConnectionPool, Route, Scenario
-from meshmodel.simulation import closed_loop
+from meshmodel import compiled
+from meshmodel.results import fortio
+from meshmodel.results.replay import Replay
+from meshmodel.scenario import Scenario
+from meshmodel.simulation import admission, plan, world
+from meshmodel.simulation.closed_loop import ClosedLoopRun
+from meshmodel.simulation.parts import Part, collect, join
+from meshmodel.simulation.run import run_one, stream
+from meshmodel.simulation.trace import trace
+from meshmodel.simulation.world import Layout, empty_log
 
-BLOCK = 2000
-"""Replications that advance together: large enough to hide NumPy's cost per call, small enough for the cache."""
+Keep = Literal["log", "figures"]
 
-MOST_ROWS = 20_000
-"""Requests of a replication that a log has room for from the start; it grows."""
+PARTS = 8
+"""Parts of the replications for each thread: so that the last one does not leave the others waiting, and that progress shows."""
 
-MOST_REQUESTS = 300_000_000
-"""About 7 GB of request log; more is refused rather than swapped."""
+
+class Cancelled(Exception):
+    """Whoever asked for the replay does not want it any more."""
 
 
 def simulate(
-    scenario: Scenario, replications: int = 1000, seed: int = 1, executor: Executor | None = None, progress: bool = False
+    scenario: Scenario,
+    replications: int = 1000,
+    seed: int = 1,
+    executor: Executor | None = None,
+    progress: bool = False,
+    *,
+    keep: Keep = "log",
+    resolution: float = fortio.DEFAULT_RESOLUTION,
+    threads: int | None = None,
+    cancel: threading.Event | None = None,
 ) -> Replay:
     """Replay `scenario` `replications` times from `seed`.
 
-    The same seed gives the same numbers on any `executor` (None: here, one block after
-    another).  `progress` shows a bar of blocks.
+    Parameters
+    ----------
+    executor : where parts of the replications run (None: `threads` here, by default one for each core).  The same seed
+        gives the same numbers on any.
+    progress : show a bar.
+    keep : "log" keeps every request; "figures" only fortio's buckets (of that `resolution`, in seconds), shares, counters
+        and the series by the second, in memory that does not grow with the number of requests.
+    cancel : set it to end the replay early, with `Cancelled`.
 
     Raises
     ------
-    ValueError : replications below 1, or a run too large to keep.
-    meshmodel.simulation.hop.NotModelled : a combination of policies that the engine lacks.
+    ValueError : replications below 1; a run too large to keep, or too long; one that would never end (`Standstill`).
+    meshmodel.simulation.plan.NotModelled : a change under load that the engine lacks.
     """
     if replications < 1:
         raise ValueError(f"replications: must be 1 or more, got {replications}")
-    _refuse_too_large(scenario, replications)
-    sizes = [min(BLOCK, replications - done) for done in range(0, replications, BLOCK)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
-    run = partial(run_block, scenario)
-    results: Iterable = (executor.map if executor else map)(run, sizes, seeds)
-    if progress:
-        results = tqdm(results, total=len(sizes), desc="replaying", unit="block", disable=bool(os.environ.get("MESHMODEL_NO_PROGRESS")))
-    return _joined(scenario, seed, sizes, list(results))
+    if keep not in ("log", "figures"):
+        raise ValueError(f"keep: must be log or figures, got {keep!r}")
+    admission.admit(scenario, replications, keep)
+    threads = threads or os.cpu_count() or 1
+    if not compiled.enabled():
+        threads = 1
+    size = max(1, -(-replications // (threads * PARTS)))
+    starts = range(0, replications, size)
+    sizes = [min(size, replications - first) for first in starts]
+    laid_out = world.layout(scenario)
+    if not compiled.enabled() and keep == "log" and plan.only_balancing(laid_out.reduced):
+        return _in_lock_step(laid_out, seed, replications, resolution)
+    requests = _requests(laid_out, seed, replications) if keep == "log" else None
+    log = empty_log(replications, requests) if requests is not None and executor is None else None
+    run = partial(run_part, scenario, seed, requests=requests, resolution=resolution)
+    with _mapping(executor, threads, len(starts)) as run_all:
+        results = run_all(run if executor else partial(run, shared=(laid_out, cancel, log)), starts, sizes)
+        hidden = not progress or bool(os.environ.get("MESHMODEL_NO_PROGRESS"))
+        parts = list(tqdm(results, total=len(starts), desc="replaying", unit="part", disable=hidden))
+    return join(scenario, seed, parts, resolution, log, partial(trace, scenario, seed))
 
 
-def run_block(
-    scenario: Scenario, replications: int, seed: np.random.SeedSequence
-) -> tuple[RequestLog, np.ndarray, dict[str, np.ndarray], Ejections]:
-    """One block: RequestLog, attempts per pod, counters, ejections."""
-    rng = np.random.default_rng(seed)
-    reduced = collapse(scenario)
-    expected = min(MOST_ROWS, int(1.1 * expected_requests(scenario)))
-    if loop_for(reduced) == "short":
-        log, attempts = closed_loop.ClosedLoopRun(reduced, replications, rng, expected).run()
-        counters, ejections = {}, Ejections()
-    else:
-        from meshmodel.simulation.events import EventLoop  # its compiler takes most of a second to load; the short loop needs none
-
-        log, attempts, counters, ejections = EventLoop(reduced, replications, rng, expected).run()
-    if len(reduced.routes) < len(scenario.routes):
-        # The pod in front, left out of the run, turns any failure into a 500 of its own.
-        log.code[(log.code != 200) & (log.code != -2)] = 500
-    return log, attempts, counters, ejections
+def _requests(laid_out: Layout, seed: int, replications: int) -> int:
+    """Requests of a replication that a log is to have room for: memory too much costs more than a replication to measure it."""
+    requests = admission.room(laid_out.reduced)
+    if replications < 2 * PARTS:
+        return requests
+    w = run_one(laid_out, world.make(laid_out, 1, empty_log(1, requests), resolution=1.0), stream(seed, 0), 0)
+    counted = int(w.tally["requests"][0])
+    return int(1.03 * counted + 4 * np.sqrt(counted) + 8)
 
 
-def _joined(scenario: Scenario, seed: int, sizes: list[int], results: list[tuple]) -> Replay:
-    logs, attempts, counters, ejections = zip(*results, strict=True)
-    offsets = np.cumsum([0, *sizes[:-1]])
-    names = list(dict.fromkeys(name for block in counters for name in block))
-    joined = Ejections(
-        np.concatenate([e.replication + offset for e, offset in zip(ejections, offsets, strict=True)]),
-        *(np.concatenate([getattr(e, name) for e in ejections]) for name in ("time", "pod", "ejected")),
-    )
-    return Replay(
-        scenario, "montecarlo", RequestLog.join(logs), np.concatenate(attempts, axis=1), seed=seed, ejections=joined,
-        counters={name: np.concatenate([block[name] for block in counters]) for name in names},
-    )  # fmt: skip
+class _mapping:
+    """A `map` over an executor: the given one, or threads of our own, which end with the block."""
+
+    def __init__(self, executor: Executor | None, threads: int, parts: int) -> None:
+        self.own = ThreadPoolExecutor(min(threads, parts)) if executor is None and min(threads, parts) > 1 else None
+        self.map: Callable[..., Iterator[Part]] = (executor or self.own).map if executor or self.own else map  # type: ignore[union-attr]
+
+    def __enter__(self) -> Callable[..., Iterator[Part]]:
+        return self.map
+
+    def __exit__(self, *_: object) -> None:
+        if self.own is not None:
+            self.own.shutdown(cancel_futures=True)
 
 
-def _refuse_too_large(scenario: Scenario, replications: int) -> None:
-    requests = expected_requests(scenario) * replications
-    if requests > MOST_REQUESTS:
-        raise ValueError(
-            f"replications: about {requests:.3g} requests would not fit into memory; ask for fewer replications or a shorter load"
-        )
+def _in_lock_step(laid_out: Layout, seed: int, replications: int, resolution: float) -> Replay:
+    """Without a compiler NumPy's arrays are the faster way, where they suffice."""
+    streams = [stream(seed, replication) for replication in range(replications)]
+    log, attempts = ClosedLoopRun(laid_out.reduced, streams, admission.room(laid_out.reduced)).run()
+    if laid_out.behind:
+        log.code[(log.code != 200) & (log.code > 0)] = 500
+    return Replay(laid_out.scenario, "montecarlo", log, attempts, seed=seed, resolution=resolution)
 
 
-def expected_requests(scenario: Scenario) -> float:
-    """A rough number of requests of one replication, for the memory that they need."""
-    workload = scenario.workload
-    if not isinstance(workload, ClosedLoop):
-        return workload.expected
-    planned = sum(workload.calls_per_thread)
-    if workload.duration is None:
-        return planned
-    pods = [e.behaviour for e in scenario.endpoints]
-    fastest = min((atom.seconds for pod in pods for atom in distribution(pod)), default=0.0)
-    each = max(fastest + float(scenario.overhead.ppf(0.01)), 1e-5)
-    return min(planned, workload.threads * (workload.duration / each + 1))
-
-
-# --- which loop ---------------------------------------------------------------------------
-
-
-def collapse(scenario: Scenario) -> Scenario:
-    """Without the routes that only pass requests on: one plain pod, no policy that can act."""
-    last = len(scenario.routes) - 1
-    keep = [i for i in range(last + 1) if i == last or not all(_passes_on(chain[i]) for chain in scenario.chains)]
-    first = keep[0]
-    if not first or len(keep) < last + 1 - first:
-        return scenario
-    changes = tuple(replace(change, routes=change.routes[first:]) for change in scenario.changes)
-    return replace(scenario, routes=scenario.routes[first:], changes=changes)
-
-
-def _passes_on(route: Route) -> bool:
-    """Does the route hand every request to its one pod, and every answer back unchanged?"""
-    pods = route.endpoints
-    if len(pods) != 1 or len(route.destinations) != 1 or route.timeout or route.fault.delay or route.fault.abort_code:
-        return False
-    cluster, pod = route.destinations[0].cluster, pods[0].behaviour
-    plain_pod = not any(pod.timings) and not pod.error_rate and pod.failure == "none" and pod.concurrency is None
-    retries_500 = route.retries.attempts and retries.retriable(route.retries)[500 - retries.LOWEST]
-    ejects = cluster.outlier_detection is not None
-    return plain_pod and not retries_500 and not route.retries.per_try_timeout and not ejects and _unlimited(cluster.connection_pool)
-
-
-def _unlimited(pool: ConnectionPool) -> bool:
-    return pool.max_requests >= UNLIMITED and not pool.limits_connections
-
-
-def loop_for(scenario: Scenario) -> str:
-    """ "short" or "event": which loop runs a (collapsed) scenario."""
-    route, workload = scenario.routes[-1], scenario.workload
-    if len(scenario.routes) > 1 or scenario.changes or not isinstance(workload, ClosedLoop) or len(route.destinations) > 1:
-        return "event"
-    cluster = route.destinations[0].cluster
-    retriable = retries.retriable(route.retries)
-    outcomes = {atom.code for e in cluster.endpoints for atom in distribution(e.behaviour)}
-    quiet = (
-        not route.timeout
-        and not route.fault.delay
-        and not route.fault.abort_code
-        and not route.retries.per_try_timeout
-        and not (route.retries.attempts and any(retriable[code - retries.LOWEST] for code in outcomes))
-        and min(outcomes, default=-1) > 0
-        and _short_enough(route, cluster, workload)
-    )
-    return "short" if quiet else "event"
-
-
-def _short_enough(route: Route, cluster: Cluster, workload: ClosedLoop) -> bool:
-    return (
-        len(route.callers) == 1
-        and cluster.outlier_detection is None
-        and cluster.locality_weights is None
-        and all(level == 0 for row in cluster.priorities for level in row)
-        and _unlimited(cluster.connection_pool)
-        and all(e.behaviour.concurrency is None for e in cluster.endpoints)
-        and (cluster.load_balancing != "LEAST_REQUEST" or workload.threads <= closed_loop.MOST_CONNECTIONS)
-    )
+def run_part(
+    scenario: Scenario, seed: int, first: int, replications: int, *, requests: int | None, resolution: float,
+    shared: tuple[Layout, threading.Event | None, dict[str, np.ndarray] | None] | None = None,
+) -> Part:  # fmt: skip
+    """Replications `first` to `first + replications - 1`, with a log that has room for `requests` of each (None: figures only)."""
+    laid_out, cancel, room = shared or (world.layout(scenario), None, None)
+    log = None
+    if requests is not None:
+        log = {name: column[first : first + replications] for name, column in room.items()} if room else empty_log(replications, requests)
+    w = world.make(laid_out, replications, log, resolution=resolution)
+    for row in range(replications):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("the replay was cancelled")
+        w = run_one(laid_out, w, stream(seed, first + row), row)
+    return collect(laid_out, w, first)

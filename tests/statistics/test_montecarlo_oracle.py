@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from meshmodel.scenario import Behaviour, ClosedLoop, ConnectionPool, Scenario
-from meshmodel.simulation import montecarlo
-from meshmodel.simulation.events import EventLoop
+from meshmodel.simulation.closed_loop import ClosedLoopRun
 from meshmodel.simulation.montecarlo import simulate
+from meshmodel.simulation.plan import collapse, only_balancing
+from meshmodel.simulation.run import stream
 from tests import oracle_replay
 from tests.figures import differences, figures_of
 from tests.new_engine import only_the_new_engine
@@ -105,15 +106,15 @@ def test_engine_agrees_on_any_mixture(tested: Scenario) -> None:
 
 @pytest.mark.parametrize("policy", ["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"])
 @pytest.mark.parametrize("own_worker", [False, True])
-def test_short_loop_agrees_with_the_event_loop(policy: str, own_worker: bool) -> None:
+def test_lock_step_agrees_with_the_event_loop(policy: str, own_worker: bool) -> None:
     """Kolmogorov-Smirnov on five figures of 6 cases, over runs."""
     behaviours = [plain(0.3, **COIN), plain(0.1, timing_90_percentile=0.2, timing_variance=20), plain(0.1, error_rate=0.34)]
     tested = scenario(
         route(behaviours, policy), load=closed(5, 6, qps=9 if own_worker else 0), new_connection_per_request=not own_worker, overhead=0.002
     )
-    assert montecarlo.loop_for(montecarlo.collapse(tested)) == "short"
-    short = montecarlo.simulate(tested, 600, seed=3).log
-    event = EventLoop(tested, 600, np.random.default_rng(4)).run()[0]  # the other loop, for what `simulate` gives to the short one
+    assert only_balancing(collapse(tested))
+    short = ClosedLoopRun(tested, [stream(3, i) for i in range(600)]).run()[0]  # the other loop, for what `simulate` runs as events
+    event = simulate(tested, 600, seed=4).log
     figures = [lambda log: (log.code == 200).sum(0), lambda log: np.nanmean(log.latency, axis=0), lambda log: np.nanmax(log.start, axis=0)]
     figures += [lambda log, e=e: (log.endpoint == e).sum(0) for e in (0, 1)]
     pvalues = [stats.ks_2samp(*(np.round(figure(log), 6) for log in (short, event))).pvalue for figure in figures]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshmodel.results.replay import Ejections, Replay, RequestLog
+from meshmodel.results.log import Ejections, RequestLog
+from meshmodel.results.replay import Replay
 from meshmodel.scenario import Caller, ClosedLoop, Cluster, Destination, Endpoint, Route, Scenario
 
 PODS = (("simple-backend-1-a", "simple-backend-1"), ("simple-backend-2-a", "simple-backend-2"), ("simple-backend-2-b", "simple-backend-2"))

@@ -11,11 +11,12 @@ from docs.house import DRAWING, PACKAGE, ROOT, TOOLS, TRADES, arrows, drawing, f
 
 ALLOWED = {
     "scenario": set(),
-    "fakeservice": {"scenario"},
+    "compiled": set(),
+    "fakeservice": {"scenario", "rules"},
     "istio": {"scenario", "fakeservice"},
-    "rules": {"scenario", "fakeservice"},
+    "rules": {"scenario", "compiled"},
     "results": {"scenario", "fakeservice"},
-    "simulation": {"scenario", "fakeservice", "rules", "results"},
+    "simulation": {"scenario", "fakeservice", "rules", "results", "compiled"},
     "analytic": {"scenario", "fakeservice", "results"},
     "envoy": {"scenario", "fakeservice", "results"},
     "workloads": {"scenario", "fakeservice", "istio"},
@@ -23,7 +24,7 @@ ALLOWED = {
     "grid": {"scenario", "results", "simulation"},
     "evidence": {"scenario", "fakeservice", "workloads", "results", "simulation", "analytic", "envoy", "mesh"},
     "teaching": {"scenario", "fakeservice", "results", "envoy"},
-    "warm": {"scenario", "simulation", "evidence"},
+    "warm": {"scenario", "simulation"},
 }
 """What each place may import; besides, anybody the tools.  The command line, which is not listed, may use all."""
 

@@ -107,9 +107,9 @@ def test_ciw_loop_agrees_with_our_engine(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_loop_that_forgets_a_policy_is_found(name: str) -> None:
-    """The comparison has the power to see that retries, or the limit on connections, are missing."""
+    """The comparison has the power to see that retries, or the limit on requests, are missing."""
     world = compiled_loop.world(compiled_loop.collapse(scenario_of(name)))
-    world.rules["attempts" if name == scenarios.ALL else "max_connections"] = 0 if name == scenarios.ALL else 100
+    world.rules["attempts" if name == scenarios.ALL else "max_requests"] = 0 if name == scenarios.ALL else 100
     log, first = compiled_loop._runs(world, False, np.random.default_rng(2), RUNS)
     log["code"][log["code"] != 200] = 500
     assert compared(name, scenarios.Runs(log, first)) != {}

@@ -14,12 +14,13 @@ from scipy import stats
 from meshmodel.analytic import NoClosedForm
 from meshmodel.analytic.engine import predict
 from meshmodel.results.fortio import Histogram
-from meshmodel.results.replay import RequestLog
+from meshmodel.results.log import RequestLog
 from meshmodel.scenario import Change, ClosedLoop, ConnectionPool, Constant, Destination, Fault, OpenLoop, RetryBudget, Route, Scenario
 from meshmodel.simulation import montecarlo
-from meshmodel.simulation.events import EventLoop
 from meshmodel.simulation.montecarlo import simulate
+from meshmodel.simulation.plan import only_balancing
 from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
+from tests.runs import worlds
 
 REPLICATIONS = 4
 COIN = {"error_rate": 0.5, "injector": "nominal"}
@@ -139,20 +140,26 @@ def check(tested: Scenario, log: RequestLog) -> None:
 @given(scenarios())
 def test_any_scenario_ends_and_keeps_its_books(tested: Scenario) -> None:
     """Nothing hangs or raises; every request is logged once; what was taken is given back when nobody hangs."""
-    loop = EventLoop(tested, REPLICATIONS, np.random.default_rng(1))
-    log, attempts, counters, _ = loop.run()
-    check(tested, log)
-    assert attempts.min(initial=0) >= 0 and all(c.min() >= 0 for c in counters.values())
-    assert np.all(np.where(log.code != -2, log.attempts, 0).sum(axis=0) <= attempts.sum(axis=0))
-    for upstream in (u for hop in loop.hops for u in hop.upstreams):
-        books = {name: getattr(upstream, name) for name in ("active", "in_flight", "retrying")}
-        books |= {name: getattr(upstream.connections, name) for name in ("busy", "open", "waiting", "draining")}
-        assert {name: int(book.min()) for name, book in books.items() if book.size and book.min() < 0} == {}
-    if len(tested.routes) == 1 and isinstance(tested.workload, OpenLoop) and loop.finished.all():
-        for upstream in (u for hop in loop.hops for u in hop.upstreams):
-            books = {"active": upstream.active, "in_flight": upstream.in_flight, "retrying": upstream.retrying}
-            books |= {name: getattr(upstream.connections, name) for name in ("busy", "waiting", "draining")}
-            assert {name: int(book.sum()) for name, book in books.items() if book.any()} == {}
+    runs = simulate(tested, REPLICATIONS)
+    check(tested, runs.log)
+    assert runs.pod_attempts.min(initial=0) >= 0 and all(c.min() >= 0 for c in runs.counters.values())
+    assert np.all(np.where(runs.log.code != -2, runs.log.attempts, 0).sum(axis=0) <= runs.pod_attempts.sum(axis=0))
+    for w in worlds(tested, REPLICATIONS):
+        books = {f"{name} {field}": getattr(w, name)[field] for name, fields in BOOKS.items() for field in fields}
+        assert {name: int(book.min()) for name, book in books.items() if book.min(initial=0) < 0} == {}
+        if len(tested.routes) == 1 and not w.tally["unanswered"][0]:
+            given_back = {name: int(book.sum()) for name, book in books.items() if name not in KEPT and book.any()}
+            assert given_back == {}
+
+
+BOOKS = {
+    "host": ("active",),
+    "upstream": ("in_flight", "retrying", "waiting", "opened", "ejected"),
+    "pool": ("ready", "busy", "connecting", "length", "draining"),
+    "pod": ("busy",),
+}
+KEPT = ("upstream opened", "upstream ejected", "pool ready", "pool connecting", "pod busy")
+"""What may be left when every client has its answer: connections, hosts that are out, and work that nobody waits for."""
 
 
 MIXED = scenario(
@@ -162,8 +169,8 @@ MIXED = scenario(
 
 
 def test_numbers_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any executor and any number of blocks: exact."""
-    monkeypatch.setattr(montecarlo, "BLOCK", 4)
+    """Any executor and any number of parts: exact."""
+    monkeypatch.setattr(montecarlo, "PARTS", 3)
     here = simulate(MIXED, 11, seed=5)
     with ThreadPoolExecutor(2) as executor:
         there = simulate(MIXED, 11, seed=5, executor=executor)
@@ -272,10 +279,9 @@ def test_a_locality_that_was_out_gets_its_share_again() -> None:
 def test_many_endpoints_keep_their_own_counts() -> None:
     """25 pods of which one is slow, in a large block: it gets at least 1/25^2 and far less than 1/25 (chance below 1e-9)."""
     tested = scenario(route([plain(5.0), *[plain(0.01)] * 24], "LEAST_REQUEST", timeout=4.0), load=ClosedLoop(connections=4, duration=2))
-    loop = EventLoop(tested, 2000, np.random.default_rng(1))
-    _, attempts, _, _ = loop.run()
+    attempts = simulate(tested, 2000).pod_attempts
     assert 0 < attempts[0].sum() < attempts[1:].sum(axis=1).min()
-    assert not loop.hops[-1].upstreams[0].active[1:].any()
+    assert not any(w.host["active"][1:].any() for w in worlds(tested, 20))
 
 
 def test_the_outer_proxys_timeout_is_told_from_its_per_try_timeout_at_any_time() -> None:
@@ -296,9 +302,8 @@ def test_a_retry_that_the_outer_proxy_gave_up_is_returned_once() -> None:
         route([failing], callers=("w0", "w1"), retries=retry(1), connection_pool=ConnectionPool(max_retries=1)),
         load=ClosedLoop(connections=4, duration=10),
     )
-    loop = EventLoop(tested, 3, np.random.default_rng(1))
-    loop.run()
-    assert all(0 <= u.retrying.min() and u.retrying.max() <= 1 for u in loop.hops[-1].upstreams)
+    for w in worlds(tested, 3):
+        assert 0 <= w.upstream["retrying"].min() and w.upstream["retrying"].max() <= 1
 
 
 def test_least_request_without_overhead_forgets_the_connections_last_request() -> None:
@@ -310,8 +315,8 @@ def test_least_request_without_overhead_forgets_the_connections_last_request() -
 
 def test_each_proxy_has_its_own_balancer() -> None:
     many = scenario(route([plain(0.1)] * 2, callers=("a", "b")))
-    assert montecarlo.loop_for(many) == "event"
-    assert montecarlo.loop_for(replace(many, routes=(route([plain(0.1)] * 2),))) == "short"
+    assert not only_balancing(many)
+    assert only_balancing(replace(many, routes=(route([plain(0.1)] * 2),)))
 
 
 def test_slow_answers_are_no_standstill() -> None:
@@ -344,9 +349,8 @@ def test_a_refused_hedge_leaves_the_first_attempt_running() -> None:
     tested = scenario(
         route([plain(0.5)] * 3, retries=policy, connection_pool=ConnectionPool(max_retries=1)), load=ClosedLoop(connections=4, duration=5)
     )
-    loop = EventLoop(tested, 3, np.random.default_rng(1))
-    log = loop.run()[0]
-    assert set(np.unique(log.code)) <= {200, -2} and not loop.hops[0].upstreams[0].active.any()
+    assert set(simulate(tested, 3).codes) == {200}
+    assert not any(w.host["active"].any() for w in worlds(tested, 3))
 
 
 def test_a_pod_that_changes_counts_its_requests_from_the_start() -> None:
@@ -369,7 +373,7 @@ def test_levels_without_endpoints_are_passed_over() -> None:
     """Priorities may start at 1, or skip a number; exact."""
     for levels in ((1, 1), (0, 2), (2, 1)):
         tested = scenario(route([plain(0.1)] * 2, priorities=(levels,)), load=ClosedLoop(connections=2, duration=2))
-        runs = EventLoop(tested, 3, np.random.default_rng(1)).run()[0]
+        runs = simulate(tested, 3).log
         best = [i for i, level in enumerate(levels) if level == min(levels)]
         assert set(np.unique(runs.endpoint)) - {-2} == set(best)
 
@@ -443,12 +447,11 @@ def test_a_request_keeps_the_timeout_that_it_started_with() -> None:
 
 
 def test_a_panic_that_is_over_leaves_no_level_in_panic() -> None:
-    """Two levels of two and three pods; when one pod of the first is back, the second goes back to its healthy one too; exact."""
-    policy = {"priorities": ((0, 0, 1, 1, 1),), "outlier_detection": detection(), "panic_threshold": 50.0}
-    loop = EventLoop(scenario(route([plain(0.1)] * 5, "RANDOM", **policy)), 1, np.random.default_rng(1))
-    loop._configure(loop.scenario.chains[0], 0.0)
-    upstream, here = loop.hops[0].upstreams[0], np.zeros(1, dtype=np.int64)
-    for out, levels, available in (([0, 1, 2, 3], [0, 1], [2, 3]), ([1, 2, 3], [0], [1, 1])):
-        upstream.outlier.ejected[:, 0] = np.isin(np.arange(5), out)
-        upstream.refresh(here, np.array(levels))
-        assert upstream.view.available[:, 0].tolist() == available
+    """Four of five pods on two levels fail and are out; when they are well and back, both levels' panics are over; exact."""
+    policy = {"priorities": ((0, 0, 1, 1, 1),), "outlier_detection": detection(consecutive_5xx=1), "panic_threshold": 50.0}
+    ill = route([*[plain(0.1, error_rate=1.0)] * 4, plain(0.1)], "RANDOM", **policy)
+    tested = scenario(ill, load=ClosedLoop(duration=20), changes=(Change(at=5.0, routes=(route([plain(0.1)] * 5, "RANDOM", **policy),)),))
+    hosts = simulate(tested, 1).trace(0).hosts
+    assert (hosts.event == "panic").sum() == (hosts.event == "panic ends").sum() >= 2
+    (w,) = worlds(tested, 1)
+    assert not w.level["panics"].any() and not w.host["ejected"].any()

@@ -12,7 +12,7 @@ import pytest
 
 from meshmodel.results.compare import compare
 from meshmodel.results.fortio import Histogram
-from meshmodel.results.replay import Ejections
+from meshmodel.results.log import Ejections
 from meshmodel.teaching import plots
 
 from .synthetic import replay

@@ -7,7 +7,8 @@ import pytest
 
 from meshmodel import catalogue
 from meshmodel.results.fortio import Histogram
-from meshmodel.results.replay import RESENT, Replay, RequestLog
+from meshmodel.results.log import RequestLog
+from meshmodel.results.replay import RESENT, Replay
 
 from . import synthetic
 

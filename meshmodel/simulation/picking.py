@@ -1,0 +1,82 @@
+"""Picking an endpoint: level, locality, endpoint, by the rules of `rules.locality` and `rules.balancing`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshmodel.compiled import compiled, inlined
+from meshmodel.rules import balancing, locality, retries
+from meshmodel.rules.balancing import LEAST_REQUEST, NOBODY, ROUND_ROBIN
+from meshmodel.simulation.state import World
+
+
+@inlined
+def choose(w: World, rng: np.random.Generator, slot: int, fewer: bool) -> int:
+    """An endpoint for the call's next attempt, `NOBODY` where none is healthy; `fewer`: of the levels in `left`."""
+    c = w.call[slot]
+    cluster = w.cluster[c.upstream]
+    number = cluster.first_level
+    if cluster.levels > 1:
+        loads = w.left if fewer else w.share
+        number = locality.level_of(100 * rng.random(), loads, cluster.first_level, cluster.first_level + cluster.levels)
+    level = w.level[number]
+    group = level.first_group
+    if cluster.weighted and not level.panics:
+        group = _locality_of(w, c.worker, number)
+    slots, available = w.group[group].first_slot, w.group[group].healthy
+    if level.panics:
+        slots, available = level.first_slot, level.members
+    if available == 0:
+        return NOBODY
+    if cluster.policy == ROUND_ROBIN:
+        index = w.turn[c.worker, group]
+        w.turn[c.worker, group] = index + 1
+        return w.member[slots + balancing.round_robin(index, available)]
+    first = w.member[slots + balancing.uniform(rng.random(), available)]
+    if cluster.policy != LEAST_REQUEST:
+        return first
+    second = w.member[slots + balancing.uniform(rng.random(), available)]
+    if len(w.trace) and not w.route[c.hop].passes:
+        _show_draws(w, c.row, first, second)
+    return balancing.least_request(first, second, w.host[first].active, w.host[second].active)
+
+
+@compiled
+def _locality_of(w: World, worker: int, level: int) -> int:
+    """The locality whose turn it is, earliest deadline first among those with a healthy host."""
+    begin = w.level[level].first_group
+    best, earliest = begin, 1e299
+    for number in range(begin, begin + w.level[level].groups):
+        if w.group[number].healthy > 0 and w.due[worker, number] < earliest:
+            best, earliest = number, w.due[worker, number]
+    group = w.group[best]
+    w.due[worker, best] += 1 / locality.effective_weight(group.weight, group.healthy, group.members)
+    return best
+
+
+@compiled
+def leave_out_levels(w: World, slot: int) -> bool:
+    """Write into `left` the loads of the levels that a retry may use; are there fewer of them than usual?"""
+    c = w.call[slot]
+    cluster = w.cluster[c.upstream]
+    begin, end = cluster.first_level, cluster.first_level + cluster.levels
+    out = retries.tries_left_out(c.tries - c.since, w.route[c.hop].frequency)
+    if out == 0:
+        return False
+    for level in range(begin, end):
+        w.left[level] = w.health[level]
+    for attempt in range(c.since, c.since + out):
+        if w.tried[slot, attempt] >= 0:
+            w.left[w.host[w.tried[slot, attempt]].level] = 0
+    if locality.share_out(w.left, w.left, begin, end):
+        return True
+    if out == c.tries - c.since:
+        c.since = c.tries
+    return False
+
+
+@compiled
+def _show_draws(w: World, row: int, first: int, second: int) -> None:
+    attempt = w.trace[row]
+    attempt.first, attempt.second = first, second
+    attempt.first_active, attempt.second_active = w.host[first].active, w.host[second].active

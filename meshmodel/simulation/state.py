@@ -1,0 +1,166 @@
+"""The state of one run, in records: what the proxies, pods, clients and calls are and remember.
+
+A *call* is what one proxy does with one request; it stands in a slot and has one timer.  A call at a pod's own
+sidecar belongs to an attempt of the call that reached the pod (`parent`).  An *upstream* is one cluster as one proxy
+sees it, with a `Host` for each endpoint; endpoints stand in *groups*: a priority level, or, with locality weights, one
+locality of a level.  What holds only until a change of the mesh is kept once for each of its states (`*_then`), and
+copied into place when that begins.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+FLOAT, WHOLE, FLAG = np.float64, np.int64, np.bool_
+
+
+def _record(**fields: type) -> np.dtype:
+    return np.dtype(list(fields.items()), align=True)
+
+
+CLOCK = _record(
+    short_of=WHOLE, now=FLOAT, still=WHOLE, running=WHOLE, free=WHOLE, first_call=WHOLE, row=WHOLE, logged=WHOLE, noted=WHOLE, traced=WHOLE,
+    requests=WHOLE, calls=WHOLE, state=WHOLE, patience=FLOAT, detached=FLAG, keeps_worker=FLAG, drawn=WHOLE, level=FLOAT,
+)  # fmt: skip
+"""One: time, counters and what holds throughout a run."""
+
+LOAD = _record(
+    workers=WHOLE, closed=FLAG, duration=FLOAT, by_time=FLAG, spacing=FLOAT, poisson=FLAG, arrivals=FLOAT, hops=WHOLE,
+    overhead=WHOLE, location=FLOAT, scale=FLOAT, sigma=FLOAT, keeps_log=FLAG, bin=FLOAT, endless=FLAG, behind=FLAG,
+    settled=FLAG, connect_time=FLOAT,
+)  # fmt: skip
+"""One: the workload, in seconds; `overhead` is one of CONSTANT, LOGNORMAL, DRAWN.
+
+`behind`: a pod in front, left out of the run, turns any failure into a 500 of its own.
+`settled`: an attempt is settled when it is sent (`plan.settled_when_sent`).
+"""
+
+ROUTE = _record(
+    timeout=FLOAT, per_try_timeout=FLOAT, attempts=WHOLE,
+    backoff_base=FLOAT, backoff_longest=FLOAT, redraws=WHOLE, frequency=WHOLE, hedges=FLAG,
+    delay=FLOAT, delay_percent=FLOAT, abort_code=WHOLE, abort_percent=FLOAT, first_upstream=WHOLE, clusters=WHOLE, callers=WHOLE,
+    last=FLAG, following=WHOLE, passes=FLAG,
+)  # fmt: skip
+"""What one hop's proxies do; `following` is the hop that its pods call, -1: they answer."""
+
+CLUSTER = _record(
+    policy=WHOLE, weighted=FLAG, hosts=WHOLE, first_host=WHOLE, all_hosts=WHOLE, levels=WHOLE, first_level=WHOLE,
+    groups=WHOLE, first_group=WHOLE,
+    panic_threshold=FLOAT, max_requests=WHOLE, max_connections=WHOLE, max_pending_requests=WHOLE, max_requests_per_connection=WHOLE,
+    counts=FLAG, http2=FLAG, max_retries=WHOLE, budget_percent=FLOAT, budget_least=WHOLE,
+    detects=FLAG, consecutive_5xx=WHOLE, consecutive_gateway_failure=WHOLE, split_external_local_origin_errors=FLAG,
+    consecutive_local_origin_failure=WHOLE, interval=FLOAT, base_ejection_time=FLOAT, max_ejection_time=FLOAT,
+    max_ejection_percent=WHOLE, one_host_always=FLAG, update_merge_window=FLOAT, new_cluster=FLAG, new_detector=FLAG, new_pool=FLAG,
+)  # fmt: skip
+"""The settings of an upstream; the fields of its detector are `OutlierDetection`'s.  `new_*`: begins anew with this state."""
+
+UPSTREAM = _record(
+    in_flight=WHOLE, retrying=WHOLE, opened=WHOLE, waiting=WHOLE, ejected=WHOLE, first_tick=FLOAT, hop=WHOLE, caller=WHOLE,
+)  # fmt: skip
+
+HOST = _record(
+    pod=WHOLE, level=WHOLE, present=FLAG, active=WHOLE,
+    failures_5xx=WHOLE, failures_gateway=WHOLE, failures_local=WHOLE, multiplier=WHOLE, ejected=FLAG, since=FLOAT,
+)  # fmt: skip
+"""One endpoint as one proxy sees it."""
+
+LEVEL = _record(members=WHOLE, first_group=WHOLE, groups=WHOLE, first_slot=WHOLE, healthy=WHOLE, panics=FLAG, told=FLOAT, flush_at=FLOAT)
+GROUP = _record(level=WHOLE, first_slot=WHOLE, members=WHOLE, weight=FLOAT, healthy=WHOLE)
+POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, served=WHOLE, draining=WHOLE, head=WHOLE, tail=WHOLE)
+"""One worker's connections to one endpoint; who waits for one stands in a list linked by `behind`."""
+
+BEHAVIOUR = _record(
+    below_half=FLOAT, p50=FLOAT, p90=FLOAT, p99=FLOAT, varies=FLAG, code=WHOLE, variance=WHOLE, period=WHOLE, rate=FLOAT,
+    failing_seconds=FLOAT, failing_code=WHOLE, concurrency=WHOLE, is_new=FLAG,
+)  # fmt: skip
+"""How a pod answers (`meshmodel.fakeservice`); `concurrency` 0: no limit."""
+
+POD = _record(requests=WHOLE, attempts=WHOLE, busy=WHOLE, head=WHOLE, tail=WHOLE)
+
+CLIENT = _record(calls=WHOLE, limit=FLOAT)
+
+CALL = _record(
+    kind=WHOLE, at=FLOAT, patience=FLOAT, start=FLOAT, deadline=FLOAT, request=WHOLE, client=WHOLE, hop=WHOLE, upstream=WHOLE, worker=WHOLE,
+    endpoint=WHOLE, code=WHOLE, server=WHOLE, tries=WHOLE, since=WHOLE, attempts=WHOLE, is_retry=FLAG, waiting=FLAG, idle=FLAG,
+    behind=WHOLE, parent=WHOLE, child=WHOLE, pod=WHOLE, began=FLOAT, own=FLOAT, hedge=WHOLE, finish=FLOAT, finish_code=WHOLE,
+    name=WHOLE, row=WHOLE, outer=WHOLE, back_off=FLOAT,
+)  # fmt: skip
+"""What one proxy does with one request; what a field means stands in `calls.py`."""
+
+TALLY = _record(requests=WHOLE, lowest=FLOAT, highest=FLOAT, total=FLOAT, squares=FLOAT, elapsed=FLOAT, unanswered=WHOLE)
+NOTE = _record(time=FLOAT, upstream=WHOLE, host=WHOLE, what=WHOLE, row=WHOLE)
+ATTEMPT = _record(
+    request=WHOLE, hop=WHOLE, number=WHOLE, call=WHOLE, parent=WHOLE, upstream=WHOLE, worker=WHOLE, endpoint=WHOLE,
+    chosen=FLOAT, start=FLOAT,
+    end=FLOAT, outcome=WHOLE, back_off=FLOAT, first=WHOLE, second=WHOLE, first_active=WHOLE, second_active=WHOLE,
+)  # fmt: skip
+
+REQUEST = _record(connection=WHOLE, start=FLOAT, end=FLOAT, code=WHOLE, server=WHOLE, attempts=WHOLE)
+
+
+class World(NamedTuple):
+    """All of it; S states of the mesh, H hops, U upstreams."""
+
+    # for each state of the mesh
+    route_then: np.ndarray  # (S, H) ROUTE
+    cluster_then: np.ndarray  # (S, U) CLUSTER
+    behaviour_then: np.ndarray  # (S, pods) BEHAVIOUR
+    level_then: np.ndarray  # (S, levels) LEVEL
+    group_then: np.ndarray  # (S, groups) GROUP
+    host_then: np.ndarray  # (S, hosts) HOST: pod, level and whether it is there
+    home_then: np.ndarray  # (S, hosts) the hosts of each group, from its first slot
+    home: np.ndarray  # (hosts,) the same, now
+    weights_then: np.ndarray  # (S, H, clusters) cumulated
+    retriable_then: np.ndarray  # (S, H, outcomes) from outcomes.LOWEST on
+    change_at: np.ndarray  # (S + 1,) seconds; the last one never comes
+    # what holds now
+    route: np.ndarray  # (H,)
+    cluster: np.ndarray  # (U,)
+    behaviour: np.ndarray  # (pods,)
+    level: np.ndarray  # (levels,)
+    group: np.ndarray  # (groups,)
+    health: np.ndarray  # (levels,) percent
+    share: np.ndarray  # (levels,) percent of the load
+    left: np.ndarray  # (levels,) the same without the levels that a retry leaves out
+    member: np.ndarray  # (hosts,) the hosts of each group, those that its workers believe healthy in front
+    turn: np.ndarray  # (workers, groups) the index of ROUND_ROBIN
+    due: np.ndarray  # (workers, groups) when each locality's turn comes
+    upstream: np.ndarray  # (U,)
+    host: np.ndarray  # (hosts,)
+    pool: np.ndarray  # (workers, hosts)
+    pod: np.ndarray  # (pods,)
+    caller_of: np.ndarray  # (pods,) the number of a pod among the callers of the hop that it calls
+    clock: np.ndarray  # (1,)
+    load: np.ndarray  # (1,)
+    segment: np.ndarray  # (4, segments) of an open loop: begin, area before, first rate, slope
+    client: np.ndarray  # (connections,)
+    accepted: np.ndarray  # (H, connections) the worker of each connection
+    drawn: np.ndarray  # (draws,) overheads, seconds
+    timer: np.ndarray  # (slots,) seconds
+    tree: np.ndarray  # (2 * slots,)
+    call: np.ndarray  # (slots,)
+    tried: np.ndarray  # (slots, tries) hosts
+    free: np.ndarray  # (slots,) a stack
+    # what is kept
+    edges: np.ndarray  # (edges,) seconds: the upper ends of fortio's buckets
+    column: np.ndarray  # (601,) of a code (-1 at 600) in `codes`
+    log_start: np.ndarray  # (replications, requests)
+    log_latency: np.ndarray
+    log_code: np.ndarray
+    log_endpoint: np.ndarray
+    log_attempts: np.ndarray
+    tally: np.ndarray  # (replications,)
+    buckets: np.ndarray  # (replications, buckets)
+    codes: np.ndarray  # (replications, codes)
+    answers: np.ndarray  # (replications, 2 + pods) by pod; in front: the client gave up, the proxy
+    good: np.ndarray  # (replications, 2 + pods) those with 200
+    sent: np.ndarray  # (replications, pods of the last hop) attempts
+    counter: np.ndarray  # (replications, counters)
+    codes_by_time: np.ndarray  # (bins, codes)
+    answers_by_time: np.ndarray  # (bins, 2 + pods)
+    ejected_by_time: np.ndarray  # (bins,)
+    note: np.ndarray  # (notes,) NOTE: ejections, returns, panics
+    trace: np.ndarray  # (attempts,) ATTEMPT; empty: not traced
+    traced_request: np.ndarray  # (attempts,) REQUEST; there are no more requests than attempts, or their faults
