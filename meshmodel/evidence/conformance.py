@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from meshmodel._data import data_path
 from meshmodel.evidence.experiments import Experiment, everything
 from meshmodel.evidence.records import QUANTILES, figures, read
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import ClosedLoop, Distribution
+from meshmodel.scenario import ClosedLoop, Distribution, Route, Scenario
 
 FALSE_ALARM = 0.01
 """Probability that a model which is right fails anywhere in the table."""
@@ -88,11 +88,23 @@ def overhead_distribution(quantiles: Iterable[Sequence[float]]) -> Distribution:
     return stats.rv_histogram((np.ones(len(edges) - 1), edges), density=False)
 
 
+def without_receivers(scenario: Scenario) -> Scenario:
+    """The scenario as the rig plays it: its pods have no sidecars of their own, whose limits Istio would write too."""
+
+    def bare(route: Route) -> Route:
+        clusters = [replace(d.cluster, endpoints=tuple(replace(e, inbound=None) for e in d.cluster.endpoints)) for d in route.destinations]
+        return replace(route, destinations=tuple(replace(d, cluster=c) for d, c in zip(route.destinations, clusters, strict=True)))
+
+    changes = tuple(replace(change, routes=tuple(map(bare, change.routes))) for change in scenario.changes)
+    return replace(scenario, routes=tuple(map(bare, scenario.routes)), changes=changes)
+
+
 def model(experiment: Experiment, replications: int = REPLICATIONS, seed: int = 1) -> Replay:
     """The experiment in the Monte-Carlo engine, with the rig's overhead of its record."""
     from meshmodel.simulation.montecarlo import simulate
 
-    return experiment.as_recorded(simulate(experiment.scenario(overhead=rig_overhead(experiment)), replications, seed))
+    scenario = without_receivers(experiment.scenario(overhead=rig_overhead(experiment)))
+    return experiment.as_recorded(simulate(scenario, replications, seed))
 
 
 def check(
