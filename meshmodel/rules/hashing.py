@@ -239,7 +239,7 @@ def fill_ring(
     return size
 
 
-def ring_pick(ring: Any, ring_owner: Any, size: Any, hashed: Any, attempt=0) -> Any:
+def ring_pick(ring: Any, ring_owner: Any, size: Any, hashed: Any, attempt: int = 0) -> Any:
     """The endpoint of the hash (uint64), -1 where the ring is empty; `attempt` points further on for a pick that was refused."""
     if size == 0:
         return -1
@@ -291,7 +291,7 @@ def fill_maglev(share: Any, greatest: Any, order: Any, offset: Any, skip: Any, t
             filled += 1
 
 
-def maglev_pick(table: Any, hashed: Any, attempt=0) -> Any:
+def maglev_pick(table: Any, hashed: Any, attempt: int = 0) -> Any:
     """The endpoint of the hash (uint64), -1 where there is none; `attempt` changes the hash for a pick that was refused."""
     if attempt > 0:
         hashed = hashed ^ (_FULL - np.uint64(attempt) + np.uint64(1))
