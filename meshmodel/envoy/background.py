@@ -26,8 +26,8 @@ def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None)
     loop = precise_event_loop()
     task = loop.create_task(main)
     # Not Thread.join: interrupted, it takes the thread for ended (CPython 3.11, bpo-45274), and all would run on.
-    finished = threading.Event()
-    thread = threading.Thread(target=_run, args=(loop, task, finished), name="meshmodel-envoy")
+    finished, broken = threading.Event(), list[BaseException]()
+    thread = threading.Thread(target=_run, args=(loop, task, finished, broken), name="meshmodel-envoy")
     try:
         thread.start()
         while not finished.wait(0.1) and not (cancel is not None and cancel.is_set()):
@@ -36,19 +36,25 @@ def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None)
         with suppress(RuntimeError):  # the loop is closed: it has ended by itself
             loop.call_soon_threadsafe(task.cancel)
         finished.wait()
+    if broken:
+        raise broken[0]
     try:
         return task.result()
     except asyncio.CancelledError:
         raise Cancelled("the measurement was cancelled") from None
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task, finished: threading.Event) -> None:
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task, finished: threading.Event, broken: list[BaseException]) -> None:
     asyncio.set_event_loop(loop)
     gc.freeze()  # a full collection of a notebook's objects would stop pods and load for tens of milliseconds
     try:
         loop.run_until_complete(task)
-    except BaseException:  # it stays in the task, whose result the other thread asks for
-        pass
+    except BaseException as error:  # the task's own stays in it, and the other thread asks for its result
+        if not task.done():  # the loop itself broke
+            broken.append(error)
+            task.cancel()
+            with suppress(BaseException):
+                loop.run_until_complete(task)
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

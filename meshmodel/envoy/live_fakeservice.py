@@ -67,6 +67,8 @@ def precise_event_loop() -> asyncio.AbstractEventLoop:
 
     class PreciseSelector(selectors.EpollSelector):
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if self.fileno() >= 1024:  # select() takes no descriptor beyond, which a process with many connections has
+                return super().select(timeout)
             if timeout is None or timeout > 0:
                 select.select([self], [], [], timeout)  # waits for the epoll descriptor, to the microsecond
             return super().select(0)

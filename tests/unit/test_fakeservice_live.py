@@ -6,6 +6,8 @@ Times are those of a clock that stands still while anything is to be done: exact
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -371,3 +373,16 @@ def test_the_precise_loop_asks_for_the_time_itself_and_not_for_whole_millisecond
     with asyncio.Runner(loop_factory=precise_event_loop) as runner:
         runner.run(asyncio.sleep(0.0034))
     assert asked and all(0 < seconds <= 0.0034 for seconds in asked)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="only epoll has a descriptor")
+def test_the_precise_loop_works_in_a_process_with_more_than_1024_files() -> None:
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1100:
+        pytest.skip("no more than 1,100 files may be open")
+    with contextlib.ExitStack() as files:
+        while files.enter_context(open(os.devnull)).fileno() < 1030:
+            pass
+        with asyncio.Runner(loop_factory=precise_event_loop) as runner:
+            runner.run(asyncio.sleep(0.0034))
