@@ -2,7 +2,8 @@
 
     meshmodel load data/tutorial/manifests -c 10 -qps 1000 -t 60s
 
-Flags are spelled as fortio's.  Exit status 0, 2 with one line on standard error for bad input, 130 on Ctrl-C.
+Flags are spelled as fortio's.  Exit status 0, 2 with one line on standard error for bad input, 130 on Ctrl-C, 143 and 129 on SIGTERM
+and SIGHUP.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from meshmodel import _files
 from meshmodel._flags import glued, parsers
+from meshmodel._signals import ending_in_order
 from meshmodel._text import line, visible
 
 
@@ -262,15 +265,22 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and return its exit status."""
+    with suppress(AttributeError):  # a terminal without é gets an escape; streams that are no files are left alone
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with ending_in_order():
+        return _status(sys.argv[1:] if argv is None else argv)
+
+
+def _status(argv: Sequence[str]) -> int:
     try:
-        words = glued(sys.argv[1:] if argv is None else argv)
+        words = glued(argv)
         top, verbs = parsers(VERBS)
         args = verbs[words[0]].parse_intermixed_args(words[1:]) if words and words[0] in verbs else top.parse_args(words)
         _keep_inputs(args)
         args.run(args)
         sys.stdout.flush()
-    except SystemExit as after_help:
-        return int(after_help.code or 0)
+    except SystemExit as end:  # after -h, or by a signal
+        return int(end.code or 0)
     except BrokenPipeError:  # the reader, head for instance, has seen enough; what is left goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

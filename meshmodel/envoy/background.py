@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,30 +13,35 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from meshmodel._signals import ending_in_order
 from meshmodel.envoy.live_fakeservice import precise_event_loop
 from meshmodel.envoy.process import Cancelled
 
 _T = TypeVar("_T")
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None) -> _T:
     """Run `main` on an event loop in a thread of its own: a notebook's thread has one already.
 
-    It is cancelled, and waited for, when `cancel` is set and when we are interrupted.
+    It is cancelled, and waited for, when `cancel` is set and when we are interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     loop = precise_event_loop()
     task = loop.create_task(main)
     # Not Thread.join: interrupted, it takes the thread for ended (CPython 3.11, bpo-45274), and all would run on.
     finished, broken = threading.Event(), list[BaseException]()
     thread = threading.Thread(target=_run, args=(loop, task, finished, broken), name="meshmodel-envoy")
-    try:
-        thread.start()
-        while not finished.wait(0.1) and not (cancel is not None and cancel.is_set()):
-            pass
-    finally:
-        with suppress(RuntimeError):  # the loop is closed: it has ended by itself
-            loop.call_soon_threadsafe(task.cancel)
-        finished.wait()
+    with ending_in_order() as raise_again:
+        try:
+            with _uninterrupted():  # else we could not tell whether there is a thread to wait for
+                thread.start()
+            while not finished.wait(0.1) and not (cancel is not None and cancel.is_set()):
+                raise_again()
+        finally:
+            with suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                loop.call_soon_threadsafe(task.cancel)
+            if thread.ident is not None:
+                finished.wait()
     if broken:
         raise broken[0]
     try:
@@ -44,7 +50,18 @@ def in_own_thread(main: Coroutine[Any, Any, _T], cancel: threading.Event | None)
         raise Cancelled("the measurement was cancelled") from None
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait for the block's end."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task, finished: threading.Event, broken: list[BaseException]) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)  # what it starts would inherit that they are blocked
     asyncio.set_event_loop(loop)
     gc.freeze()  # a full collection of a notebook's objects would stop pods and load for tens of milliseconds
     try:

@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +23,7 @@ import aiohttp
 
 from meshmodel import _files
 from meshmodel.envoy import guard as envoy_guard
+from meshmodel.envoy.folders import temporary_folder
 
 START_SECONDS = 30.0
 """How long an Envoy may take until it is ready (it needs about half a second)."""
@@ -88,8 +88,7 @@ class Proxy:
             await self._session.close()
 
     async def _start(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="meshmodel-") as name:
-            folder = Path(name)
+        with temporary_folder() as folder:
             _files.write(folder / "bootstrap.json", json.dumps(self.config))
             with open(folder / "messages", "wb") as messages, open(folder / "log", "wb") as log:
                 self._log = open(folder / "log", encoding="utf-8")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import socket
-import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from meshmodel import _files
 from meshmodel.envoy.config import HOST, bootstrap, discovery_response, endpoints_file, inbound_bootstrap
+from meshmodel.envoy.folders import temporary_folder
 from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
 from meshmodel.envoy.process import EnvoyError, Proxy
@@ -95,7 +95,7 @@ class Rig:
 
     def _discovery(self) -> list[Path]:
         """A folder for each caller of the last route, with its clusters' endpoints at the start."""
-        top = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmodel-")))
+        top = self._stack.enter_context(temporary_folder())
         folders = [top / str(caller) for caller in range(len(self.scenario.routes[-1].callers))]
         for folder in folders:
             folder.mkdir()

@@ -291,12 +291,26 @@ def test_an_interrupted_notebook_kernel_lives_on_without_proxies(moment, command
     assert commands.nothing_left() and not list(commands.folder.iterdir())
 
 
-def test_kill_9_at_any_moment_leaves_no_process(commands) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+def test_a_signal_at_any_moment_of_the_start_leaves_no_process_and_no_file(how, commands) -> None:
+    """Eight, side by side, ended 0 to 0.8 s after their start: before, while and after they write files and start Envoys."""
+    for pid in [commands.start() for _ in range(8)]:
+        os.kill(pid, how)
+        time.sleep(0.1)
+    assert commands.nothing_left(), commands.running()
+    assert not list(commands.folder.iterdir())
+
+
+def test_kill_9_at_any_moment_leaves_no_process_and_the_next_start_removes_its_files(commands) -> None:
     """Eight, side by side, killed 0 to 0.8 s after their start."""
     for pid in [commands.start() for _ in range(8)]:
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
     assert commands.nothing_left(), commands.running()
+    next_one = commands.start()
+    assert eventually(commands.two_proxies_run), list(commands.folder.iterdir())
+    os.kill(next_one, signal.SIGTERM)
+    assert commands.nothing_left() and not list(commands.folder.iterdir())
 
 
 def test_the_guard_of_other_systems_kills_when_its_pipe_closes() -> None:

@@ -1,0 +1,60 @@
+"""Temporary folders that do not outlive their process for long.
+
+A folder is removed when its block ends, however it ends.  Only SIGKILL leaves one behind; the next one to be made
+removes it.  Whether its process lives is seen by a lock that the system takes back from a dead one (flock(2)), which
+holds between containers too, where process numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PREFIX, _LOCK = "meshmodel-", ".meshmodel-lock"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A new folder below the system's temporary one, for as long as the block runs."""
+    _remove_dead(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    lock = None
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_dead(top: Path) -> None:
+    """Remove the folders of ours whose process is dead; what others call so has no lock of ours in it, or another owner."""
+    for folder in top.glob(f"{_PREFIX}[0-9]*-*"):
+        with suppress(OSError):  # not ours, just removed, or its process lives (BlockingIOError)
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            try:
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                _remove_unfinished(folder)
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """A process that died between making a folder and locking it left the folder empty, with its number in the name."""
+    try:
+        os.kill(int(folder.name.split("-")[1]), 0)
+    except ProcessLookupError:
+        folder.rmdir()  # fails where it is not empty
