@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from meshmodel import _files
 from meshmodel._text import quoted
 from meshmodel.results import json_source
-from meshmodel.results.fortio_record import TITLE, FortioError, Parsed, read_json, read_text
+from meshmodel.results.fortio_record import TITLE, FortioError, Parsed, output, read_json, read_run, read_text, runs
 
 # fmt: off
 TABLE = np.array([
@@ -183,7 +183,8 @@ class Histogram:
 
     starts, ends, counts : (buckets,) the buckets that are not empty
     targets : the percentiles that fortio printed, (percent, seconds)
-    codes : HTTP status -> number of answers (empty if unknown); qps : the rate reached (None if unknown)
+    codes : HTTP status, or the word of a gRPC run -> number of answers (empty if unknown); qps : the rate reached (None if unknown)
+    load : what was asked of fortio, as far as the record says: connections, qps (0: as fast as possible), calls or duration
     result : the fortio result file this came from; its other keys are kept by `to_json`
     """
 
@@ -197,8 +198,9 @@ class Histogram:
     ends: NDArray[np.float64]
     counts: NDArray[np.int64]
     targets: tuple[tuple[float, float], ...] = ()
-    codes: Mapping[int, int] = field(default_factory=dict)
+    codes: Mapping[Any, int] = field(default_factory=dict)
     qps: float | None = None
+    load: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     middles: NDArray[np.float64] | None = None
     """A text's own "mid point" column: it may differ in its last digit from that of the rounded edges."""
@@ -294,7 +296,9 @@ class Histogram:
         """All samples of several histograms of one table together. Raises FortioError if one is of another table."""
         parts = list(histograms)
         filled = [part for part in parts if part.count]
-        codes = {code: sum(part.codes.get(code, 0) for part in parts) for code in sorted({c for part in parts for c in part.codes})}
+        codes = {
+            code: sum(part.codes.get(code, 0) for part in parts) for code in sorted({c for part in parts for c in part.codes}, key=str)
+        }
         return cls.from_counts(
             sum((part.table_counts(resolution, offset) for part in filled), np.zeros(BUCKETS, dtype=np.int64)),
             min((part.min for part in filled), default=0.0),
@@ -318,6 +322,11 @@ class Histogram:
         """The buckets that are not empty, in order."""
         columns = (self.starts, self.ends, self.percents, self.counts)
         return tuple(Bucket(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """HTTP status -> number of answers, -1 for none; empty of a run that is not HTTP."""
+        return {code: n for code, n in self.codes.items() if isinstance(code, int)}
 
     def percentile(self, p: ArrayLike) -> Any:
         """The latency (seconds) that fortio would print for percent `p`: a float, or an array of the shape of `p`."""
@@ -345,17 +354,28 @@ class Histogram:
         return counts
 
     def table_resolution(self, offset: float = 0.0) -> float:
-        """The resolution (seconds, a power of ten) whose table has these buckets, fortio's default first.
+        """The resolution (seconds) whose table has these buckets.
 
-        Raises FortioError if there is none.
+        fortio's default if it can be, else another power of ten, else the roundest number that can be (Istio's own benchmarks have
+        0.00005 s).  Raises FortioError if there is none.
         """
-        for resolution in (1e-3, 1e-4, 1e-5, 1e-2, 1e-6, 1e-1, 1.0):
+        for resolution in (1e-3, 1e-4, 1e-5, 1e-2, 1e-6, 1e-1, 1.0, *self._other_resolutions(offset)):
             try:
                 self.table_counts(resolution, offset)
             except FortioError:
                 continue
             return resolution
-        raise FortioError("buckets: of no table with a power of ten as resolution")
+        raise FortioError("buckets: of no table of fortio, whatever its resolution")
+
+    def _other_resolutions(self, offset: float) -> list[float]:
+        """What an edge between two buckets can be a multiple of, the roundest first, the greatest of the equally round."""
+        inner = np.append(self.ends[:-1], self.starts[1:]) - offset
+        if not len(inner) or inner.max() <= 0:
+            return []
+        exact = inner.max() / TABLE[1:]
+        found = {float(f"{value:.{digits}g}"): digits for digits in range(7, 0, -1) for value in exact}
+        near = {r: digits for r, digits in found.items() if np.isclose(np.outer(r, TABLE[1:]), inner.max(), rtol=1e-5, atol=0).any()}
+        return sorted(near, key=lambda r: (near[r], -r))
 
     def check(self) -> None:
         """Raise FortioError unless counts sum, edges ascend, min <= mean <= max, percentiles rise; nothing NaN or negative."""
@@ -388,7 +408,8 @@ class Histogram:
 
     def run_text(self, warmup: int = 0) -> str:
         """The end of fortio's console output: the block, the codes, and the "All done" line (without qps if unknown)."""
-        lines = [f"Code {code:3d} : {n} ({100.0 * n / self.count:.1f} %)" for code, n in sorted(self.codes.items()) if self.count]
+        lines = [f"Code {code:3d} : {n} ({100.0 * n / self.count:.1f} %)" for code, n in sorted(self.statuses.items()) if self.count]
+        lines += [f"Health {code} : {n}" for code, n in self.codes.items() if isinstance(code, str) and self.count]
         rate = "" if self.qps is None else f", {self.qps:.1f} qps"
         lines.append(f"All done {self.count} calls (plus {warmup} warmup) {1000.0 * self.mean:.3f} ms avg{rate}")
         return self.to_text() + "\n".join(lines) + "\n"
@@ -413,13 +434,47 @@ class Histogram:
 def read_record(path: str | Path) -> Histogram:
     """A recorded run, told apart by content: fortio's text or JSON, or the fortio part of what --json or `record` wrote.
 
+    Of a list of results the first.  Raises FortioError naming file and line or field; also where a text holds several runs.
+    """
+    content, name = read_file(path), str(path)
+    if _is_text(content):
+        return _checked(read_text(content, name))
+    return _of_json(_documents(content, name)[0], name)
+
+
+def read_records(path: str | Path) -> list[Histogram]:
+    """Every run that a file holds: texts one after another, a list of results, or one result a line; logs between are left out.
+
     Raises FortioError naming file and line or field.
     """
     content, name = read_file(path), str(path)
-    if f"{TITLE} :" in content or content.lstrip()[0] not in "{[":
-        return _checked(read_text(content, name))
-    parsed = json_source.parse(content, name, FortioError)
-    parsed = _as_object(parsed[0] if isinstance(parsed, list) and parsed else parsed, name)  # `record` stores a list of repetitions
+    if not _is_text(content):
+        return [_of_json(document, name) for document in _documents(content, name)]
+    found = output(content, name)
+    return [_checked(read_run(run)) for run in (runs(found) if len(found.heads) > 1 else [found])]
+
+
+def _is_text(content: str) -> bool:
+    return f"{TITLE} :" in content or "{" not in content and content.lstrip()[0] != "["
+
+
+def _documents(content: str, name: str) -> list[Any]:
+    """The results of a JSON file: one, a list, or some among other lines."""
+    try:
+        parsed = json_source.parse(content, name, FortioError)
+    except FortioError:
+        objects = list(json_source.among_lines(content, name, FortioError))
+        results = [found for found in objects if {"DurationHistogram", "fortio"} & found.keys()]
+        if results:
+            return results
+        if '"DurationHistogram"' not in content and (objects or content.lstrip()[0] not in "{["):
+            raise FortioError(f"{name}: no line '{TITLE} : count ...' and no DurationHistogram, not a fortio record") from None
+        raise
+    return parsed if isinstance(parsed, list) and parsed else [parsed]  # `record` stores a list of repetitions
+
+
+def _of_json(document: Any, name: str) -> Histogram:
+    parsed = _as_object(document, name)
     if "fortio" in parsed:
         return _checked(read_json(_as_object(parsed["fortio"], f"{name}: fortio"), f"{name}: fortio"))
     return _checked(read_json(parsed, name))

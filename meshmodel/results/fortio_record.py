@@ -1,9 +1,12 @@
 """What fortio wrote, read: its text and its JSON, into the parts of a histogram with the place of each.
 
 Everything that is printed twice must agree, and nothing may stand where fortio prints nothing: a record that was cut,
-pasted twice or edited by hand is refused with its line or field.
+pasted twice or edited by hand is refused with its line or field.  What a terminal, `kubectl logs` or a CI system put around
+it is left out: log lines (fortio's own in JSON or as text, a sidecar's), colours, indentation, and whatever stands before
+the title of the histogram where other lines have the like of it (a time, a pod's name).
 
-Reference: fortio (Apache-2.0), stats/stats.go `Print` and fhttp/httprunner.go; no code is copied.
+References: fortio (Apache-2.0), stats/stats.go `Print`, periodic/periodic.go, fhttp/httprunner.go, fgrpc/grpcrunner.go,
+tcprunner/tcprunner.go; no code is copied.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from meshmodel._text import InputError, quoted
+from meshmodel.fakeservice import parse_duration
 from meshmodel.results.json_source import Fields
 
 TITLE = "Aggregated Function Time"
@@ -43,79 +49,143 @@ _HEADER = re.compile(rf"{TITLE} : count (\S+) avg (\S+) \+/- (\S+) min (\S+) max
 _BUCKET = re.compile(r">=? (\S+) <= (\S+) , (\S+) , (\S+), (\S+)\s*$")
 _TARGET = re.compile(r"# target (\S+)% (\S+)\s*$")
 _CODE = re.compile(r"Code +(-?[0-9]{1,3}) : (\S+) \((\S+) %\)\s*$")
+_STATUS = re.compile(r"(?:Health|Ping|tcp|udp) ([A-Z][A-Z_]{0,40}) : ([0-9]+)(?: \((\S+) %\))?\s*$")
+"""What a gRPC, TCP or UDP run has in place of codes."""
+_STARTING = re.compile(
+    r"Starting at (max|\S+) qps with ([0-9]{1,9}) thread\(s\) \[gomax [0-9]+\] (?:for |: )(?:exactly ([0-9]{1,15})|([0-9][0-9.a-zµ]{0,40}))"
+)
 _ENDED = re.compile(r"Ended after \S+ : \S+ calls. qps=(\S+)")
 _DONE = re.compile(r"All done (\S+) calls \(plus \S+ warmup\) (\S+) ms avg(?:, (\S+) qps)?\s*$")
 _DECIMAL = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+class Output(NamedTuple):
+    """Lines of fortio's own, each with its number in the file of that `name`."""
+
+    name: str
+    lines: list[str]
+    numbers: list[int]
+
+    def at(self, index: int) -> str:
+        """Where the line of that index is; one beyond the last is the next line of the file."""
+        if index < len(self.numbers):
+            return f"{self.name} line {self.numbers[index]}"
+        return f"{self.name} line {self.numbers[-1] + 1 + index - len(self.numbers)}"
+
+    @property
+    def heads(self) -> list[int]:
+        """The lines with which a histogram of latencies begins."""
+        return [i for i, line in enumerate(self.lines) if f"{TITLE} :" in line]
+
+    def part(self, first: int, end: int) -> Output:
+        return Output(self.name, self.lines[first:end], self.numbers[first:end])
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_LOG = re.compile(
+    r"\s*(?:\{.*\}|[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\S*\s.*"
+    r"|[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)? (?:r[0-9]+ )?(?:\[[A-Z]{3,4}\]|[DVIWECF]) .*)\s*"
+)
+"""A line of a log: fortio's in JSON or as text, Go's, a sidecar's."""
+
+
+def output(text: str, name: str) -> Output:
+    """The lines of `text` without logs and without what other programs put before each line."""
+    lines = _COLOUR.sub("", text).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    before = next((line[: line.index(f"{TITLE} :")] for line in lines if f"{TITLE} :" in line), "")
+    prefix = re.compile(re.sub("[0-9]+", "[0-9]+", re.escape(before[:200]))) if before.strip() else re.compile("")
+    own = [(number, prefix.sub("", line, count=1).lstrip(" \t")) for number, line in enumerate(lines, start=1)]
+    kept = [(number, line) for number, line in own if f"{TITLE} :" in line or not _LOG.fullmatch(line)]
+    return Output(name, [line for _, line in kept], [number for number, _ in kept])
+
+
+def runs(found: Output) -> Iterator[Output]:
+    """The parts of an output that holds several runs, one after another: each ends with its "All done", or where the next begins."""
+    first = 0
+    for head, following in pairwise([*found.heads, len(found.lines)]):
+        between = range(head + 1, following)
+        done = next((i + 1 for i in between if _DONE.match(found.lines[i])), following)
+        begins = next((i for i in between if _BEGINS.match(found.lines[i])), following)
+        end = len(found.lines) if following == len(found.lines) else min(done, begins)
+        yield found.part(first, end)
+        first = end
+
+
+_BEGINS = re.compile(r"Fortio \S+ running at |Starting at \S+ qps ")
 
 
 def read_text(text: str, name: str) -> Parsed:
     """Of what fortio printed: the "Aggregated Function Time" block, alone or with the lines before and after it."""
     if not text.strip():
         raise FortioError(f"{name}: empty")
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    heads = [i for i, line in enumerate(lines) if f"{TITLE} :" in line]
+    return read_run(output(text, name))
+
+
+def read_run(run: Output) -> Parsed:
+    """Of the output of one run."""
+    heads = run.heads
     if not heads:
-        raise FortioError(f"{name}: no line '{TITLE} : count ...', not a fortio record")
+        raise FortioError(f"{run.name}: no line '{TITLE} : count ...', not a fortio record")
     if len(heads) > 1:
-        raise FortioError(f"{name} line {heads[1] + 1}: a second '{TITLE}' in one record")
-    empty = lines[heads[0]].rstrip().endswith(": no data")
-    parsed = _no_data(heads[0], name) if empty else _read_block(lines, heads[0], name)
-    _refuse_strays(lines, name)
-    return parsed._replace(agree=_read_tail(lines, name, parsed.parts))
+        raise FortioError(f"{run.at(heads[1])}: a second '{TITLE}' in one record")
+    empty = run.lines[heads[0]].rstrip().endswith(": no data")
+    parsed = _no_data(run.at(heads[0])) if empty else _read_block(run, heads[0])
+    _refuse_strays(run)
+    return parsed._replace(agree=_read_tail(run, parsed.parts))
 
 
-def _no_data(head: int, name: str) -> Parsed:
+def _no_data(at: str) -> Parsed:
     none = np.empty(0)
     figures = dict.fromkeys(("mean", "std", "min", "max", "sum"), 0.0)
     parts = {"count": 0, **figures, "starts": none, "ends": none, "counts": np.empty(0, dtype=np.int64), "targets": ()}
-    return Parsed(parts, [], lambda part, index: f"{name} line {head + 1}")
+    return Parsed(parts, [], lambda part, index: at)
 
 
-def _read_block(lines: list[str], head: int, name: str) -> Parsed:
-    at = f"{name} line {head + 1}"
+def _read_block(run: Output, head: int) -> Parsed:
+    at, lines = run.at(head), run.lines
     header = _HEADER.search(lines[head])
     if not header:
         raise FortioError(f"{at}: not '{TITLE} : count N avg A +/- S min m max M sum T'")
     count = _whole(header[1], at)
     mean, std, low, high, total = (_decimal(word, at) for word in header.groups()[1:])
     if head + 1 == len(lines) or not lines[head + 1].startswith("# range"):
-        raise FortioError(f"{name} line {head + 2}: expected '# range, mid point, percentile, count'")
-    buckets = _matching(lines, head + 2, ">", _BUCKET, name)
+        raise FortioError(f"{run.at(head + 1)}: expected '# range, mid point, percentile, count'")
+    buckets = _matching(run, head + 2, ">", _BUCKET)
     rows = [(*(_decimal(word, at) for word in words[:4]), _whole(words[4], at)) for at, words in buckets]
     if not rows:
-        raise FortioError(f"{name} line {head + 3}: no buckets; is the file cut off?")
+        raise FortioError(f"{run.at(head + 2)}: no buckets; is the file cut off?")
     first_target = head + 2 + len(rows)
-    printed = _matching(lines, first_target, "# target", _TARGET, name)
+    printed = _matching(run, first_target, "# target", _TARGET)
     targets = tuple((_decimal(percent, at), _decimal(value, at)) for at, (percent, value) in printed)
     start, end, middle, percent, counts = (np.array(column) for column in zip(*rows, strict=True))
     start[0] = low if f"{low:.6g}" == f"{start[0]:.6g}" else start[0]
     end[-1] = high if f"{high:.6g}" == f"{end[-1]:.6g}" else end[-1]
     parts = {"count": count, "mean": mean, "std": std, "min": low, "max": high, "sum": total, "targets": targets}
     parts |= {"starts": start, "ends": end, "counts": counts, "middles": middle}
-    line = {"count": head + 1, "bucket": head + 3, "percentile": first_target + 1, "codes": len(lines)}
-    return Parsed(parts, percent.tolist(), lambda part, index: f"{name} line {line[part] + index}")
+    line = {"count": head, "bucket": head + 2, "percentile": first_target, "codes": len(lines) - 1}
+    return Parsed(parts, percent.tolist(), lambda part, index: run.at(line[part] + index))
 
 
-def _matching(lines: list[str], first: int, prefix: str, pattern: re.Pattern[str], name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _matching(run: Output, first: int, prefix: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The run of lines from `first` on that begin with `prefix`: where each is, and the words that `pattern` finds."""
-    for number, line in enumerate(lines[first:], start=first + 1):
+    for index, line in enumerate(run.lines[first:], start=first):
         if not line.startswith(prefix):
             return
         match = pattern.match(line)
         if not match:
-            raise FortioError(f"{name} line {number}: not as fortio prints it: {quoted(line, 60)}")
-        yield f"{name} line {number}", match.groups()
+            raise FortioError(f"{run.at(index)}: not as fortio prints it: {quoted(line, 60)}")
+        yield run.at(index), match.groups()
 
 
-def _refuse_strays(lines: list[str], name: str) -> None:
+def _refuse_strays(run: Output) -> None:
     """Buckets stand below a "# range", percentiles below buckets: of this histogram or of another one in the output."""
     before = ""
-    for number, line in enumerate(lines, start=1):
+    for index, line in enumerate(run.lines):
         kind = _kind(line)
-        if kind == "range" and (number == 1 or " : count " not in lines[number - 2]):
-            raise FortioError(f"{name} line {number}: a '# range' below no ' : count '")
+        if kind == "range" and (index == 0 or " : count " not in run.lines[index - 1]):
+            raise FortioError(f"{run.at(index)}: a '# range' below no ' : count '")
         if kind == "bucket" and before not in ("range", "bucket") or kind == "target" and before not in ("bucket", "target"):
-            raise FortioError(f"{name} line {number}: a {kind} outside of a histogram: {quoted(line, 60)}")
+            raise FortioError(f"{run.at(index)}: a {kind} outside of a histogram: {quoted(line, 60)}")
         before = kind
 
 
@@ -125,19 +195,22 @@ def _kind(line: str) -> str:
     return "range" if line.startswith("# range") else "target" if line.startswith("# target") else ""
 
 
-def _read_tail(lines: list[str], name: str, parts: dict[str, Any]) -> Callable[[], None]:
-    """Codes and rate into `parts`, from the lines around the block; returns the check that these lines agree with it."""
-    codes: dict[int, int] = {}
+def _read_tail(run: Output, parts: dict[str, Any]) -> Callable[[], None]:
+    """Codes, load and rate into `parts`, from the lines around the block; returns the check that these lines agree with it."""
+    codes: dict[int | str, int] = {}
     rates = []
     checks: list[Callable[[], None]] = []
-    for number, line in enumerate(lines, start=1):
-        at = f"{name} line {number}"
-        if re.match("Code +-?[0-9]", line):
+    for index, line in enumerate(run.lines):
+        at = run.at(index)
+        if re.match("Code +-?[0-9]", line) or _STATUS.match(line):
             code, calls, percent = _code(line, at)
             if code in codes:
                 raise FortioError(f"{at}: the code {code} stands twice")
             codes[code] = calls
-            checks.append(partial(_check_share, percent, calls, parts["count"], at))
+            if percent is not None:
+                checks.append(partial(_check_share, percent, calls, parts["count"], at))
+        elif found := _STARTING.match(line):
+            parts["load"] = _load(*found.groups())
         elif found := _ENDED.match(line):
             rates.append(_decimal(found[1], at))
         elif found := _DONE.match(line):
@@ -152,7 +225,22 @@ def _read_tail(lines: list[str], name: str, parts: dict[str, Any]) -> Callable[[
     return agree
 
 
-def _code(line: str, at: str) -> tuple[int, int, float]:
+def _load(qps: str, threads: str, calls: str | None, duration: str | None) -> dict[str, Any]:
+    """What was asked of fortio, as `ClosedLoop` names it: connections, qps (0: as fast as possible), calls, duration."""
+    asked: dict[str, Any] = {"connections": int(threads)}
+    if qps == "max" or _DECIMAL.fullmatch(qps[:40]):
+        asked["qps"] = 0.0 if qps == "max" else max(0.0, float(qps[:40]))
+    if calls is not None:
+        asked["calls"] = int(calls)
+    elif duration is not None:
+        with suppress(ValueError):
+            asked["duration"] = parse_duration(duration, "duration")
+    return asked
+
+
+def _code(line: str, at: str) -> tuple[int | str, int, float | None]:
+    if status := _STATUS.match(line):
+        return status[1], _whole(status[2], at), None if status[3] is None else _decimal(status[3], at)
     found = _CODE.match(line)
     if not found:
         raise FortioError(f"{at}: not 'Code 200 : N (P %)': {quoted(line, 60)}")
@@ -202,7 +290,9 @@ def read_json(content: Mapping[str, Any], name: str) -> Parsed:
     parts = {"count": h.whole("Count"), "starts": start, "ends": end, "counts": counts, "result": {} if bare else dict(content)}
     parts |= {part: _seconds(h, key) for part, key in zip(("mean", "std", "min", "max", "sum"), _FIGURES, strict=True)}
     parts["targets"] = tuple((row.number("Percentile"), _seconds(row, "Value")) for row in percentiles)
-    parts["codes"] = _read_codes(result.fields("RetCodes")) if result.value.get("RetCodes") is not None else {}
+    parts["load"] = _json_load(content)
+    named = str(content.get("RunType", "")).upper() not in ("", "HTTP")
+    parts["codes"] = _read_codes(result.fields("RetCodes"), named) if result.value.get("RetCodes") is not None else {}
     parts["qps"] = _seconds(result, "ActualQPS") if "ActualQPS" in result else None
     return Parsed(parts, percent.tolist(), lambda part, index: f"{name}: {_PLACE.get(part, 'DurationHistogram').format(index)}")
 
@@ -217,10 +307,22 @@ def _seconds(row: Fields, key: str) -> float:
     return value
 
 
-def _read_codes(codes: Fields) -> dict[int, int]:
-    """HTTP status -> answers; fortio writes -1 for a connection that broke."""
-    found: dict[int, int] = {}
+def _json_load(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The load of a result file; what is missing or odd in it is left out."""
+    qps, duration, threads = (content.get(key) for key in ("RequestedQPS", "RequestedDuration", "NumThreads"))
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        return {}
+    asked = re.match("exactly ([0-9]{1,15}) calls", str(duration)[:80])
+    return _load(str(qps), str(threads), asked[1] if asked else None, None if asked or duration is None else str(duration)[:80])
+
+
+def _read_codes(codes: Fields, named: bool) -> dict[int | str, int]:
+    """HTTP status -> answers; fortio writes -1 for a connection that broke.  `named`: of a run that is not HTTP, by gRPC's words."""
+    found: dict[int | str, int] = {}
     for key in codes.keys():
+        if named and re.fullmatch("[A-Z][A-Z_]{0,40}", str(key)):
+            found[str(key)] = codes.whole(key)
+            continue
         if not re.fullmatch("-?(0|[1-9][0-9]{0,2})", str(key)):
             codes.fail(key, "must be an HTTP status")
         found[int(key)] = codes.whole(key)

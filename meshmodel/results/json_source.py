@@ -40,6 +40,34 @@ def parse(content: str, name: str, error: type[InputError]) -> Any:
         raise error(f"{name}: {quoted(problem.args[0], 60)}: stands twice in one object") from None
 
 
+def among_lines(content: str, name: str, error: type[InputError]) -> Iterator[Mapping[str, Any]]:
+    """The objects that stand in a text of other lines, one a line or from a line `{` to the next line `}`; logs are such lines too.
+
+    Raises `error` for one that has fortio's field DurationHistogram and is no JSON.
+    """
+    for part in _objects(content.splitlines()):
+        try:
+            found = parse(part, name, error)
+        except error:
+            if '"DurationHistogram"' in part:
+                raise
+            continue
+        if isinstance(found, Mapping):
+            yield found
+
+
+def _objects(lines: list[str]) -> Iterator[str]:
+    opened: list[str] = []
+    for line in lines:
+        if opened or line.rstrip() == "{":
+            opened.append(line)
+            if line.rstrip() == "}":
+                yield "\n".join(opened)
+                opened = []
+        elif line.startswith("{"):
+            yield line
+
+
 def _refuse_depth(content: str, name: str, error: type[InputError]) -> None:
     depth = 0
     for token in _TOKENS.finditer(content):
