@@ -29,7 +29,6 @@ from tqdm.auto import tqdm
 from meshmodel.results.replay import Outcome, Replay
 from meshmodel.scenario import Scenario
 from meshmodel.simulation.montecarlo import simulate
-from meshmodel.simulation.unmodelled import refuse_unmodelled
 
 SHARES = ("code ", "answered by ", "attempts ")
 """How the columns of shares begin: a code or Deployment that a cell never saw has the share 0 there."""
@@ -103,8 +102,6 @@ def _row(build: Callable[..., Scenario | Outcome], replications: int, cell: dict
     wanted = inspect.signature(build).parameters
     try:
         built = build(**{name: value for name, value in offered.items() if name in wanted} | cell)
-        if isinstance(built, Scenario):
-            refuse_unmodelled(built)
         outcome = simulate(built, replications, seed) if isinstance(built, Scenario) else built
     except ValueError as problem:
         raise SweepError(f"{', '.join(f'{name}={value!r}' for name, value in cell.items())}: {problem}") from problem

@@ -294,14 +294,12 @@ class Mesh:
         keep: Keep = "log",
     ) -> Replay:
         """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory."""
-        from meshmodel.simulation.admission import admit  # these load numba, and what is refused should be so before
-        from meshmodel.simulation.unmodelled import refuse_unmodelled
+        from meshmodel.simulation.admission import admit  # it loads numba, and what is refused should be so before
 
         if keep not in ("log", "figures"):
             raise ManifestError(f"keep: must be log or figures, got {keep!r}")
         replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0, 2**64 - 1)
         scenario = self.scenario(workload, target, locality)
-        refuse_unmodelled(scenario)
         admit(scenario, replications, keep)
         from meshmodel.simulation.montecarlo import simulate
 

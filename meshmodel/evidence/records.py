@@ -151,7 +151,8 @@ def _measure(name: str, repetition: int) -> tuple[dict[str, Any], dict[str, Any]
 
 def overheads(replay: Replay) -> np.ndarray:
     """`QUANTILES` of latency less service time, over the requests that met no error and no retry; empty: there is none."""
-    service = np.array([endpoint.behaviour.timings[0] for endpoint in replay.scenario.endpoints])
+    seconds = {e.name: e.behaviour.timings[0] for chain in reversed(replay.scenario.chains) for e in chain[-1].endpoints}
+    service = np.array([seconds[name] for name in replay.pod_names])
     log = replay.log
     plain = (log.code == 200) & (log.attempts == 1) & (log.endpoint >= 0)
     spent = log.latency[plain] - service[log.endpoint[plain]]

@@ -30,10 +30,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
+from meshmodel.compiled import rule
 from meshmodel.scenario import HashPolicy, Request, user_address
 
 MAXIMUM_RING_SIZE = 8 * 2**20
 """Envoy's default, which Istio leaves alone."""
+
+RING_HASH, MAGLEV = 3, 4
+"""Beside the policies of `balancing`."""
 
 _FULL = np.uint64(2**64 - 1)
 
@@ -164,6 +168,7 @@ def _cookie(name: str, headers: Mapping[str, str]) -> str | None:
 # --- weights ---------------------------------------------------------------------------------
 
 
+@rule
 def normalise(weight: Any, group: Any, group_weight: Any, usable: Any, share: Any) -> Any:
     """Write each endpoint's normalised weight into `share` (0: not usable); returns the least and the greatest.
 
@@ -191,6 +196,7 @@ def normalise(weight: Any, group: Any, group_weight: Any, usable: Any, share: An
 # --- the ring --------------------------------------------------------------------------------
 
 
+@rule
 def ring_scale(least: Any, minimum_ring_size: Any, maximum_ring_size: Any) -> Any:
     """The number of points on the ring (not whole where the maximum cuts it), an endpoint's share of them being its weight."""
     return min(math.ceil(least * minimum_ring_size) / least, float(maximum_ring_size))
@@ -207,6 +213,7 @@ def ring_points(keys: Sequence[str], each: int) -> tuple[np.ndarray, np.ndarray,
     return hashes[order], endpoints.astype(np.int32), numbers.astype(np.int32)
 
 
+@rule
 def fill_ring(
     share: Any,
     least: Any,
@@ -239,6 +246,7 @@ def fill_ring(
     return size
 
 
+@rule
 def ring_pick(ring: Any, ring_owner: Any, size: Any, hashed: Any, attempt: int = 0) -> Any:
     """The endpoint of the hash (uint64), -1 where the ring is empty; `attempt` points further on for a pick that was refused."""
     if size == 0:
@@ -264,6 +272,7 @@ def maglev_orders(keys: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarra
     return order, offset, skip
 
 
+@rule
 def fill_maglev(share: Any, greatest: Any, order: Any, offset: Any, skip: Any, turn: Any, due: Any, table: Any) -> Any:
     """Write an endpoint into every place of `table` (size,), -1 where nobody has a share.
 
@@ -291,6 +300,7 @@ def fill_maglev(share: Any, greatest: Any, order: Any, offset: Any, skip: Any, t
             filled += 1
 
 
+@rule
 def maglev_pick(table: Any, hashed: Any, attempt: int = 0) -> Any:
     """The endpoint of the hash (uint64), -1 where there is none; `attempt` changes the hash for a pick that was refused."""
     if attempt > 0:
@@ -301,6 +311,7 @@ def maglev_pick(table: Any, hashed: Any, attempt: int = 0) -> Any:
 # --- the level -------------------------------------------------------------------------------
 
 
+@rule
 def percent(hashed: Any) -> Any:
     """The hash's place among the percents 1 to 100 of the levels' loads (in the place of a random one)."""
     return np.int64(hashed % np.uint64(100)) + 1

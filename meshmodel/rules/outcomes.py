@@ -6,6 +6,8 @@ somebody's patience ended (Envoy, "Response flags" and router.cc).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from meshmodel.compiled import rule
 
 REFUSED, RESET, HANG = -1, -2, -3
@@ -32,6 +34,16 @@ def status(outcome: int) -> int:
     if outcome == PER_TRY_TIMEOUT or outcome == ROUTE_TIMEOUT or outcome == HANG:
         return 504
     return 503
+
+
+def judged(outcome: int, error_codes: Collection[int]) -> int:
+    """The status that a detector is told; with `error_codes` only those are errors, and each of them is one, at least a 500.
+
+    What no pod answered counts as ever.  Source: Envoy, router.cc, processHttpForOutlierDetection; measured on Envoy 1.40.
+    """
+    if outcome < 0 or not error_codes:
+        return status(outcome)
+    return max(outcome, 500) if outcome in error_codes else 200
 
 
 def number(outcome: int | str) -> int:

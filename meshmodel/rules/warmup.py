@@ -27,6 +27,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from meshmodel.compiled import rule
+
 MOST_PICKS = 429_496_729
 """Envoy takes its random number of first picks modulo this."""
 
@@ -35,6 +37,7 @@ _MILLISECOND = 1e-3
 _ROUNDING = 1e-6  # of a millisecond: Envoy counts whole ones
 
 
+@rule
 def slow_start_factor(age: Any, window: Any, aggression: Any, min_weight_percent: Any) -> Any:
     """What an endpoint's weight is multiplied with, `age` seconds after it joined, the window being `window` seconds."""
     passed = math.floor(age / _MILLISECOND + _ROUNDING)
@@ -47,16 +50,19 @@ def slow_start_factor(age: Any, window: Any, aggression: Any, min_weight_percent
     return max(factor, min_weight_percent / 100.0)
 
 
+@rule
 def least_request_weight(weight: Any, active: Any) -> Any:
     """LEAST_REQUEST's weight of an endpoint with `active` requests, before slow start."""
     return weight / (active + 1.0)
 
 
+@rule
 def warming(age: Any, window: Any) -> Any:
     """Is the youngest endpoint's window still open, `age` seconds after it joined?"""
     return math.floor(age / _MILLISECOND + _ROUNDING) <= math.floor(window / _MILLISECOND + _ROUNDING)
 
 
+@rule
 def scheduled(weight: Any, usable: Any, age: Any, window: Any) -> Any:
     """Does a level, made anew, take its endpoints by a schedule?
 
@@ -72,6 +78,7 @@ def scheduled(weight: Any, usable: Any, age: Any, window: Any) -> Any:
     return number > 1 and (unequal or (window > 0 and warming(age, window)))
 
 
+@rule
 def start(weight: Any, usable: Any, picks: Any, deadline: Any, place: Any, clock: Any) -> Any:
     """Make a schedule as if `picks` had been made (a random number of each worker's, the same at every start).
 
@@ -101,6 +108,7 @@ def start(weight: Any, usable: Any, picks: Any, deadline: Any, place: Any, clock
         put_back(i, weight[i], deadline, place, clock)
 
 
+@rule
 def next_due(deadline: Any, place: Any) -> Any:
     """The endpoint whose turn it is, -1 where none is scheduled."""
     best = -1
@@ -111,6 +119,7 @@ def next_due(deadline: Any, place: Any) -> Any:
     return best
 
 
+@rule
 def put_back(i: Any, weight: Any, deadline: Any, place: Any, clock: Any) -> Any:
     """Endpoint `i` was picked, and its weight is now `weight`, the request just picked for not counted."""
     clock[0] = deadline[i]

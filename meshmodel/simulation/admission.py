@@ -83,7 +83,7 @@ def admit(scenario: Scenario, replications: int, keep: str) -> None:
 
 
 def _bytes_of_route(scenario: Scenario, hop: int) -> float:
-    pairs = sum(len(chain[hop].callers) * len(d.cluster.endpoints) for chain in scenario.chains for d in chain[hop].destinations)
+    pairs = sum(len(chain[hop].callers) * len(cluster.endpoints) for chain in scenario.chains for cluster in chain[hop].clusters)
     return pairs * (250 + 60 * scenario.workers)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from meshmodel.compiled import compiled, inlined
-from meshmodel.rules import breakers, ejection, outcomes, retries, timeouts
+from meshmodel.rules import breakers, ejection, retries, timeouts
 from meshmodel.rules.balancing import NOBODY
-from meshmodel.rules.outcomes import HANG, NO_HEALTHY, OVERFLOW, REFUSED
-from meshmodel.simulation.calls import GO, NONE, TRACE, TRIES, client_call
+from meshmodel.rules.outcomes import HANG, LOWEST, NO_HEALTHY, OVERFLOW, REFUSED
+from meshmodel.simulation.calls import GO, NONE, SHADOW, TRACE, TRIES, client_call
 from meshmodel.simulation.connections import connect, disconnect
 from meshmodel.simulation.health import row_of_failures
+from meshmodel.simulation.mirrors import mirror
 from meshmodel.simulation.picking import choose, leave_out_levels
 from meshmodel.simulation.pods import fails, seconds_of, start_work
 from meshmodel.simulation.state import World
@@ -34,10 +35,14 @@ def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
     if len(w.trace):
         _trace_pick(w, slot, t)
     fewer = c.tries > 0 and route.frequency > 0 and cluster.levels > 1 and leave_out_levels(w, slot)
-    endpoint, draws = NOBODY, 1 + (route.redraws if c.tries > 0 else 0)
-    while draws > 0:
-        endpoint = choose(w, rng, slot, fewer)
-        draws -= 1
+    if c.parent == SHADOW:
+        w.clock[0].unsent -= 1
+    elif c.tries == 0 and route.mirrors > 0:
+        mirror(w, rng, slot, t)
+    endpoint, drawn, draws = NOBODY, 0, 1 + (route.redraws if c.tries > 0 else 0)
+    while drawn < draws:
+        endpoint = choose(w, rng, slot, fewer, drawn)
+        drawn += 1
         if c.tries == 0 or endpoint == NOBODY or not retries.was_tried(w.tried, slot, c.tries, endpoint):
             break
     w.tried[slot, c.tries] = endpoint
@@ -100,7 +105,8 @@ def send(w: World, rng: np.random.Generator, slot: int, t: float) -> float:
         seconds = NEVER
     if w.cluster[c.upstream].split_external_local_origin_errors and code != REFUSED:
         ejection.connected(host)
-    given_up = timeouts.attempt_deadline(t, route.per_try_timeout, c.deadline, route.hedges and c.tries > route.attempts)
+    per_try = NEVER if c.parent == SHADOW else route.per_try_timeout
+    given_up = timeouts.attempt_deadline(t, per_try, c.deadline, route.hedges and c.tries > route.attempts)
     finish = t + seconds
     c.server = host.pod if route.last else c.pod if route.passes else NONE
     if code >= 0 and (route.following != NONE or behaviour.concurrency > 0):
@@ -127,7 +133,8 @@ def release(w: World, number: int, worker: int, host: int, closes: bool, t: floa
 @inlined
 def judge(w: World, rng: np.random.Generator, number: int, host: int, outcome: int) -> None:
     """Outlier detection, where there is any, hears of the outcome of an attempt at `host`."""
-    if w.cluster[number].detects and ejection.count(w.host[host], w.cluster[number], outcomes.status(outcome), outcome < 0):
+    told = w.judged_then[w.clock[0].state, number, outcome - LOWEST]
+    if w.cluster[number].detects and ejection.count(w.host[host], w.cluster[number], told, outcome < 0):
         row_of_failures(w, rng, number, host)
 
 

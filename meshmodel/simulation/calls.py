@@ -24,8 +24,8 @@ from meshmodel.simulation.timers import NEVER, set_timer
 
 ENTER, PICK, GRANTED, ANSWER, REPLY, HEDGE, QUEUED, CONNECTED = range(8)
 
-CLIENT, ORPHAN = -1, -2
-"""In place of a `parent`: the load generator waits for the call, or nobody does."""
+CLIENT, ORPHAN, SHADOW = -1, -2, -3
+"""In place of a `parent`: the load generator waits for the call, or nobody does any more, or ever did (a mirror's copy)."""
 
 NONE = -1
 """No slot, no host."""
@@ -33,8 +33,11 @@ NONE = -1
 SLOTS, TRIES, LOG, DRAWS, NOTES, BINS, TRACE, STANDSTILL = (1 << bit for bit in range(8))
 """What the loop may be short of: whoever takes the last but a few places says so, before the next event needs them."""
 
-SPARE_SLOTS = 4
+SPARE_SLOTS = 8
 """One event takes no more."""
+
+MOST_MIRRORS = 4
+"""Of a route: one event makes all copies."""
 
 SENT, GO = 0, 1
 """In place of an outcome: the attempt is under way (or waits), or may be sent."""

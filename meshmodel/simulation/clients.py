@@ -19,6 +19,7 @@ import numpy as np
 from meshmodel.compiled import compiled, inlined
 from meshmodel.rules.outcomes import GAVE_UP
 from meshmodel.simulation.calls import BINS, CLIENT, DRAWS, ENTER, LOG, NONE, give_slot, schedule, take_slot
+from meshmodel.simulation.hashed import any_hash
 from meshmodel.simulation.state import World
 from meshmodel.simulation.timers import NEVER, set_timer
 
@@ -70,11 +71,12 @@ def trace_request(w: World, slot: int, end: float, code: int, server: int) -> No
 
 
 @inlined
-def begin_request(w: World, slot: int, t: float) -> None:
-    """A client sends a request at `t`."""
+def begin_request(w: World, rng: np.random.Generator, slot: int, t: float) -> None:
+    """A client sends a request at `t`, for one of the users."""
     c, clock = w.call[slot], w.clock[0]
     c.start, c.attempts, c.parent, c.request = t, 0, CLIENT, clock.requests
     clock.requests += 1
+    c.user = int(rng.random() * w.load[0].users) if w.load[0].users > 1 else 0
     c.patience = t + clock.patience
     if len(w.trace):
         trace_request(w, slot, -1.0, NOT_YET, NONE)
@@ -203,4 +205,6 @@ def start_load(w: World, rng: np.random.Generator) -> None:
         w.call[slot].hop, w.call[slot].client = 0, number
         for hop in range(load.hops):
             w.accepted[hop, number] = int(rng.random() * load.workers) if clock.keeps_worker else 0
+            if w.route[hop].hashing > 0:
+                w.made_up[hop, number] = any_hash(rng)
         schedule(w, slot, 0.0, ENTER)

@@ -8,7 +8,7 @@ from meshmodel.compiled import inlined
 from meshmodel.rules import outcomes, retries
 from meshmodel.rules.outcomes import ABORTED, LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 from meshmodel.simulation.attempts import PER_TRY, RETRY, RETRY_OVERFLOW, TIMEOUT, judge, release
-from meshmodel.simulation.calls import ANSWER, NONE, ORPHAN, PICK, REPLY, SENT, give_slot, schedule
+from meshmodel.simulation.calls import ANSWER, NONE, ORPHAN, PICK, REPLY, SENT, SHADOW, give_slot, schedule
 from meshmodel.simulation.clients import overhead
 from meshmodel.simulation.connections import stop_waiting
 from meshmodel.simulation.hedges import end_hedges, leave_running, orphan, run_on, wait_for_hedges, waits_for_others
@@ -23,7 +23,7 @@ def attempt_over(w: World, rng: np.random.Generator, slot: int, t: float, outcom
     flying = upstream.in_flight + upstream.waiting
     again = w.retriable_then[w.clock[0].state, c.hop, outcome - LOWEST]
     hedges = route.hedges and outcome == PER_TRY_TIMEOUT
-    again = (again or hedges) and c.tries <= route.attempts
+    again = (again or hedges) and c.tries <= route.attempts and c.parent != SHADOW
     softly = hedges and again
     upstream.retrying -= c.is_retry
     c.is_retry = False
@@ -111,6 +111,9 @@ def _back_off(w: World, rng: np.random.Generator, slot: int, t: float) -> None:
 def call_over(w: World, rng: np.random.Generator, slot: int, t: float, outcome: int) -> int:
     """What the proxy passes back, and to whom: the status for the load generator's client at `at`; 0: nothing for it."""
     c = w.call[slot]
+    if c.parent == SHADOW:
+        give_slot(w, slot)
+        return 0
     route = w.route[c.hop]
     code = route.abort_code if outcome == ABORTED else outcomes.status(outcome)
     if route.last:

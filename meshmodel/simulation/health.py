@@ -8,15 +8,21 @@ import numpy as np
 
 from meshmodel.compiled import compiled
 from meshmodel.rules import ejection, locality
+from meshmodel.rules.hashing import RING_HASH
 from meshmodel.simulation.calls import NOTES
+from meshmodel.simulation.hashed import make_tables
 from meshmodel.simulation.state import World
 from meshmodel.simulation.timers import NEVER, set_timer
+from meshmodel.simulation.weighted import draw_first_picks, make_schedules
 
 TICK, FLUSH = 0, 1
 """An upstream has two timers of its own: its interval's next tick, and the end of its merge window."""
 
 READMITTED, EJECTED, PANIC, PANIC_ENDS = range(4)
 """What is noted of a host, or of a level's hosts."""
+
+LONG_AGO = -1e9
+"""When the endpoints joined that are there when a load begins, in seconds."""
 
 EJECTIONS = 5
 """The counter of enforced ejections."""
@@ -52,6 +58,10 @@ def refresh(w: World, rng: np.random.Generator, upstream: int, number: int) -> N
             for worker in range(w.load[0].workers):
                 w.due[worker, each] = rng.random() / max(group.weight, 1e-12)
     _balance_levels(w, upstream)
+    if cluster.weighs:
+        make_schedules(w, upstream, number)
+    elif cluster.policy >= RING_HASH:
+        make_tables(w, upstream)
 
 
 @compiled
@@ -71,6 +81,8 @@ def _balance_levels(w: World, upstream: int) -> None:
         everywhere = everywhere and level.panics
         if panicked != level.panics:
             note(w, upstream, number, PANIC if level.panics else PANIC_ENDS)
+            if cluster.weighs:
+                make_schedules(w, upstream, number)
     if everywhere:
         for number in range(begin, end):
             w.share[number] = locality.panic_load(w.level[number].members, cluster.hosts)
@@ -178,7 +190,7 @@ def configure(w: World, rng: np.random.Generator, state: int) -> None:
             _restart_detector(w, rng, upstream, now)
         if cluster.new_pool:
             _restart_pools(w, upstream)
-        if cluster.new_cluster:
+        if cluster.new_cluster or (cluster.new_pool and cluster.weighs):
             _place_hosts(w, rng, state, upstream)
         if cluster.new_cluster or cluster.new_detector:
             for number in range(cluster.first_level, cluster.first_level + cluster.levels):
@@ -229,11 +241,10 @@ def _restart_pools(w: World, upstream: int) -> None:
 @compiled
 def _place_hosts(w: World, rng: np.random.Generator, state: int, upstream: int) -> None:
     cluster = w.cluster[upstream]
+    if cluster.weighs:
+        draw_first_picks(w, rng, upstream)
     for host in range(cluster.first_host, cluster.first_host + cluster.all_hosts):
-        w.host[host].pod = w.host_then[state, host].pod
-        w.host[host].level = w.host_then[state, host].level
-        w.host[host].present = w.host_then[state, host].present
-        w.home[host] = w.home_then[state, host]
+        _place_host(w, state, upstream, host)
         if w.host[host].ejected and not w.host[host].present:
             ejection.readmit(w.host[host])
             w.upstream[upstream].ejected -= 1
@@ -243,3 +254,16 @@ def _place_hosts(w: World, rng: np.random.Generator, state: int, upstream: int) 
         w.group[number] = w.group_then[state, number]
         for worker in range(w.load[0].workers):
             w.turn[worker, number] = int(rng.random() * max(cluster.hosts, 1))
+
+
+@compiled
+def _place_host(w: World, state: int, upstream: int, number: int) -> None:
+    """One endpoint; whoever was not there joins now, and so do all where other settings made another cluster."""
+    host, then, now = w.host[number], w.host_then[state, number], w.clock[0].now
+    if state == 0:
+        host.joined = LONG_AGO
+    elif then.present and (not host.present or w.cluster[upstream].new_pool):
+        host.joined = now
+    w.upstream[upstream].joined = max(w.upstream[upstream].joined, host.joined)
+    host.pod, host.level, host.present, host.weight, host.group = then.pod, then.level, then.present, then.weight, then.group
+    w.home[number] = w.home_then[state, number]

@@ -31,7 +31,8 @@ from meshmodel.simulation.calls import (
 from meshmodel.simulation.clients import ARRIVALS, CHANGES, arrive, begin_request, complete, start_load
 from meshmodel.simulation.connections import connected
 from meshmodel.simulation.ending import attempt_over, call_over
-from meshmodel.simulation.health import TICK, configure, flush, tick
+from meshmodel.simulation.hashed import hash_of_request
+from meshmodel.simulation.health import LONG_AGO, TICK, configure, flush, tick
 from meshmodel.simulation.hedges import give_up, hedge_answered
 from meshmodel.simulation.pods import finish_work
 from meshmodel.simulation.state import World
@@ -69,7 +70,7 @@ def _close(w: World) -> None:
 @compiled
 def _run(w: World, rng: np.random.Generator) -> int:
     clock = w.clock[0]
-    while clock.running > 0:
+    while clock.running > 0 or clock.unsent > 0:
         slot = w.tree[1]
         t = w.timer[slot]
         if t >= NEVER:
@@ -149,13 +150,15 @@ def _enter(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
     c, load = w.call[slot], w.load[0]
     route = w.route[c.hop]
     if c.hop == 0:
-        begin_request(w, slot, t)
+        begin_request(w, rng, slot, t)
     c.worker = 0
     if load.workers > 1:
         c.worker = w.accepted[c.hop, c.client] if w.clock[0].keeps_worker else int(rng.random() * load.workers)
     c.upstream = route.first_upstream
     if route.callers > 1 or route.clusters > 1:
         c.upstream += _cluster(w, rng, slot)
+    if route.hashing > 0:
+        hash_of_request(w, rng, slot)
     c.tries, c.since, c.endpoint, c.server, c.row, c.idle = 0, 0, NONE, NONE, NONE, False
     c.back_off = 0.0
     c.deadline = t + route.timeout
@@ -219,7 +222,7 @@ def _special(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
 def _reset(w: World, rng: np.random.Generator, row: int) -> None:
     """Everything as it is before the load begins."""
     clock = w.clock[0]
-    clock.now, clock.still, clock.running, clock.state, clock.row = 0.0, 0, 0, 0, row
+    clock.now, clock.still, clock.running, clock.unsent, clock.state, clock.row = 0.0, 0, 0, 0, 0, row
     clock.logged, clock.requests, clock.calls, clock.drawn, clock.traced, clock.short_of = 0, 0, 0, 0, 0, 0
     for slot in range(len(w.timer)):
         set_timer(w.timer, w.tree, slot, NEVER)
@@ -240,10 +243,10 @@ def _reset(w: World, rng: np.random.Generator, row: int) -> None:
 def _reset_proxies(w: World) -> None:
     for upstream in range(len(w.upstream)):
         u = w.upstream[upstream]
-        u.in_flight, u.retrying, u.opened, u.waiting, u.ejected = 0, 0, 0, 0, 0
+        u.in_flight, u.retrying, u.opened, u.waiting, u.ejected, u.joined = 0, 0, 0, 0, 0, LONG_AGO
     for host in range(len(w.host)):
         h = w.host[host]
-        h.active, h.multiplier, h.ejected = 0, 0, False
+        h.active, h.multiplier, h.ejected, h.present = 0, 0, False, False
         for worker in range(w.load[0].workers):
             pool = w.pool[worker, host]
             pool.ready, pool.busy, pool.connecting, pool.length, pool.served, pool.draining = 0, 0, 0, 0, 0, 0

@@ -7,14 +7,22 @@ import numpy as np
 from meshmodel.compiled import compiled, inlined
 from meshmodel.rules import balancing, locality, retries
 from meshmodel.rules.balancing import LEAST_REQUEST, NOBODY, ROUND_ROBIN
+from meshmodel.rules.hashing import RING_HASH
+from meshmodel.simulation.hashed import pick_by_hash
 from meshmodel.simulation.state import World
+from meshmodel.simulation.weighted import next_scheduled
 
 
 @inlined
-def choose(w: World, rng: np.random.Generator, slot: int, fewer: bool) -> int:
-    """An endpoint for the call's next attempt, `NOBODY` where none is healthy; `fewer`: of the levels in `left`."""
+def choose(w: World, rng: np.random.Generator, slot: int, fewer: bool, drawn: int) -> int:
+    """An endpoint for the call's next attempt, `NOBODY` where none is healthy.
+
+    `fewer`: of the levels in `left`; `drawn`: how many were drawn for the attempt and refused.
+    """
     c = w.call[slot]
     cluster = w.cluster[c.upstream]
+    if cluster.policy >= RING_HASH:
+        return pick_by_hash(w, rng, slot, drawn)
     number = cluster.first_level
     if cluster.levels > 1:
         loads = w.left if fewer else w.share
@@ -28,6 +36,8 @@ def choose(w: World, rng: np.random.Generator, slot: int, fewer: bool) -> int:
         slots, available = level.first_slot, level.members
     if available == 0:
         return NOBODY
+    if w.group[group].scheduled:
+        return next_scheduled(w, c.upstream, c.worker, group, slots, level.members if level.panics else w.group[group].members)
     if cluster.policy == ROUND_ROBIN:
         index = w.turn[c.worker, group]
         w.turn[c.worker, group] = index + 1

@@ -7,15 +7,16 @@ keeps its settings: requests are still under way to it.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from meshmodel.fakeservice import NEVER as NEVER_FAILS
 from meshmodel.fakeservice import distribution, error_period, error_probability, failing_answer, levels_of
-from meshmodel.rules import balancing, retries
+from meshmodel.rules import balancing, hashing, outcomes, retries
 from meshmodel.scenario import (
     UNLIMITED,
     Behaviour,
@@ -30,7 +31,10 @@ from meshmodel.scenario import (
     Scenario,
 )
 from meshmodel.simulation import state
+from meshmodel.simulation.calls import MOST_MIRRORS
 from meshmodel.simulation.timers import NEVER
+
+POLICIES = {**balancing.POLICIES, "RING_HASH": hashing.RING_HASH, "MAGLEV": hashing.MAGLEV}
 
 
 class NotModelled(ValueError):
@@ -46,6 +50,11 @@ class Upstream:
     cluster: str
     endpoints: tuple[Endpoint, ...]
     first_host: int
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Each endpoint's place among them, by its name."""
+        return {endpoint.name: place for place, endpoint in enumerate(self.endpoints)}
 
 
 @dataclass(frozen=True)
@@ -85,15 +94,17 @@ def plan(scenario: Scenario, inside: frozenset[int] = frozenset()) -> Plan:
     order = [last, *(hop for hop in range(len(hops)) if hop != last)]
     callers = tuple(_each(c.name for route in hop for c in route.callers) for hop in hops)
     clusters = tuple(
-        ("inbound",) if number in inside else _each(d.cluster.name for route in hop for d in route.destinations)
+        ("inbound",) if number in inside else _each(cluster.name for route in hop for cluster in route.clusters)
         for number, hop in enumerate(hops)
     )
     upstreams: list[Upstream] = []
+    if any(len(route.mirrors) > MOST_MIRRORS for hop in hops for route in hop):
+        raise NotModelled(f"mirrors: at most {MOST_MIRRORS} of a route")
     first = 0
     for number, hop in enumerate(hops):
         for caller, kind in itertools.product(callers[number], clusters[number]):
             name = f"inbound {caller}" if number in inside else kind  # a sidecar has its own pod's alone
-            found = {e.name: e for r in hop for d in r.destinations if d.cluster.name == name for e in d.cluster.endpoints}
+            found = {e.name: e for r in hop for cluster in r.clusters if cluster.name == name for e in cluster.endpoints}
             upstreams.append(Upstream(number, caller, name, tuple(found.values()), first))
             first += len(found)
     return Plan(
@@ -123,22 +134,44 @@ def routes(p: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for (now, chain), hop in itertools.product(enumerate(p.chains), range(p.hops)):
         route, policy = chain[hop], chain[hop].retries
         before = records[now - 1, hop]["abort_code"] if now else 0
+        answer = route.direct_response  # as if all were aborted
+        code, percent = (answer.status, 100.0) if answer else (route.fault.abort_code, route.fault.abort_percent)
         _fill(
             records[now, hop],
             timeout=route.timeout or NEVER, per_try_timeout=policy.per_try_timeout or NEVER, attempts=policy.attempts,
             backoff_base=policy.backoff_base_interval, backoff_longest=policy.max_interval,
             redraws=policy.host_selection_retry_max_attempts if policy.previous_hosts else 0,
-            frequency=policy.previous_priorities_update_frequency, hedges=policy.hedge_on_per_try_timeout,
+            mirrors=len(route.mirrors), frequency=policy.previous_priorities_update_frequency, hedges=policy.hedge_on_per_try_timeout,
             delay=route.fault.delay, delay_percent=route.fault.delay_percent if route.fault.delay else 0.0,
-            abort_code=route.fault.abort_code or before,  # a request of before a change may still be delayed
-            abort_percent=route.fault.abort_percent if route.fault.abort_code else 0.0,
-            first_upstream=next(i for i, u in enumerate(p.upstreams) if u.hop == hop), clusters=len(p.clusters[hop]),
+            abort_code=code or before,  # a request of before a change may still be delayed
+            abort_percent=percent if code else 0.0,
+            first_upstream=next((i for i, u in enumerate(p.upstreams) if u.hop == hop), 0), clusters=len(p.clusters[hop]),
             callers=len(p.callers[hop]), last=hop == p.last, passes=hop in p.inside, following=hop + 1 if hop < p.hops - 1 else -1,
         )  # fmt: skip
         weight = {d.cluster.name: d.weight for d in route.destinations}
         weights[now, hop, : len(p.clusters[hop])] = np.cumsum([weight.get(name, 0) for name in p.clusters[hop]])
         retriable[now, hop] = retries.table(policy.retry_on, policy.retriable_status_codes)
     return records, weights, retriable
+
+
+def mirrors(p: Plan) -> np.ndarray:
+    """Where each route's copies go, (states, hops, mirrors) MIRROR."""
+    most = max(len(route.mirrors) for chain in p.chains for route in chain)
+    records = np.zeros((len(p.chains), p.hops, most), state.MIRROR)
+    for (now, chain), hop in itertools.product(enumerate(p.chains), range(p.hops)):
+        for number, mirror in enumerate(chain[hop].mirrors):
+            _fill(records[now, hop, number], cluster=p.clusters[hop].index(mirror.cluster.name), percent=mirror.percent)
+    return records
+
+
+def judged(p: Plan) -> np.ndarray:
+    """The status that an upstream's detector is told of each outcome, (states, upstreams, outcomes from `LOWEST` on)."""
+    told = np.zeros((len(p.chains), len(p.upstreams), 600 - outcomes.LOWEST), np.int64)
+    for (number, upstream), now in itertools.product(enumerate(p.upstreams), range(len(p.chains))):
+        detection = seen_by(p, upstream)[now][0].outlier_detection
+        codes = detection.error_codes if detection else ()
+        told[now, number] = [outcomes.judged(outcome, codes) for outcome in range(outcomes.LOWEST, 600)]
+    return told
 
 
 def behaviours(p: Plan) -> np.ndarray:
@@ -173,7 +206,8 @@ def _behaviour(b: Behaviour) -> dict[str, Any]:
 
 def caller_of(p: Plan) -> np.ndarray:
     """The number of each pod among the callers of the hop that it calls, (pods,)."""
-    return np.array([p.callers[hop + 1].index(name) if hop + 1 < p.hops and name in p.callers[hop + 1] else 0 for hop, name in p.pods])
+    called = [p.callers[hop + 1].index(name) if hop + 1 < p.hops and name in p.callers[hop + 1] else 0 for hop, name in p.pods]
+    return np.array(called, dtype=np.int64)
 
 
 # --- clusters ---------------------------------------------------------------------------------
@@ -200,28 +234,39 @@ def place(cluster: Cluster, caller: int) -> Placing:
         locality = endpoint.locality if weights is not None else ""
         kept = weights is None or weights.get(locality, 0) > 0
         found.setdefault((level, locality), []).extend([endpoint.name] * kept)
-    weight = {key: 1.0 if weights is None else float(weights.get(key[1], 0)) for key in found}
+    weight = dict.fromkeys(found, 1.0)
+    if weights is not None:
+        all_pods = Counter(endpoint.locality for endpoint in cluster.endpoints)
+        weight = {key: _part(weights.get(key[1], 0), len(names), all_pods[key[1]]) for key, names in found.items()}
     return Placing(tuple((key[0], weight[key], tuple(found[key])) for key in sorted(found)), weights is not None)
+
+
+def _part(weight: int, endpoints: int, all_endpoints: int) -> float:
+    """The weight of the `endpoints` of a locality that stand in one level, as Istio divides it where levels split a locality."""
+    return float(weight if endpoints == all_endpoints else weight * endpoints // max(all_endpoints, 1))
 
 
 def clusters(p: Plan, scenario: Scenario) -> dict[str, np.ndarray]:
     """The arrays of clusters, levels, groups and hosts in each state, by the names of `World`'s fields, and `upstream`."""
-    views = [[_view(p, upstream, now) for now in range(len(p.chains))] for upstream in p.upstreams]
+    views = [seen_by(p, upstream) for upstream in p.upstreams]
     placings = [[place(cluster, caller) for cluster, caller in view] for view in views]
     most_levels = [max(each.levels for each in placing) for placing in placings]
     most_groups = [max(len(each.groups) for each in placing) for placing in placings]
-    first_level, first_group = (np.concatenate(([0], np.cumsum(most))) for most in (most_levels, most_groups))
+    first_level, first_group = (np.concatenate(([0], np.cumsum(most, dtype=int))) for most in (most_levels, most_groups))
     hosts = sum(len(u.endpoints) for u in p.upstreams)
     sizes = {"cluster": (len(p.upstreams), state.CLUSTER), "level": (first_level[-1], state.LEVEL), "group": (first_group[-1], state.GROUP)}
     then = {name: np.zeros((len(p.chains), n), kind) for name, (n, kind) in sizes.items()}
     then |= {"host": np.zeros((len(p.chains), hosts), state.HOST), "home": np.zeros((len(p.chains), hosts), np.int64)}
     numbers = {pod: number for number, pod in enumerate(p.pods)}
     for i, upstream in enumerate(p.upstreams):
+        places = upstream.places
         counts = counts_connections(scenario, [cluster for cluster, _ in views[i]])
         for now, placing in enumerate(placings[i]):
             record = then["cluster"][now, i]
             _fill(record, counts=counts, first_host=upstream.first_host, first_level=first_level[i], first_group=first_group[i])
             _lay_out({name: array[now] for name, array in then.items()}, record, upstream, placing, numbers)
+            for endpoint in views[i][now][0].endpoints:
+                then["host"][now, upstream.first_host + places[endpoint.name]]["weight"] = endpoint.weight
             _set(record, upstream, [cluster for cluster, _ in views[i]], now, views[i])
     upstream_records = np.zeros(len(p.upstreams), state.UPSTREAM)
     for record, upstream in zip(upstream_records, p.upstreams, strict=True):
@@ -236,15 +281,20 @@ def counts_connections(scenario: Scenario, seen: Sequence[Cluster]) -> bool:
     return limited or (scenario.connect_time > 0 and not only_balancing(scenario))
 
 
+def seen_by(p: Plan, upstream: Upstream) -> list[tuple[Cluster, int]]:
+    """An upstream's cluster in each state, with the caller's place among the callers of then."""
+    return [_view(p, upstream, now) for now in range(len(p.chains))]
+
+
 def _view(p: Plan, upstream: Upstream, now: int) -> tuple[Cluster, int]:
     """The cluster in a state (or the last one, or the next one, that has it), and the caller's place among the callers of then."""
     states = [*range(now, -1, -1), *range(now + 1, len(p.chains))]
     for each in states:
         route = p.chains[each][upstream.hop]
-        for destination in route.destinations:
-            if destination.cluster.name == upstream.cluster:
+        for cluster in route.clusters:
+            if cluster.name == upstream.cluster:
                 names = [c.name for c in route.callers]
-                return destination.cluster, names.index(upstream.caller) if upstream.caller in names else 0
+                return cluster, names.index(upstream.caller) if upstream.caller in names else 0
     raise AssertionError("an upstream is made from some state's cluster")
 
 
@@ -264,7 +314,7 @@ def _lay_out(then: dict[str, np.ndarray], record: np.void, upstream: Upstream, p
             group += 1
             for name in names:
                 then["home"][slot] = host_of[name]
-                _fill(then["host"][host_of[name]], level=number, present=True)
+                _fill(then["host"][host_of[name]], level=number, present=True, group=group - 1)
                 slot += 1
     _fill(
         record, weighted=placing.weighted, levels=placing.levels, groups=len(placing.groups), hosts=slot - upstream.first_host,
@@ -277,7 +327,7 @@ def _set(record: np.void, upstream: Upstream, seen: Sequence[Cluster], now: int,
     cluster, detection = seen[now], seen[now].outlier_detection
     pool, budget = cluster.connection_pool, cluster.connection_pool.retry_budget
     _fill(
-        record, policy=balancing.POLICIES[cluster.load_balancing], panic_threshold=cluster.panic_threshold, http2=pool.http2,
+        record, policy=POLICIES[cluster.load_balancing], **_weights(cluster), panic_threshold=cluster.panic_threshold, http2=pool.http2,
         max_requests=pool.max_requests, max_connections=pool.max_connections, max_pending_requests=pool.max_pending_requests,
         max_requests_per_connection=pool.max_requests_per_connection, max_retries=pool.max_retries,
         budget_percent=-1.0 if budget is None else budget.budget_percent,
@@ -288,6 +338,15 @@ def _set(record: np.void, upstream: Upstream, seen: Sequence[Cluster], now: int,
     )  # fmt: skip
     for name in set(OutlierDetection.__dataclass_fields__) & set(state.CLUSTER.names or ()) if detection is not None else ():
         record[name] = getattr(detection, name)
+
+
+def _weights(cluster: Cluster) -> dict[str, Any]:
+    """What makes the endpoints unequal, and how large a table of theirs is."""
+    slow, maglev = cluster.slow_start, cluster.load_balancing == "MAGLEV"
+    table = cluster.maglev_table_size if maglev else cluster.minimum_ring_size
+    warms = cluster.load_balancing in ("ROUND_ROBIN", "LEAST_REQUEST")
+    weighs = warms and (slow is not None or len({e.weight for e in cluster.endpoints}) > 1)
+    return {"weighs": weighs, "table": table} | (asdict(slow) if slow and warms else {})
 
 
 def _settings(cluster: Cluster) -> Cluster:
@@ -343,7 +402,8 @@ def _outside(route: Route) -> Route:
     def outside(cluster: Cluster) -> Cluster:
         return replace(cluster, endpoints=tuple(map(sidecar, cluster.endpoints)))
 
-    return replace(route, destinations=tuple(replace(d, cluster=outside(d.cluster)) for d in route.destinations))
+    mirrors = tuple(replace(mirror, cluster=outside(mirror.cluster)) for mirror in route.mirrors)
+    return replace(route, destinations=tuple(replace(d, cluster=outside(d.cluster)) for d in route.destinations), mirrors=mirrors)
 
 
 def _inside(route: Route) -> Route:
@@ -368,7 +428,7 @@ def collapse(scenario: Scenario) -> Scenario:
 def _passes_on(route: Route) -> bool:
     """Does the route hand every request to its one pod, and every answer back unchanged?"""
     pods = route.endpoints
-    if len(pods) != 1 or len(route.destinations) != 1 or route.timeout or route.fault.delay or route.fault.abort_code:
+    if len(pods) != 1 or len(route.destinations) != 1 or route.mirrors or route.timeout or route.fault.delay or route.fault.abort_code:
         return False
     cluster, pod = route.destinations[0].cluster, pods[0].behaviour
     plain_pod = not any(pod.timings) and not pod.error_rate and pod.failure == "none" and pod.concurrency is None and not _guards(pods[0])
@@ -385,17 +445,21 @@ def only_balancing(scenario: Scenario) -> bool:
     route = scenario.routes[-1]
     if len(scenario.routes) > 1 or scenario.changes or not isinstance(scenario.workload, ClosedLoop) or len(route.destinations) > 1:
         return False
+    if route.direct_response or route.mirrors or route.destinations[0].cluster.load_balancing not in balancing.POLICIES:
+        return False
     cluster = route.destinations[0].cluster
-    outcomes = {atom.code for e in cluster.endpoints for atom in distribution(e.behaviour)}
+    if cluster.slow_start or len({e.weight for e in cluster.endpoints}) > 1:
+        return False
+    codes = {atom.code for e in cluster.endpoints for atom in distribution(e.behaviour)}
     policy = route.retries
-    retried = policy.attempts and any(retries.covers(policy.retry_on, policy.retriable_status_codes, code) for code in outcomes)
+    retried = policy.attempts and any(retries.covers(policy.retry_on, policy.retriable_status_codes, code) for code in codes)
     acts = route.timeout or route.fault.delay or route.fault.abort_code or policy.per_try_timeout or retried or len(route.callers) > 1
     pool = cluster.connection_pool
     limited = pool != ConnectionPool(http2=pool.http2, max_retries=pool.max_retries, retry_budget=pool.retry_budget) or any(
         e.behaviour.concurrency or _guards(e) for e in cluster.endpoints
     )
     one_group = cluster.locality_weights is None and not any(level for row in cluster.priorities for level in row)
-    return not acts and not limited and one_group and cluster.outlier_detection is None and min(outcomes, default=-1) > 0
+    return not acts and not limited and one_group and cluster.outlier_detection is None and min(codes, default=-1) > 0
 
 
 def settled_when_sent(scenario: Scenario) -> bool:

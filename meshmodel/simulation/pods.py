@@ -39,6 +39,7 @@ def start_work(w: World, slot: int, t: float, seconds: float, code: int) -> None
     c.child = child
     work.outer = c.row
     work.parent, work.hop, work.client, work.request = slot, w.route[c.hop].following, c.client, c.request
+    work.user = c.user
     work.pod, work.own, work.code, work.server = w.host[c.endpoint].pod, seconds, code, NONE
     if w.route[c.hop].last:
         work.server = work.pod

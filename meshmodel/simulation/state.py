@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-FLOAT, WHOLE, FLAG = np.float64, np.int64, np.bool_
+FLOAT, WHOLE, FLAG, HASH = np.float64, np.int64, np.bool_, np.uint64
 
 
 def _record(**fields: type) -> np.dtype:
@@ -22,14 +22,14 @@ def _record(**fields: type) -> np.dtype:
 
 CLOCK = _record(
     short_of=WHOLE, now=FLOAT, still=WHOLE, running=WHOLE, free=WHOLE, first_call=WHOLE, row=WHOLE, logged=WHOLE, noted=WHOLE, traced=WHOLE,
-    requests=WHOLE, calls=WHOLE, state=WHOLE, patience=FLOAT, detached=FLAG, keeps_worker=FLAG, drawn=WHOLE, level=FLOAT,
+    requests=WHOLE, calls=WHOLE, state=WHOLE, patience=FLOAT, detached=FLAG, keeps_worker=FLAG, drawn=WHOLE, level=FLOAT, unsent=WHOLE,
 )  # fmt: skip
-"""One: time, counters and what holds throughout a run."""
+"""One: time, counters and what holds throughout a run.  `unsent`: copies for mirrors that are about to be sent."""
 
 LOAD = _record(
     workers=WHOLE, closed=FLAG, duration=FLOAT, by_time=FLAG, spacing=FLOAT, poisson=FLAG, arrivals=FLOAT, hops=WHOLE,
     overhead=WHOLE, location=FLOAT, scale=FLOAT, sigma=FLOAT, keeps_log=FLAG, bin=FLOAT, endless=FLAG, behind=FLAG,
-    settled=FLAG, connect_time=FLOAT,
+    settled=FLAG, connect_time=FLOAT, users=WHOLE,
 )  # fmt: skip
 """One: the workload, in seconds; `overhead` is one of CONSTANT, LOGNORMAL, DRAWN.
 
@@ -41,7 +41,7 @@ ROUTE = _record(
     timeout=FLOAT, per_try_timeout=FLOAT, attempts=WHOLE,
     backoff_base=FLOAT, backoff_longest=FLOAT, redraws=WHOLE, frequency=WHOLE, hedges=FLAG,
     delay=FLOAT, delay_percent=FLOAT, abort_code=WHOLE, abort_percent=FLOAT, first_upstream=WHOLE, clusters=WHOLE, callers=WHOLE,
-    last=FLAG, following=WHOLE, passes=FLAG,
+    last=FLAG, following=WHOLE, passes=FLAG, hashing=WHOLE, mirrors=WHOLE,
 )  # fmt: skip
 """What one hop's proxies do; `following` is the hop that its pods call, -1: they answer."""
 
@@ -53,21 +53,39 @@ CLUSTER = _record(
     detects=FLAG, consecutive_5xx=WHOLE, consecutive_gateway_failure=WHOLE, split_external_local_origin_errors=FLAG,
     consecutive_local_origin_failure=WHOLE, interval=FLOAT, base_ejection_time=FLOAT, max_ejection_time=FLOAT,
     max_ejection_percent=WHOLE, one_host_always=FLAG, update_merge_window=FLOAT, new_cluster=FLAG, new_detector=FLAG, new_pool=FLAG,
+    weighs=FLAG, window=FLOAT, aggression=FLOAT, min_weight_percent=FLOAT, table=WHOLE, first_point=WHOLE, points=WHOLE,
 )  # fmt: skip
-"""The settings of an upstream; the fields of its detector are `OutlierDetection`'s.  `new_*`: begins anew with this state."""
+"""The settings of an upstream; the fields of its detector are `OutlierDetection`'s.  `new_*`: begins anew with this state.
+
+`weighs`: its endpoints differ in weight, or warm up; `table` is the least size of its ring or the size of its Maglev tables,
+`points` are those that its endpoints may own on a ring.
+"""
 
 UPSTREAM = _record(
-    in_flight=WHOLE, retrying=WHOLE, opened=WHOLE, waiting=WHOLE, ejected=WHOLE, first_tick=FLOAT, hop=WHOLE, caller=WHOLE,
+    in_flight=WHOLE, retrying=WHOLE, opened=WHOLE, waiting=WHOLE, ejected=WHOLE, first_tick=FLOAT, hop=WHOLE, caller=WHOLE, joined=FLOAT,
 )  # fmt: skip
 
 HOST = _record(
     pod=WHOLE, level=WHOLE, present=FLAG, active=WHOLE,
     failures_5xx=WHOLE, failures_gateway=WHOLE, failures_local=WHOLE, multiplier=WHOLE, ejected=FLAG, since=FLOAT,
+    weight=WHOLE, group=WHOLE, joined=FLOAT,
 )  # fmt: skip
 """One endpoint as one proxy sees it."""
 
-LEVEL = _record(members=WHOLE, first_group=WHOLE, groups=WHOLE, first_slot=WHOLE, healthy=WHOLE, panics=FLAG, told=FLOAT, flush_at=FLOAT)
-GROUP = _record(level=WHOLE, first_slot=WHOLE, members=WHOLE, weight=FLOAT, healthy=WHOLE)
+LEVEL = _record(
+    members=WHOLE,
+    first_group=WHOLE,
+    groups=WHOLE,
+    first_slot=WHOLE,
+    healthy=WHOLE,
+    panics=FLAG,
+    told=FLOAT,
+    flush_at=FLOAT,
+    first_place=WHOLE,
+    places=WHOLE,
+)
+GROUP = _record(level=WHOLE, first_slot=WHOLE, members=WHOLE, weight=FLOAT, healthy=WHOLE, scheduled=FLAG)
+MIRROR = _record(cluster=WHOLE, percent=FLOAT)
 POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, served=WHOLE, draining=WHOLE, head=WHOLE, tail=WHOLE)
 """One worker's connections to one endpoint; who waits for one stands in a list linked by `behind`."""
 
@@ -85,7 +103,7 @@ CALL = _record(
     kind=WHOLE, at=FLOAT, patience=FLOAT, start=FLOAT, deadline=FLOAT, request=WHOLE, client=WHOLE, hop=WHOLE, upstream=WHOLE, worker=WHOLE,
     endpoint=WHOLE, code=WHOLE, server=WHOLE, tries=WHOLE, since=WHOLE, attempts=WHOLE, is_retry=FLAG, waiting=FLAG, idle=FLAG,
     behind=WHOLE, parent=WHOLE, child=WHOLE, pod=WHOLE, began=FLOAT, own=FLOAT, hedge=WHOLE, finish=FLOAT, finish_code=WHOLE,
-    name=WHOLE, row=WHOLE, outer=WHOLE, back_off=FLOAT,
+    name=WHOLE, row=WHOLE, outer=WHOLE, back_off=FLOAT, user=WHOLE, hashed=HASH,
 )  # fmt: skip
 """What one proxy does with one request; what a field means stands in `calls.py`."""
 
@@ -114,6 +132,15 @@ class World(NamedTuple):
     home: np.ndarray  # (hosts,) the same, now
     weights_then: np.ndarray  # (S, H, clusters) cumulated
     retriable_then: np.ndarray  # (S, H, outcomes) from outcomes.LOWEST on
+    judged_then: np.ndarray  # (S, U, outcomes) the status that a detector is told
+    mirror_then: np.ndarray  # (S, H, mirrors) MIRROR
+    hash_then: np.ndarray  # (S, H, users) of their requests
+    point: np.ndarray  # (points,) what the endpoints may own on their clusters' rings, in order of the hashes
+    point_owner: np.ndarray  # (points,) the endpoint of its cluster
+    point_number: np.ndarray  # (points,) of its owner's points
+    taking_turns: np.ndarray  # (hosts,) the endpoints of each cluster in the order in which a Maglev table is filled
+    offset_then: np.ndarray  # (S, hosts) where each begins in it
+    skip_then: np.ndarray  # (S, hosts) and how it goes on
     change_at: np.ndarray  # (S + 1,) seconds; the last one never comes
     # what holds now
     route: np.ndarray  # (H,)
@@ -127,6 +154,20 @@ class World(NamedTuple):
     member: np.ndarray  # (hosts,) the hosts of each group, those that its workers believe healthy in front
     turn: np.ndarray  # (workers, groups) the index of ROUND_ROBIN
     due: np.ndarray  # (workers, groups) when each locality's turn comes
+    deadline: np.ndarray  # (workers, hosts) of a schedule by weight, in the order of `home`
+    put_in: np.ndarray  # (workers, hosts) who was put in first, where two deadlines are equal
+    passed: np.ndarray  # (workers, groups, 2) the schedule's clock
+    first_picks: np.ndarray  # (workers, U) a schedule starts as if there had been so many
+    ring: np.ndarray  # (places,) hashes, level by level
+    ring_owner: np.ndarray  # (places,) endpoints of the cluster, of a ring or a Maglev table
+    share_of: np.ndarray  # (hosts,) room for making schedules and tables
+    due_of: np.ndarray  # (hosts,)
+    weight_of: np.ndarray  # (hosts,)
+    count_of: np.ndarray  # (hosts,)
+    group_of: np.ndarray  # (hosts,)
+    usable: np.ndarray  # (hosts,)
+    group_weight: np.ndarray  # (groups,)
+    made_up: np.ndarray  # (H, connections) a random number of each connection, from which Envoy makes a cookie
     upstream: np.ndarray  # (U,)
     host: np.ndarray  # (hosts,)
     pool: np.ndarray  # (workers, hosts)

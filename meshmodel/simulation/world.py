@@ -12,8 +12,8 @@ import numpy as np
 from meshmodel.compiled import enabled
 from meshmodel.results import fortio
 from meshmodel.scenario import ClosedLoop, Constant, OpenLoop, Scenario
+from meshmodel.simulation import hash_plan, state
 from meshmodel.simulation import plan as planning
-from meshmodel.simulation import state
 from meshmodel.simulation.attempts import COUNTERS
 from meshmodel.simulation.clients import CONSTANT, DRAWN, LOGNORMAL
 from meshmodel.simulation.state import World
@@ -52,8 +52,12 @@ def layout(scenario: Scenario) -> Layout:
         "behaviour_then": planning.behaviours(made),
         "change_at": np.array([*made.change_at, NEVER]),
         "caller_of": planning.caller_of(made),
+        "mirror_then": planning.mirrors(made),
+        "judged_then": planning.judged(made),
         "segment": _segments(reduced.workload),
     }
+    shared |= hash_plan.tables(made, shared)
+    route["hashing"], shared["hash_then"] = hash_plan.route_hashes(made, reduced)
     return Layout(scenario, reduced, made, shared, _codes(made))
 
 
@@ -61,7 +65,8 @@ def _codes(made: planning.Plan) -> tuple[int, ...]:
     """Every code that a request can end with."""
     pods = {e.behaviour.error_code for chain in made.chains for route in chain for e in route.endpoints if e.behaviour.error_rate}
     aborts = {route.fault.abort_code for chain in made.chains for route in chain if route.fault.abort_code}
-    return tuple(sorted({-1, 200, 500, 503, 504} | pods | aborts))
+    answers = {route.direct_response.status for chain in made.chains for route in chain if route.direct_response}
+    return tuple(sorted({-1, 200, 500, 503, 504} | pods | aborts | answers))
 
 
 def _segments(workload: ClosedLoop | OpenLoop) -> np.ndarray:
@@ -103,6 +108,12 @@ def make(of: Layout, replications: int, log: dict[str, np.ndarray] | None, *, re
         "health": (shared["level_then"].shape[1], np.int64), "share": (shared["level_then"].shape[1], np.int64),
         "left": (shared["level_then"].shape[1], np.int64), "member": (hosts, np.int64), "home": (hosts, np.int64),
         "turn": ((workers, shared["group_then"].shape[1]), np.int64), "due": ((workers, shared["group_then"].shape[1]), float),
+        "deadline": ((workers, hosts), float), "put_in": ((workers, hosts), np.int64),
+        "passed": ((workers, shared["group_then"].shape[1], 2), float), "first_picks": ((workers, len(of.plan.upstreams)), np.int64),
+        "ring": (len(shared["places"]), np.uint64), "ring_owner": (len(shared["places"]), np.int64), "share_of": (hosts, float),
+        "due_of": (hosts, float), "weight_of": (hosts, np.int64), "count_of": (hosts, np.int64), "group_of": (hosts, np.int64),
+        "usable": (hosts, bool), "group_weight": (shared["group_then"].shape[1], float),
+        "made_up": ((of.plan.hops, connections), np.uint64),
         "host": (hosts, state.HOST), "pool": ((workers, hosts), state.POOL), "pod": (pods, state.POD),
         "client": (connections, state.CLIENT), "accepted": ((of.plan.hops, connections), np.int64), "drawn": (1, float),
         "call": (slots, state.CALL), "tried": ((slots, 4), np.int64), "free": (slots, np.int64),
@@ -158,6 +169,7 @@ def _load(of: Layout, keeps_log: bool) -> np.ndarray:
         "behind": of.behind,
         "connect_time": scenario.connect_time,
         "settled": planning.settled_when_sent(scenario),
+        "users": workload.users,
     }
     if isinstance(workload, ClosedLoop):
         values |= {

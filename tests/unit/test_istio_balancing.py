@@ -12,7 +12,6 @@ from meshmodel.analytic.hosts import host_shares
 from meshmodel.istio.field import ManifestError
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop, Cluster, DirectResponse, HashPolicy, Request, Route, SlowStart
-from meshmodel.simulation.unmodelled import Unmodelled
 
 MANIFESTS = Path(__file__).parents[2] / "data" / "envoy" / "manifests"
 
@@ -346,23 +345,19 @@ def test_what_is_refused_says_what_to_do_instead(spec: dict[str, Any], part: str
     assert part in str(refused.value)
 
 
-# --- no closed form, nor simulated yet ------------------------------------------------------------
+# --- no closed form --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("resources", "part"),
     [
-        ([rule(loadBalancer={"warmup": {"duration": "1s"}})], "warmup"),
         ([rule(loadBalancer={"consistentHash": {"useSourceIp": True}})], "consistentHash"),
         ([rule(outlierDetection={"outlierDetectionHttpErrorCodes": [429]})], "outlierDetectionHttpErrorCodes"),
         ([service({**TO_BACKEND, "mirror": TO_SHADOW})], "mirror"),
         ([service({"directResponse": {"status": 200}})], "redirect or direct"),
     ],
 )
-def test_an_engine_without_them_says_so(resources: list[dict[str, Any]], part: str) -> None:
-    shown = mesh(*resources, pods="pods-shadowed.yaml")
-    if part != "warmup":  # nobody is new unless a change adds pods
-        with pytest.raises(NoClosedForm, match=part):
-            predict(shown.scenario(ClosedLoop(calls=1), "backend"))
-    with pytest.raises(Unmodelled, match=f"{part}.*measure"):
-        shown.curl(1, target="backend")
+def test_there_is_no_closed_form_for_them(resources: list[dict[str, Any]], part: str) -> None:
+    scenario = mesh(*resources, pods="pods-shadowed.yaml").scenario(ClosedLoop(calls=1), "backend")
+    with pytest.raises(NoClosedForm, match=part):
+        predict(scenario)
