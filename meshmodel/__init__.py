@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meshmodel._data import data_path
     from meshmodel.evidence import catalogue
     from meshmodel.grid import sweep
     from meshmodel.istio.yaml_source import ManifestError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from meshmodel.results.compare import compare
     from meshmodel.results.fortio import Histogram
 
-__all__ = ["Histogram", "ManifestError", "Mesh", "catalogue", "compare", "sweep"]
+__all__ = ["Histogram", "ManifestError", "Mesh", "catalogue", "compare", "data_path", "sweep"]
 __version__ = "0.1.0"
 
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "ManifestError": "istio.yaml_source",
     "Mesh": "mesh",
     "compare": "results.compare",
+    "data_path": "_data",
     "sweep": "grid",
 }
 

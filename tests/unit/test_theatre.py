@@ -33,6 +33,7 @@ from meshmodel.scenario import (
     SlowStart,
 )
 from meshmodel.teaching import palette
+from meshmodel.teaching.standalone import MIME, state_of
 from meshmodel.teaching.theatre import events, moves, packing, theatre
 from meshmodel.teaching.theatre.constants import acting, differences
 from meshmodel.teaching.theatre.moves import BACK, BACK_OFF, GHOST, HOLD, KIND, LEG, OUT, QUEUE, WAIT, WORK
@@ -493,11 +494,20 @@ def test_two_traces_are_told_apart_by_what_differs(pair):
 def test_it_shows_itself_as_a_widget_a_picture_and_a_line(pair):
     shown = theatre(*pair, title="Two policies")
     data, metadata = shown._repr_mimebundle_()
-    assert set(data) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", MIME, "image/png", "text/plain"}
     assert data["text/plain"] == metadata["image/png"]["alt"] == repr(shown)
     assert all(f"{len(t.requests)} requests, 0 failed, 6 not ended; p50 " in repr(shown) for t in pair)
     assert repr(shown).startswith("Two policies. ROUND_ROBIN (the model's run): ") and "\n" not in repr(shown)
     assert "0x" not in repr(shown) and repr(theatre(*pair, title="Two policies")) == repr(shown)
+
+
+def test_its_state_is_in_the_output_so_that_a_page_without_a_kernel_can_play_it(pair):
+    shown = theatre(*pair)
+    data, _ = shown._repr_mimebundle_()
+    state = state_of(data)
+    assert data[MIME]["class"] == "meshmodel.teaching.theatre.widget:Theatre"
+    assert (state["spec"], state["data"]) == (shown.spec, shown.data) and not [name for name in state if name.startswith("_")]
+    assert len(json.dumps(data[MIME])) < 60_000  # a chapter's notebook holds several
 
 
 def test_the_still_twin_is_the_same_every_time_and_not_blank(pair):

@@ -13,6 +13,7 @@ import traitlets
 from meshmodel.results.trace import Trace
 from meshmodel.teaching.palette import css
 from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.standalone import standalone
 from meshmodel.teaching.theatre.buckets import Record, read
 from meshmodel.teaching.theatre.spec import Watch, spec, whole_or_first
 from meshmodel.teaching.theatre.still import still
@@ -64,12 +65,12 @@ class Theatre(anywidget.AnyWidget):
         return self.picture.alt_text
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget for who has one, and the still picture for who has not: GitHub, paper, an untrusted notebook."""
+        """The widget for who has one, its state for the book, and the still picture for GitHub, paper, an untrusted notebook."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
         picture = self.picture
         image = base64.b64encode(picture.png()).decode()
-        return {**data, "text/plain": picture.alt_text, "image/png": image}, {"image/png": {"alt": picture.alt_text}}
+        return {**data, **standalone(self), "text/plain": picture.alt_text, "image/png": image}, {"image/png": {"alt": picture.alt_text}}
 
 
 def theatre(
