@@ -51,7 +51,7 @@ def arrows(package: Path = PACKAGE) -> dict[str, set[str]]:
 
 
 def place(parts: tuple[str, ...]) -> str:
-    return {"_flags": "__main__", "catalogue": "evidence"}.get(here := parts[0].removesuffix(".py"), here)
+    return {"_flags": "__main__", "commands": "__main__", "catalogue": "evidence"}.get(here := parts[0].removesuffix(".py"), here)
 
 
 def imported(path: Path) -> Iterator[tuple[str, ...]]:

@@ -9,10 +9,9 @@ and SIGHUP.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,44 +20,7 @@ from meshmodel import _files
 from meshmodel._flags import glued, parsers
 from meshmodel._signals import ending_in_order
 from meshmodel._text import line, visible
-
-
-def _mesh_options(args: argparse.Namespace) -> dict[str, Any]:
-    flags = ("istio", "injector", "errors", "percentiles", "overhead", "workers", "connect_time")
-    return {name: getattr(args, name) for name in flags}
-
-
-def _caller(args: argparse.Namespace) -> dict[str, Any]:
-    return {"target": args.target, "locality": args.locality}
-
-
-def _simulation(args: argparse.Namespace) -> dict[str, Any]:
-    return {"replications": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
-
-
-def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Those of the flags that were given; the others are left to their defaults."""
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-
-def _request(args: argparse.Namespace) -> dict[str, Any]:
-    """`timeout`, `users` and `request` as `workloads` takes them."""
-    return _given(args, "timeout", "users") | {"request": _given(args, "path", "headers")}
-
-
-def _workload(args: argparse.Namespace) -> Any:
-    """What the load flags say: fortio's closed loop, or an open one."""
-    from meshmodel import workloads
-
-    if args.rate is None and args.segments is None:
-        return workloads.fortio(**_given(args, "connections", "qps", "duration", "calls"), **_request(args))
-    if _given(args, "connections", "qps", "calls"):
-        raise ValueError("-c, -qps and -n are of a closed loop; an open loop (--rate, --segment) has none of them")
-    if args.segments and (args.rate is not None or args.duration is not None):
-        raise ValueError("--segment has its own rates and times: leave --rate and -t out")
-    if args.segments:
-        return workloads.open_loop(args.segments, arrivals=args.arrivals, **_request(args))
-    return workloads.open_loop(args.rate, args.duration or "60s", args.arrivals, **_request(args))
+from meshmodel.commands.common import applied, caller, curl_counts, mesh_options, print_out, report, request, simulation, warn, workload
 
 
 def _keep_inputs(args: argparse.Namespace) -> None:
@@ -76,66 +38,50 @@ def _keep_inputs(args: argparse.Namespace) -> None:
         raise ValueError(f"{out}: lies in the data that come with meshmodel, write somewhere else")
 
 
-def _manifest(file: str) -> Path | str:
-    text = sys.stdin.read(2_000_000) if file == "-" else file  # more than any manifest may have
-    if not text.strip():
-        raise ValueError(f"FILE {file!r}: empty")
-    return text if file == "-" else Path(file)
-
-
-def _mesh(args: argparse.Namespace) -> Any:
-    from meshmodel.mesh import Mesh
-
-    mesh = Mesh(**_mesh_options(args)).apply(*map(_manifest, args.files))
-    for time, file in getattr(args, "at_file", ()):
-        mesh.at(time).apply(_manifest(file))
-    return mesh
-
-
 # --- the verbs ----------------------------------------------------------------------------
 
 
 def _load(args: argparse.Namespace) -> None:
-    mesh = _mesh(args)
-    _report(mesh, mesh.simulate(_workload(args), **_caller(args), **_simulation(args), keep=args.keep), args)
+    mesh = applied(args)
+    report(mesh, mesh.simulate(workload(args), **caller(args), **simulation(args), keep=args.keep), args)
 
 
 def _curl(args: argparse.Namespace) -> None:
-    mesh = _mesh(args)
-    replay = mesh.curl(args.n, **_request(args), **_caller(args), **_simulation(args), keep=args.keep)
-    _report(mesh, replay, args, _curl_counts(replay))
+    mesh = applied(args)
+    replay = mesh.curl(args.n, **request(args), **caller(args), **simulation(args), keep=args.keep)
+    report(mesh, replay, args, curl_counts(replay))
 
 
 def _predict(args: argparse.Namespace) -> None:
-    mesh = _mesh(args)
-    prediction = mesh.predict(workload=_workload(args), **_caller(args))
-    _report(mesh, prediction, args, "\n".join(f"approximation: {name}: {error}" for name, error in prediction.assumptions.items()))
+    mesh = applied(args)
+    prediction = mesh.predict(workload=workload(args), **caller(args))
+    report(mesh, prediction, args, "\n".join(f"approximation: {name}: {error}" for name, error in prediction.assumptions.items()))
 
 
 def _measure(args: argparse.Namespace) -> None:
     from meshmodel.envoy.engine import print_config
     from meshmodel.scenario import ClosedLoop
 
-    mesh = _mesh(args)
+    mesh = applied(args)
     if args.print_config:
-        print(print_config(mesh.scenario(ClosedLoop(calls=1), **_caller(args))), end="")
+        print(print_config(mesh.scenario(ClosedLoop(calls=1), **caller(args))), end="")
         return
     options = {"repetitions": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
-    _report(mesh, mesh.measure(workload=_workload(args), **_caller(args), **options), args)
+    report(mesh, mesh.measure(workload=workload(args), **caller(args), **options), args)
 
 
 def _replay(args: argparse.Namespace) -> None:
     from meshmodel import catalogue
 
     experiment = catalogue.experiment(args.name)
-    mesh = experiment.mesh(**_mesh_options(args))
+    mesh = experiment.mesh(**mesh_options(args))
     mesh.scenario(experiment.workload, experiment.target, experiment.locality)  # so that the warnings know of the load
-    replay = experiment.replay(**_simulation(args), **_mesh_options(args))
+    replay = experiment.replay(**simulation(args), **mesh_options(args))
     against = experiment.compare(replay)
     told = [against, experiment.explain(against)] if against else ["the tutorial recorded nothing for it"]
-    counts = [] if experiment.workload.duration else [_curl_counts(replay)]
+    counts = [] if experiment.workload.duration else [curl_counts(replay)]
     title = f"{args.name}: {experiment.title}\napplied: {', '.join(Path(file).name for file in experiment.manifests)}\n"
-    _report(mesh, replay, args, *counts, *map(str, told), *_envoy_records(args.name, replay), title=title)
+    report(mesh, replay, args, *counts, *map(str, told), *_envoy_records(args.name, replay), title=title)
 
 
 def _envoy_records(name: str, replay: Any) -> Iterator[str]:
@@ -156,7 +102,7 @@ def _compare(args: argparse.Namespace) -> None:
     names = [visible(Path(path).stem) for path in args.records]
     records = dict(zip(names if len({*names}) == len(names) else map(visible, args.records), map(read_record, args.records), strict=True))
     comparison = compare(outcome, records) if len(records) > 1 else compare(outcome, *records.values(), name=names[0])
-    _print(args, comparison.to_json(), str(comparison))
+    print_out(args, comparison.to_json(), str(comparison))
     for name, record in records.items():
         _warn_of_other_buckets(outcome, record, name)
 
@@ -177,19 +123,19 @@ def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
 
 
 def _routes(args: argparse.Namespace) -> None:
-    mesh = _mesh(args)
-    print(mesh.proxy_config_routes(**_caller(args)))
-    rules = mesh.version_rules(**_caller(args))
+    mesh = applied(args)
+    print(mesh.proxy_config_routes(**caller(args)))
+    rules = mesh.version_rules(**caller(args))
     print(f"\nOf the rules that came or went with a version, Istio {mesh.defaults.version} here: {'; '.join(rules) or 'none'}")
-    _warn(mesh)
+    warn(mesh)
 
 
 def _endpoints(args: argparse.Namespace) -> None:
-    mesh = _mesh(args)
+    mesh = applied(args)
     if args.at is not None:
-        mesh.simulate(_workload(args), 1, args.seed, **_caller(args))
-    print(mesh.proxy_config_endpoints(at=args.at, **_caller(args)))
-    _warn(mesh)
+        mesh.simulate(workload(args), 1, args.seed, **caller(args))
+    print(mesh.proxy_config_endpoints(at=args.at, **caller(args)))
+    warn(mesh)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -205,48 +151,6 @@ def _student(args: argparse.Namespace) -> None:
     from meshmodel.teaching.exercises import student_copy
 
     print(student_copy(args.notebook, args.out))
-
-
-# --- what is printed ----------------------------------------------------------------------
-
-
-def _report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:
-    """fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
-    outcome = outcome.with_resolution(args.r) if "r" in args else outcome
-    _print(args, outcome.to_json(), *filter(None, (title, outcome.histogram().run_text(), *more, outcome.table())))
-    _warn(mesh)
-    for remark in outcome.remarks:
-        print(f"warning: {remark}", file=sys.stderr)
-
-
-def _print(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) -> None:
-    written = json.dumps(content, allow_nan=False) + "\n" if args.json else ""
-    if args.json == "-":
-        sys.stdout.write(written)
-        return
-    if args.json:
-        _files.write(args.json, written)
-    print("\n\n".join(text.strip("\n") for text in texts))
-
-
-def _curl_counts(replay: Any) -> str:
-    """Bodies and codes of the first replication as `sort | uniq -c | sort -nr` prints them."""
-    bodies = {
-        "null" if body == "null" else visible(json.dumps(body, ensure_ascii=False)): counts[0] for body, counts in replay.bodies.items()
-    }
-    codes = {str(code): counts[0] for code, counts in replay.codes.items()}
-    return "\n\n".join(_uniq(counts) for counts in (bodies, codes))
-
-
-def _uniq(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: (item[1], item[0]), reverse=True)
-    return "\n".join(f"{count:4d} {line}" for line, count in ordered if count)
-
-
-def _warn(mesh: Any) -> None:
-    sys.stdout.flush()
-    for warning in mesh.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 VERBS = {

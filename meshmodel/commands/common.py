@@ -1,0 +1,107 @@
+"""What several verbs of the command line do alike: the mesh and the load that flags describe, and printing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meshmodel import _files
+from meshmodel._text import visible
+
+
+def mesh_options(args: argparse.Namespace) -> dict[str, Any]:
+    flags = ("istio", "injector", "errors", "percentiles", "overhead", "workers", "connect_time")
+    return {name: getattr(args, name) for name in flags}
+
+
+def caller(args: argparse.Namespace) -> dict[str, Any]:
+    return {"target": args.target, "locality": args.locality}
+
+
+def simulation(args: argparse.Namespace) -> dict[str, Any]:
+    return {"replications": args.replications, "seed": args.seed, "progress": sys.stderr.isatty()}
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the flags that were given; the others are left to their defaults."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def request(args: argparse.Namespace) -> dict[str, Any]:
+    """`timeout`, `users` and `request` as `workloads` takes them."""
+    return given(args, "timeout", "users") | {"request": given(args, "path", "headers")}
+
+
+def workload(args: argparse.Namespace) -> Any:
+    """What the load flags say: fortio's closed loop, or an open one."""
+    from meshmodel import workloads
+
+    if args.rate is None and args.segments is None:
+        return workloads.fortio(**given(args, "connections", "qps", "duration", "calls"), **request(args))
+    if given(args, "connections", "qps", "calls"):
+        raise ValueError("-c, -qps and -n are of a closed loop; an open loop (--rate, --segment) has none of them")
+    if args.segments and (args.rate is not None or args.duration is not None):
+        raise ValueError("--segment has its own rates and times: leave --rate and -t out")
+    if args.segments:
+        return workloads.open_loop(args.segments, arrivals=args.arrivals, **request(args))
+    return workloads.open_loop(args.rate, args.duration or "60s", args.arrivals, **request(args))
+
+
+def manifest(file: str) -> Path | str:
+    text = sys.stdin.read(2_000_000) if file == "-" else file  # more than any manifest may have
+    if not text.strip():
+        raise ValueError(f"FILE {file!r}: empty")
+    return text if file == "-" else Path(file)
+
+
+def applied(args: argparse.Namespace) -> Any:
+    """The mesh of the files, with what --at applies later."""
+    from meshmodel.mesh import Mesh
+
+    mesh = Mesh(**mesh_options(args)).apply(*map(manifest, args.files))
+    for time, file in getattr(args, "at_file", ()):
+        mesh.at(time).apply(manifest(file))
+    return mesh
+
+
+def report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:
+    """fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
+    outcome = outcome.with_resolution(args.r) if "r" in args else outcome
+    print_out(args, outcome.to_json(), *filter(None, (title, outcome.histogram().run_text(), *more, outcome.table())))
+    warn(mesh)
+    for remark in outcome.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
+
+
+def print_out(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) -> None:
+    written = json.dumps(content, allow_nan=False) + "\n" if args.json else ""
+    if args.json == "-":
+        sys.stdout.write(written)
+        return
+    if args.json:
+        _files.write(args.json, written)
+    print("\n\n".join(text.strip("\n") for text in texts))
+
+
+def curl_counts(replay: Any) -> str:
+    """Bodies and codes of the first replication as `sort | uniq -c | sort -nr` prints them."""
+    bodies = {
+        "null" if body == "null" else visible(json.dumps(body, ensure_ascii=False)): counts[0] for body, counts in replay.bodies.items()
+    }
+    codes = {str(code): counts[0] for code, counts in replay.codes.items()}
+    return "\n\n".join(_uniq(counts) for counts in (bodies, codes))
+
+
+def _uniq(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (item[1], item[0]), reverse=True)
+    return "\n".join(f"{count:4d} {line}" for line, count in ordered if count)
+
+
+def warn(mesh: Any) -> None:
+    sys.stdout.flush()
+    for warning in mesh.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
