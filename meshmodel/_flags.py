@@ -54,7 +54,7 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
             group(parser)
         return parser
 
-    mesh = _files, _mesh_flags, _caller_flags
+    mesh = _files, _mesh_flags, _caller_flags, _said_flags
     replay = verb("replay", "replay an experiment of the tutorial: model beside record", _mesh_flags, _simulation_flags, _json_flag)
     replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
     verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _keep_flag, _at_file, _output_flags)
@@ -99,6 +99,45 @@ def _mesh_flags(parser: argparse.ArgumentParser) -> None:
 def _caller_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="SERVICE", help="what is called, instead of the Gateway's route")
     parser.add_argument("--locality", metavar="R.Z.S", help="the caller's region.zone.subzone, instead of its pod's")
+
+
+def _said_flags(parser: argparse.ArgumentParser) -> None:
+    """What manifests do not say: see `Mesh.timing`, `.calls` and `.fail`."""
+    parser.add_argument("--namespace", default="default", metavar="NAME", help="where a resource without one goes (default)")
+    timing = "what its answers take, or a fortio record or Prometheus histogram of it; repeatable"
+    parser.add_argument("--timing", action="append", default=[], type=_timing, dest="timings", metavar="NAME=P50,P90,P99", help=timing)
+    calls = "the pods of A call the Service B, where no UPSTREAM_URIS says so; repeatable"
+    parser.add_argument("--calls", action="append", default=[], type=_calls, dest="upstreams", metavar="A=B", help=calls)
+    fail = "so many of its pods fail: HOW is refused, reset, hang, a status or a duration; TIME into the load (from its start); repeatable"
+    parser.add_argument("--fail", action="append", default=[], type=_fail, dest="failures", metavar="NAME/PODS=HOW@TIME", help=fail)
+
+
+def _timing(text: str) -> tuple[str, dict[str, Any]]:
+    name, values = _assigned(text, "NAME=P50,P90,P99 such as payments-v1=45ms,120ms,700ms")
+    parts = values.split(",")
+    if not all(re.fullmatch("[0-9.]+[a-zµμ]*[0-9.a-zµμ]*", part) for part in parts):
+        return name, {"record": values}
+    if len(parts) > 3:
+        raise argparse.ArgumentTypeError(f"must be at most p50, p90 and p99, got {quoted(text)}")
+    return name, dict(zip(("p50", "p90", "p99"), parts, strict=False))
+
+
+def _calls(text: str) -> tuple[str, str]:
+    return _assigned(text, "A=B such as checkout=payments")
+
+
+def _fail(text: str) -> tuple[str, dict[str, Any]]:
+    name, how = _assigned(text, "NAME/PODS=HOW@TIME such as payments-v1/1=hang@10s")
+    name, slash, pods = name.partition("/")
+    how, _, at = how.partition("@")
+    return name, {"how": how, **({"pods": _whole(pods)} if slash else {}), **({"at": at} if at else {})}
+
+
+def _assigned(text: str, rule: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {quoted(text)}")
+    return name, value
 
 
 def _load_flags(parser: argparse.ArgumentParser) -> None:

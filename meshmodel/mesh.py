@@ -5,7 +5,7 @@
     replay = mesh.fortio_load(connections=10, qps=1000, duration="60s")
 
 `apply` and `delete` work like kubectl's on (kind, namespace, name).  A resource without a namespace
-belongs to the mesh's own (`namespace`, by default the tutorial's), as with `kubectl -n istioinaction`.
+belongs to the mesh's own (`namespace`, by default kubectl's), as with `kubectl -n istioinaction`, where the tutorial lives.
 Reading is done by `manifests`, routes are made by `control_plane`, arithmetic by the engines.
 """
 
@@ -21,16 +21,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from tabulate import DataRow, TableFormat, tabulate
 
 from meshmodel import workloads
+from meshmodel.istio import names, said
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
 from meshmodel.istio.defaults import FIELDS, RULES, IstioDefaults, istio_defaults
 from meshmodel.istio.kubernetes import LOCALITY_RULE, refuse_too_many_pods, slashed
 from meshmodel.istio.manifests import read
 from meshmodel.istio.resources import RETRY_ON
+from meshmodel.istio.said import Said, overlaid, timed
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
-from meshmodel.istio.yaml_source import ManifestError, resources
+from meshmodel.istio.yaml_source import Field, ManifestError, Place, resources
 from meshmodel.scenario import (
     UNLIMITED,
+    Behaviour,
     Change,
     ClosedLoop,
     Constant,
@@ -73,7 +76,7 @@ class Mesh:
     workers : worker threads of each Envoy.
     connect_time : what a proxy needs for a new connection to a pod: "plain" or "mtls" (as a real Envoy was
         measured on loopback: 0.1 and 0.7 ms), seconds, or a duration such as "1ms".
-    namespace : where a resource without a namespace goes.
+    namespace : where a resource without a namespace goes, "default" as with kubectl ("istioinaction" is the tutorial's).
 
     Raises ManifestError (a ValueError) with one line on anything that cannot be.
     """
@@ -84,7 +87,7 @@ class Mesh:
         injector: Injector = "fake-service",
         overhead: Distribution | float | str | None = None,
         workers: int = 2,
-        namespace: str = "istioinaction",
+        namespace: str = "default",
         connect_time: str | float = "plain",
         errors: Errors | None = None,
         percentiles: Percentiles | None = None,
@@ -94,13 +97,14 @@ class Mesh:
         except ScenarioError as problem:
             raise ManifestError(str(problem)) from None
         self.defaults = istio_defaults(istio)
-        self.namespace = namespace
+        self.namespace = names.label(Field(namespace, Place("Mesh"), "namespace"))
         self.workers = workloads.whole(workers, "workers", 1, 1000)
         self.overhead = _overhead(overhead)
         self.connect_time = workloads.connecting(connect_time)
         self._resources: dict[Key, Resource] = {}
         self._applied = 0
         self._later: list[tuple[float, Key, Resource | None]] = []
+        self._said: list[Said] = []
         self._addresses: dict[str, str] = {}
         self._last: tuple[Workload | None, str | None, str | None] = (None, None, None)
         self._replay: Replay | None = None
@@ -127,7 +131,7 @@ class Mesh:
         """Another mesh of the same resources; what is applied to one does not show in the other."""
         twin = copy.copy(self)
         twin._resources, twin._later, twin._addresses = dict(self._resources), list(self._later), dict(self._addresses)
-        twin._replay = None
+        twin._said, twin._replay = list(self._said), None
         return twin
 
     def at(self, time: str | float) -> Later:
@@ -136,6 +140,62 @@ class Mesh:
         if seconds <= 0:
             raise ManifestError(f"at: must be after the load begins, got {time!r}")
         return Later(self, seconds)
+
+    # ---- what manifests do not say
+
+    def timing(
+        self, name: str, p50: str | float | None = None, p90: str | float | None = None, p99: str | float | None = None, record: Any = None
+    ) -> Mesh:
+        """What an answer of the pods of `name` takes: a Deployment, or a Service, for all Deployments behind it.
+
+        p50, p90, p99 : durations or seconds, without the calls that the pods make themselves; one left out takes the value
+            of the one below it.  They stand in for the TIMING_ variables of fake-service, which real pods do not have.
+        record : in place of the three, a fortio record or a Prometheus histogram of that Service (a path, or a `Histogram`).
+
+        Raises ManifestError where there is no such workload, or the numbers fall.
+        """
+        if (p50 is None) == (record is None):
+            raise ManifestError("timing: needs either p50 (with p90 and p99 where they are known) or a record")
+        given = _recorded(record, name) if record is not None else _percentiles(p50, p90, p99)
+        timed(Behaviour(), given)
+        known = self._state(float("inf"))
+        for each in said.workloads(name, known, self.namespace, "timing"):
+            self._said.append(Said(0.0, each.key, lambda pod: replace(pod, behaviour=timed(pod.behaviour, given), timed=True)))
+        return self
+
+    def calls(self, caller: str, callee: str) -> Mesh:
+        """The pods of `caller` (a Deployment, or a Service, for all behind it) call the Service `callee`, "payments" or "payments:8080".
+
+        For real pods, which have no UPSTREAM_URIS of fake-service's: each request to `caller` makes one call, and its answer is 500
+        where that fails.  Raises ManifestError where there is no such workload or Service, or the caller calls another one already.
+        """
+        known = self._state(float("inf"))
+        name, _, number = callee.partition(":")
+        if number and not (number.isdecimal() and len(number) < 6):
+            raise ManifestError(f"calls: {callee!r}: a port must be a number")
+        found = said.service(name, known, self.namespace, "calls")
+        port = int(number) if number else found.ports[0].port
+        for each in said.workloads(caller, known, self.namespace, "calls"):
+            said.calling(each, found.fqdn, port)
+            self._said.append(Said(0.0, each.key, lambda pod: said.calling(pod, found.fqdn, port)))
+        return self
+
+    def fail(self, name: str, pods: int | None = 1, how: str | int = "hang", at: str | float | None = None) -> Mesh:
+        """The first `pods` pods of a Deployment (None: all) fail, from `at` into a load on (None: from its start).
+
+        how : "refused" (connections are), "reset" (after they were taken), "hang" (never answers), an HTTP status that every request
+            is answered with at once, or a duration that every answer takes; "none": the pods are well again.
+
+        Raises ManifestError where there is no such Deployment, or it has fewer pods.
+        """
+        count = None if pods is None else workloads.whole(pods, "pods", 1)
+        change, time = said.failing(how), 0.0 if at is None else workloads.seconds(at, "at")
+        found = said.workloads(name, self._state(time), self.namespace, "fail")
+        if len(found) > 1:
+            raise ManifestError(f"fail: {name} has the pods of several Deployments, name one ({', '.join(each.name for each in found)})")
+        said.broken(found[0], count, change)
+        self._said.append(Said(time, found[0].key, lambda pod: said.broken(pod, count, change)))
+        return self
 
     def _read(self, sources: Iterable[Any], known: dict[Key, Resource]) -> list[Resource]:
         """The resources of one `apply`: created now, all in the same second, unless they are `known` already."""
@@ -149,14 +209,18 @@ class Mesh:
         ]
 
     def _key(self, kind: str, name: str, namespace: str | None, known: dict[Key, Resource]) -> Key:
+        """Its key: of that namespace; where none is said, of the mesh's own, or else the only one of that name."""
         key = kind, namespace or self.namespace, name
         if key not in known:
+            elsewhere = [each for each in known if each[0] == kind and each[2] == name]
+            if len(elsewhere) == 1 and namespace is None:
+                return elsewhere[0]
             near = difflib.get_close_matches(f"{kind} {name}", [f"{k} {n}" for k, _, n in known], n=1)
             raise ManifestError(f"{kind} {name}: there is none in the namespace {key[1]}{f', did you mean {near[0]}?' if near else ''}")
         return key
 
     def _times(self) -> list[float]:
-        return sorted({when for when, _, _ in self._later})
+        return sorted({when for when, _, _ in self._later} | {each.time for each in self._said if each.time > 0})
 
     def _state(self, time: float) -> dict[Key, Resource]:
         state = dict(self._resources)
@@ -167,7 +231,7 @@ class Mesh:
                 state[key] = resource
             else:
                 state.pop(key, None)
-        return state
+        return overlaid(state, self._said, time)
 
     # ---- from the resources to a Scenario
 
@@ -474,6 +538,19 @@ def _overhead(overhead: Distribution | float | str | None) -> Distribution | Non
     if isinstance(overhead, (int, float, str)):
         return Constant(workloads.seconds(overhead, "overhead"))
     raise ManifestError(f"overhead: must be None, seconds, a duration or a distribution, got {type(overhead).__name__}")
+
+
+def _percentiles(p50: str | float | None, p90: str | float | None, p99: str | float | None) -> tuple[float, float, float]:
+    first = workloads.seconds(p50, "timing p50")  # type: ignore[arg-type]
+    second = first if p90 is None else workloads.seconds(p90, "timing p90")
+    return first, second, second if p99 is None else workloads.seconds(p99, "timing p99")
+
+
+def _recorded(record: Any, name: str) -> tuple[float, float, float]:
+    """The three percentiles of a record."""
+    from meshmodel.results.prometheus import read_timings  # here, since NumPy's part of fortio's format takes a while to load
+
+    return read_timings(record, name)
 
 
 def _table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:

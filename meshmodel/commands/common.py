@@ -59,13 +59,25 @@ def manifest(file: str) -> Path | str:
 
 
 def applied(args: argparse.Namespace) -> Any:
-    """The mesh of the files, with what --at applies later."""
+    """The mesh of the files, with what --at applies later and what is said beside them."""
     from meshmodel.mesh import Mesh
 
-    mesh = Mesh(**mesh_options(args)).apply(*map(manifest, args.files))
+    mesh = Mesh(**mesh_options(args), namespace=args.namespace).apply(*map(manifest, args.files))
     for time, file in getattr(args, "at_file", ()):
         mesh.at(time).apply(manifest(file))
+    _say(mesh, args)
     return mesh
+
+
+def _say(mesh: Any, args: argparse.Namespace) -> None:
+    """What the flags say that no manifest does; a complaint names its flag."""
+    calls = [(caller, {"callee": callee}) for caller, callee in args.upstreams]
+    verbs = ("--timing", mesh.timing, args.timings), ("--calls", mesh.calls, calls), ("--fail", mesh.fail, args.failures)
+    for flag, verb, (name, more) in [(flag, verb, each) for flag, verb, given in verbs for each in given]:
+        try:
+            verb(name, **more)
+        except ValueError as problem:
+            raise ValueError(f"{flag} {name}: {problem}") from None
 
 
 def report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:

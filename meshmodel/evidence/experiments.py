@@ -69,7 +69,7 @@ class Experiment:
 
     def mesh(self, **options: Any) -> Mesh:
         """A mesh with the experiment's manifests applied; `options` as for `Mesh`."""
-        mesh = Mesh(**{"istio": "1.17", **self.options, **options}).apply(*map(data_path, self.manifests))
+        mesh = Mesh(**{"istio": "1.17", "namespace": "istioinaction", **self.options, **options}).apply(*map(data_path, self.manifests))
         for at, manifests in self.changes:
             mesh.at(at).apply(*map(data_path, manifests))
         return mesh

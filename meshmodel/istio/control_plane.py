@@ -343,7 +343,7 @@ class ControlPlane:
                     address=f"{self._address(f'{deployment.namespace}/{name}')}:{number}",
                     locality=deployment.locality,
                     message=deployment.message,
-                    behaviour=replace(deployment.behaviour, undelayed=fastest),
+                    behaviour=replace(deployment.behaviour_of(i), undelayed=fastest),
                     inbound=inbound,
                     inbound_retries=self.defaults.inbound_retries,
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from meshmodel.fakeservice import from_environment
@@ -32,7 +32,11 @@ _SERVICE_UNUSED = "sessionAffinity sessionAffinityConfig internalTrafficPolicy e
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Resource):
-    """`upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone"."""
+    """`upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone".
+
+    `broken` is what became of its first pods (`said`), `upstream_said`: its upstream is a user's word, no variable's.
+    `timed`: somebody said what its answers take, if only by an image of fake-service.
+    """
 
     replicas: int
     labels: dict[str, str]
@@ -42,6 +46,13 @@ class Deployment(Resource):
     upstream: tuple[str, int] | None = None
     keep_alives: bool = False
     named_ports: dict[str, int] = field(default_factory=dict)
+    broken: tuple[Callable[[Behaviour], Behaviour], ...] = ()
+    upstream_said: bool = False
+    timed: bool = True
+
+    def behaviour_of(self, pod: int) -> Behaviour:
+        """How its pod number `pod`, from 1, answers."""
+        return self.broken[pod - 1](self.behaviour) if pod <= len(self.broken) else self.behaviour
 
 
 @dataclass(frozen=True, kw_only=True)

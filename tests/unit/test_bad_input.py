@@ -61,7 +61,7 @@ spec:
 
 
 def refused(source: object, *parts: str, scenario: bool = False) -> str:
-    mesh = Mesh(overhead=0).apply(MANIFESTS / "testbed.yaml")
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(MANIFESTS / "testbed.yaml")
     before = repr(mesh)
     with pytest.raises(ManifestError) as caught:
         mesh.apply(source)
@@ -359,7 +359,7 @@ TEXTS = [file.read_text() for file in sorted(MANIFESTS.glob("*.yaml"))]
 def test_a_spoiled_manifest_is_read_or_refused_in_one_line(text, where, cut, junk):
     """Whatever a slip of the editor does to a file: never another exception, never a second line."""
     at = int(where * len(text))
-    mesh = Mesh(overhead=0).apply(MANIFESTS / "testbed.yaml")
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(MANIFESTS / "testbed.yaml")
     try:
         mesh.apply([text[:at] + junk + text[at + cut :] + "\n"])
         mesh.scenario(ONE_CALL)

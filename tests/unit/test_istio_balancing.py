@@ -29,7 +29,7 @@ def service(route: dict[str, Any]) -> dict[str, Any]:
 
 
 def mesh(*resources: dict[str, Any], pods: str = "pods-three.yaml", istio: str = "1.31") -> Mesh:
-    return Mesh(istio=istio).apply(MANIFESTS / pods, *resources)
+    return Mesh(istio=istio, namespace="istioinaction").apply(MANIFESTS / pods, *resources)
 
 
 def played(*resources: dict[str, Any], pods: str = "pods-three.yaml", locality: str | None = None) -> Route:

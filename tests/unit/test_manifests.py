@@ -38,7 +38,7 @@ def service(route: dict[str, object]) -> dict[str, object]:
 
 
 def last_route(*sources: object, istio: str = "1.17") -> Route:
-    mesh = Mesh(istio=istio, overhead=0).apply(MANIFESTS / "testbed.yaml", *sources)
+    mesh = Mesh(istio=istio, overhead=0, namespace="istioinaction").apply(MANIFESTS / "testbed.yaml", *sources)
     return mesh.scenario(ClosedLoop(calls=1)).routes[-1]
 
 

@@ -17,7 +17,7 @@ CLUSTER = "outbound|80||simple-backend.istioinaction.svc.cluster.local"
 
 
 def testbed(*files: str, **options) -> Mesh:
-    return Mesh(**{"overhead": 0, **options}).apply(*(MANIFESTS / file for file in ("testbed.yaml", *files)))
+    return Mesh(**{"overhead": 0, "namespace": "istioinaction", **options}).apply(*(MANIFESTS / file for file in ("testbed.yaml", *files)))
 
 
 testbed.__test__ = False  # a helper, though its name begins like a test's
@@ -56,7 +56,7 @@ def test_what_is_deleted_must_be_there():
 
 def test_a_resource_without_a_namespace_goes_where_the_mesh_is():
     text = (MANIFESTS / "testbed.yaml").read_text().replace("  namespace: istioinaction\n", "")
-    assert testbed().proxy_config_endpoints() == Mesh(overhead=0).apply(text).proxy_config_endpoints()
+    assert testbed().proxy_config_endpoints() == Mesh(overhead=0, namespace="istioinaction").apply(text).proxy_config_endpoints()
     assert "simple-backend.shop.svc" in Mesh(overhead=0, namespace="shop").apply(text).proxy_config_endpoints()
 
 

@@ -35,7 +35,7 @@ def service(host: str = "simple-backend", name: str = "mine", gateways: list[str
 def warnings(
     *sources: object, version: str = "1.17", workload: ClosedLoop | None = None, injector: str = "fake-service"
 ) -> list[MeshWarning]:
-    mesh = Mesh(istio=version, overhead=0, injector=injector).apply(
+    mesh = Mesh(istio=version, overhead=0, injector=injector, namespace="istioinaction").apply(
         MANIFESTS / "testbed.yaml", *(MANIFESTS / s if isinstance(s, str) else s for s in sources)
     )
     if workload:

@@ -47,7 +47,7 @@ def virtual_service(
 
 def route(*sources: Any, istio: str = "1.27", target: str = "web", locality: str | None = None, **mesh: Any) -> Route:
     """The first route of a load on `target`; the sources are applied at once, after the Service and two pods of "web"."""
-    whole = Mesh(istio=istio, overhead=0, **mesh).apply(service(), deployment(), *sources)
+    whole = Mesh(**{"istio": istio, "overhead": 0, "namespace": "istioinaction", **mesh}).apply(service(), deployment(), *sources)
     return whole.scenario(ONE_CALL, target, locality).routes[0]
 
 

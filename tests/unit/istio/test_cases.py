@@ -19,10 +19,10 @@ def mesh(case: str, *files: str, **options: str) -> Mesh:
 def test_zone_b_gets_nothing(istio):
     """istio/istio 39477: outlier detection alone switches locality load balancing on; enabled: false switches it off."""
     load = {"target": "web", "locality": "r1.za", "connections": 4, "qps": 40, "duration": "20s", "replications": 20}
-    alone = mesh("zone-b-gets-nothing", "rule", istio=istio)
+    alone = mesh("zone-b-gets-nothing", "rule", istio=istio, namespace="istioinaction")
     assert alone.fortio_load(**load).endpoint_shares()["web-a"].mean == 1
     assert any("switches failover by locality on" in warning.reason for warning in alone.warnings)
-    off = mesh("zone-b-gets-nothing", "rule-off", istio=istio)
+    off = mesh("zone-b-gets-nothing", "rule-off", istio=istio, namespace="istioinaction")
     assert off.fortio_load(**load).endpoint_shares()["web-a"].mean == pytest.approx(0.5, abs=0.05)
     assert not any("locality" in warning.reason for warning in off.warnings)
 
@@ -38,9 +38,9 @@ def test_distribute_all_to_a_dead_zone(istio):
 
 def test_default_namespace_fqdn():
     """istio/istio 39477, 12178: without a namespace everything is in kubectl's default, and so the rules meet their Service."""
-    ruled = mesh("default-namespace-fqdn", "rule", namespace="default")
+    ruled = mesh("default-namespace-fqdn", "rule")
     assert not any("there is no Service" in warning.reason for warning in ruled.warnings)
     replay = ruled.fortio_load(target="api", connections=6, qps=0, calls=6, replications=10)
     assert replay.code_shares()[503].mean == pytest.approx(0.5)
-    routed = mesh("default-namespace-fqdn", "route", namespace="default")
+    routed = mesh("default-namespace-fqdn", "route")
     assert routed.scenario(replay.scenario.workload, "api").routes[0].timeout == 1

@@ -53,7 +53,7 @@ def test_the_pod_takes_the_rule_that_its_own_namespace_sees(ruled):
     """A rule in the caller's namespace is the caller's business; the pod sees that of its own, or of the root."""
     host = "web.istioinaction.svc.cluster.local"
     front = service("front", namespace="shop"), deployment("front", "front", namespace="shop", UPSTREAM_URIS=f"http://{host}/")
-    mesh = Mesh(overhead=0).apply(service(), deployment(), *front, rule(limit(4), host=host, namespace=ruled))
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *front, rule(limit(4), host=host, namespace=ruled))
     found = mesh.scenario(ONE_CALL, "front").routes[-1].destinations[0].cluster
     assert found.connection_pool.max_requests == 4
     assert {pod.inbound for pod in found.endpoints} == {None if ruled == "shop" else ConnectionPool(max_requests=4)}
@@ -62,7 +62,7 @@ def test_the_pod_takes_the_rule_that_its_own_namespace_sees(ruled):
 def test_of_two_services_for_one_port_of_a_pod_the_older_counts():
     other = service("zzz")
     other["spec"]["selector"], rules = {"app": "web"}, (rule(limit(1)), rule(limit(2), host="zzz", name="zzz"))
-    mesh = Mesh(overhead=0).apply(service(), deployment()).apply(other, *rules)
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment()).apply(other, *rules)
     for target, outside in (("web", 1), ("zzz", 2)):
         found = mesh.scenario(ONE_CALL, target).routes[0].destinations[0].cluster
         assert found.connection_pool.max_requests == outside
@@ -70,6 +70,6 @@ def test_of_two_services_for_one_port_of_a_pod_the_older_counts():
 
 
 def test_the_scenario_says_it_in_json():
-    pod = Mesh(overhead=0).apply(service(), deployment(), rule(limit(3))).scenario(ONE_CALL, "web").to_json()
+    pod = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), rule(limit(3))).scenario(ONE_CALL, "web").to_json()
     first = pod["routes"][0]["destinations"][0]["cluster"]["endpoints"][0]
     assert first["inbound"]["max_requests"] == 3 and first["inbound"]["max_connections"] == UNLIMITED and first["inbound_retries"] == 0

@@ -121,7 +121,7 @@ def test_a_target_with_several_ports_needs_one():
 
 def test_an_upstream_says_its_port():
     front = service("front"), deployment("front", "front", UPSTREAM_URIS="http://web.istioinaction:8080/")
-    mesh = Mesh(overhead=0).apply(service("web", 80, 8080), deployment(), *front)
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service("web", 80, 8080), deployment(), *front)
     assert mesh.scenario(ONE_CALL).routes[-1].destinations[0].cluster.name.startswith("outbound|8080||web.")
 
 
@@ -151,7 +151,7 @@ def test_the_most_specific_host_of_a_rule_wins(hosts, winner):
 
 
 def test_a_wildcard_that_covers_nothing_is_warned_of_and_one_that_loses_too():
-    mesh = Mesh(overhead=0).apply(service(), deployment())
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment())
     mesh.apply(rule(limit(1), host="*.example", name="nobody"), rule(limit(2), host="*.local", name="all"), rule(limit(3)))
     said = {warning.resource: warning.reason for warning in mesh.warnings if warning.field == "spec.host"}
     assert said["DestinationRule nobody"] == "there is no Service *.example, so it has no effect"
@@ -165,7 +165,7 @@ def test_of_two_rules_the_older_wins_and_of_the_same_second_the_first_by_name(na
     """One `apply` is one second, two are two; rules and VirtualServices alike."""
     rules = [rule(limit(ord(name)), name=name) for name in names]
     routes = [virtual_service(name=name, timeout=f"{ord(name)}s") for name in names]
-    mesh = Mesh(overhead=0).apply(service(), deployment())
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment())
     for kind in (rules, routes):
         for sources in (kind,) if calls == 1 else ([each] for each in kind):
             mesh.apply(*sources)
@@ -175,7 +175,12 @@ def test_of_two_rules_the_older_wins_and_of_the_same_second_the_first_by_name(na
 
 
 def test_a_resource_keeps_its_age_when_it_is_applied_again_and_loses_it_when_deleted():
-    mesh = Mesh(overhead=0).apply(service(), deployment()).apply(rule(limit(1), name="z")).apply(rule(limit(2), name="a"))
+    mesh = (
+        Mesh(overhead=0, namespace="istioinaction")
+        .apply(service(), deployment())
+        .apply(rule(limit(1), name="z"))
+        .apply(rule(limit(2), name="a"))
+    )
 
     def limited() -> int:
         return mesh.scenario(ONE_CALL, "web").routes[0].destinations[0].cluster.connection_pool.max_requests
@@ -229,7 +234,7 @@ def test_the_callers_namespace_then_the_services_then_the_roots(caller, ruled, w
     host = "web.istioinaction.svc.cluster.local"
     rules = [rule(limit(names.index(place) + 1), host=host, namespace=place) for place in ruled]
     front = service("front", namespace=caller), deployment("front", "front", namespace=caller, UPSTREAM_URIS=f"http://{host}/")
-    mesh = Mesh(overhead=0).apply(service(), deployment(), *front, *rules)
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *front, *rules)
     found = mesh.scenario(ONE_CALL, "front").routes[-1].destinations[0].cluster.connection_pool.max_requests
     assert found == (names.index(winner) + 1 if winner else 2**32 - 1)
 
@@ -238,7 +243,7 @@ def test_within_a_namespace_the_specific_host_wins_and_a_nearer_wildcard_over_a_
     host = "web.istioinaction.svc.cluster.local"
     front = service("front", namespace="shop"), deployment("front", "front", namespace="shop", UPSTREAM_URIS=f"http://{host}/")
     mine = rule(limit(1), host="*.local", namespace="shop")
-    mesh = Mesh(overhead=0).apply(service(), deployment(), *front, mine, rule(limit(2), host=host))
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *front, mine, rule(limit(2), host=host))
     assert mesh.scenario(ONE_CALL, "front").routes[-1].destinations[0].cluster.connection_pool.max_requests == 1
 
 
@@ -248,7 +253,7 @@ def test_a_virtual_service_for_a_wildcard_takes_the_services_that_no_other_names
     assert route(everything, virtual_service(name="a", timeout="2s")).timeout == 2
     longer = virtual_service("*web.istioinaction.svc.cluster.local", name="zz", timeout="3s")
     assert route(everything, longer).timeout == 3
-    said = Mesh(istio="1.27", overhead=0).apply(service(), deployment(), everything, longer).warnings
+    said = Mesh(istio="1.27", overhead=0, namespace="istioinaction").apply(service(), deployment(), everything, longer).warnings
     assert [w.reason for w in said if w.resource == "VirtualService z"] == [
         "VirtualService zz has the more specific host: this one has no effect for it"
     ]

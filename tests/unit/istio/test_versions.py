@@ -155,7 +155,7 @@ def test_one_locality_leaves_nothing_to_weigh():
 
 def test_version_rules_names_what_touches_the_mesh_and_nothing_else():
     def said(*sources: Any, istio: str) -> list[str]:
-        return Mesh(istio=istio, overhead=0).apply(service(), deployment(), *sources).version_rules("web")
+        return Mesh(istio=istio, overhead=0, namespace="istioinaction").apply(service(), deployment(), *sources).version_rules("web")
 
     old = said(*TWO_ZONES, istio="1.17")
     assert "every cluster weighs its localities by their numbers of pods (from 1.12 to 1.23)" in old
@@ -167,5 +167,5 @@ def test_version_rules_names_what_touches_the_mesh_and_nothing_else():
     budget = said(rule({"retryBudget": {}, "outlierDetection": {}}), istio="1.27")
     assert "retryBudget (from 1.27 on)" in budget and "maxEjectionPercent is strict, one host too many stays (from 1.20 on)" in budget
     labels = rule({"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {"failoverPriority": ["version=b"]}}})
-    mesh = Mesh(istio="1.24", overhead=0).apply(service(), *TWO_ZONES, labels)
+    mesh = Mesh(istio="1.24", overhead=0, namespace="istioinaction").apply(service(), *TWO_ZONES, labels)
     assert "failoverPriority takes label=value (from 1.18 on)" in mesh.version_rules("web", locality="r.a")
