@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from meshmodel import ManifestError, Mesh, catalogue, workloads
-from meshmodel.__main__ import _workload
 from meshmodel._data import data_path
 from meshmodel._flags import parsers
+from meshmodel.commands.common import workload as _workload
 from meshmodel.scenario import ClosedLoop, OpenLoop, Request, ScenarioError
 
 TESTBED = data_path("tutorial", "manifests", "testbed.yaml")
