@@ -20,6 +20,7 @@ from meshmodel import _files
 from meshmodel._flags import glued, parsers
 from meshmodel._signals import ending_in_order
 from meshmodel._text import line, visible
+from meshmodel.commands import calibrate
 from meshmodel.commands.common import applied, caller, curl_counts, mesh_options, print_out, report, request, simulation, warn, workload
 
 
@@ -33,7 +34,8 @@ def _keep_inputs(args: argparse.Namespace) -> None:
     if out in (None, "-"):
         return
     inputs = [*given.get("files", ()), *(file for _, file in given.get("at_file", ())), *given.get("records", ())]
-    _files.refuse_overwriting(out, [*inputs, *([args.outcome] if "outcome" in args else [])], SUFFIXES)
+    inputs += [given[name] for name in ("outcome", "record") if given.get(name)]
+    _files.refuse_overwriting(out, inputs, SUFFIXES)
     if Path(out).resolve().is_relative_to(data_path().resolve()):
         raise ValueError(f"{out}: lies in the data that come with meshmodel, write somewhere else")
 
@@ -160,6 +162,7 @@ VERBS = {
     "predict": _predict,
     "measure": _measure,
     "compare": _compare,
+    "calibrate": calibrate.run,
     "routes": _routes,
     "endpoints": _endpoints,
     "list": _list,

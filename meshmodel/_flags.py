@@ -22,6 +22,8 @@ examples:
   meshmodel load testbed.yaml dr-random.yaml -c 10 -qps 1000 -t 60s --json out.json
   meshmodel load testbed.yaml --rate 50 -t 60s --at 20s failing-backend-1-500.yaml
   meshmodel curl testbed.yaml vs-timeout.yaml -n 50
+  meshmodel calibrate plain.json testbed.yaml -o overhead.json
+  meshmodel load testbed.yaml --overhead overhead.json
   meshmodel compare out.json least-conn.txt
   meshmodel endpoints testbed.yaml dr-outlier-detection.yaml --at 20s
 """
@@ -68,6 +70,11 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
     compared = verb("compare", "hold stored figures against records", _json_flag)
     compared.add_argument("outcome", metavar="REPLAY.json", help="what --json wrote")
     compared.add_argument("records", nargs="+", metavar="RECORD", help="fortio's text or JSON, or what --json wrote")
+    calibrated = verb("calibrate", "the overhead of your own mesh, from a record of it", _mesh_flags, _caller_flags)
+    calibrated.add_argument("record", metavar="RECORD", help="of fortio, made without faults; several in one file are taken together")
+    _files(calibrated)
+    calibrated.add_argument("--anyway", action="store_true", help="also from a record with errors, or on a mesh with faults")
+    _json_flag(calibrated, "-o", "--out")
     verb("routes", "what the proxies' routes hold after Istio's defaults", *mesh)
     endpoints = verb("endpoints", "istioctl's table of endpoints", *mesh, _load_flags)
     endpoints.add_argument("--at", metavar="TIME", help="with OUTLIER CHECK as it is this long into the load, e.g. 20s")
@@ -90,7 +97,9 @@ def _mesh_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--errors", metavar="HOW", help="how ERROR_RATE is read: counter (the program's) or coin (the prose's)")
     parser.add_argument("--percentiles", metavar="HOW", help="how TIMING_..._PERCENTILE are read: program or prose")
-    parser.add_argument("--overhead", metavar="TIME", help="time outside the backend, e.g. 3ms (calibrated)")
+    parser.add_argument(
+        "--overhead", metavar="TIME", help="time outside the pods, e.g. 3ms, or a file that calibrate wrote (the tutorial's)"
+    )
     parser.add_argument("--workers", type=_whole, default=2, help="worker threads of each Envoy (2)")
     connecting = "what a new connection takes: plain or mtls, as measured, or e.g. 1ms (plain)"
     parser.add_argument("--connect-time", default="plain", metavar="TIME", help=connecting)
@@ -178,8 +187,8 @@ def _at_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", nargs=2, action="append", default=[], dest="at_file", metavar=("TIME", "FILE"), help=what)
 
 
-def _json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=_writable, metavar="OUT", help="write the figures to OUT; -: to standard output")
+def _json_flag(parser: argparse.ArgumentParser, *also: str) -> None:
+    parser.add_argument("--json", *also, dest="json", type=_writable, metavar="OUT", help="write the figures to OUT; -: to standard output")
 
 
 def _output_flags(parser: argparse.ArgumentParser) -> None:

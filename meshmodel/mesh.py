@@ -16,6 +16,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import DataRow, TableFormat, tabulate
@@ -31,6 +32,8 @@ from meshmodel.istio.resources import RETRY_ON
 from meshmodel.istio.said import Said, overlaid, timed
 from meshmodel.istio.warnings import MeshWarning, scenario_warnings
 from meshmodel.istio.yaml_source import Field, ManifestError, Place, resources
+from meshmodel.results.overhead import GIVEN, Sourced, tutorials
+from meshmodel.results.overhead import read as read_overhead
 from meshmodel.scenario import (
     UNLIMITED,
     Behaviour,
@@ -72,7 +75,8 @@ class Mesh:
     errors, percentiles : the same for ERROR_RATE alone ("counter" or "coin") and for the timings alone ("program" or
         "prose"); None: as the injector has it.
     overhead : what a request spends outside the backend: None (calibrated on the tutorial), seconds, a duration
-        such as "3ms", or a distribution of seconds (a frozen `scipy.stats` one).
+        such as "3ms", a file that `meshmodel calibrate` wrote (it ends in .json), or a distribution of seconds (a frozen
+        `scipy.stats` one).
     workers : worker threads of each Envoy.
     connect_time : what a proxy needs for a new connection to a pod: "plain" or "mtls" (as a real Envoy was
         measured on loopback: 0.1 and 0.7 ms), seconds, or a duration such as "1ms".
@@ -85,7 +89,7 @@ class Mesh:
         self,
         istio: str = "1.17",
         injector: Injector = "fake-service",
-        overhead: Distribution | float | str | None = None,
+        overhead: Distribution | float | str | Path | None = None,
         workers: int = 2,
         namespace: str = "default",
         connect_time: str | float = "plain",
@@ -99,7 +103,7 @@ class Mesh:
         self.defaults = istio_defaults(istio)
         self.namespace = names.label(Field(namespace, Place("Mesh"), "namespace"))
         self.workers = workloads.whole(workers, "workers", 1, 1000)
-        self.overhead = _overhead(overhead)
+        self.overhead, self._overhead_source = _overhead(overhead)
         self.connect_time = workloads.connecting(connect_time)
         self._resources: dict[Key, Resource] = {}
         self._applied = 0
@@ -274,6 +278,12 @@ class Mesh:
             high, low = divmod(len(self._addresses) + 18, 250)
             self._addresses[pod] = f"10.10.{high}.{low}"
         return self._addresses[pod]
+
+    def sourced_overhead(self, workload: Workload | None = None) -> Sourced:
+        """The overhead of a load (the last one, or fortio's) on this mesh, and where it comes from."""
+        load = workload or self._last[0] or workloads.fortio()
+        source = self._overhead_source if self.overhead is not None else tutorials(load)
+        return Sourced(self._overhead(load), source)
 
     def _overhead(self, workload: Workload) -> Distribution:
         if self.overhead is not None:
@@ -532,12 +542,15 @@ def _locality(text: str | None) -> str | None:
     return found
 
 
-def _overhead(overhead: Distribution | float | str | None) -> Distribution | None:
+def _overhead(overhead: Distribution | float | str | Path | None) -> tuple[Distribution | None, str]:
+    """The overhead, None for the calibrated one, and where it came from."""
     if overhead is None or all(hasattr(overhead, name) for name in ("rvs", "cdf", "ppf", "mean", "var")):
-        return overhead  # type: ignore[return-value]
+        return overhead, GIVEN  # type: ignore[return-value]
+    if isinstance(overhead, Path) or isinstance(overhead, str) and overhead.endswith(".json"):
+        return read_overhead(overhead)
     if isinstance(overhead, (int, float, str)):
-        return Constant(workloads.seconds(overhead, "overhead"))
-    raise ManifestError(f"overhead: must be None, seconds, a duration or a distribution, got {type(overhead).__name__}")
+        return Constant(workloads.seconds(overhead, "overhead")), GIVEN
+    raise ManifestError(f"overhead: must be None, seconds, a duration, a file or a distribution, got {type(overhead).__name__}")
 
 
 def _percentiles(p50: str | float | None, p90: str | float | None, p99: str | float | None) -> tuple[float, float, float]:

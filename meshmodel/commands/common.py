@@ -11,6 +11,7 @@ from typing import Any
 
 from meshmodel import _files
 from meshmodel._text import visible
+from meshmodel.results.overhead import RIG, line, to_json
 
 
 def mesh_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -81,9 +82,12 @@ def _say(mesh: Any, args: argparse.Namespace) -> None:
 
 
 def report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:
-    """fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
+    """The overhead in it, fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
     outcome = outcome.with_resolution(args.r) if "r" in args else outcome
-    print_out(args, outcome.to_json(), *filter(None, (title, outcome.histogram().run_text(), *more, outcome.table())))
+    overhead = mesh.sourced_overhead()
+    content = outcome.to_json() | {"overhead": to_json(overhead)}
+    said = RIG if outcome.engine == "envoy" else line(overhead)
+    print_out(args, content, *filter(None, (said, title, outcome.histogram().run_text(), *more, outcome.table())))
     warn(mesh)
     for remark in outcome.remarks:
         print(f"warning: {remark}", file=sys.stderr)

@@ -31,20 +31,25 @@ from scipy import optimize, stats
 from meshmodel._data import data_path
 from meshmodel.fakeservice import distribution
 from meshmodel.results.fortio import Histogram, read_record
-from meshmodel.scenario import Behaviour, ClosedLoop, Distribution, Workload
+from meshmodel.scenario import Behaviour, ClosedLoop, Distribution, Scenario, Workload
 
 
 class CalibrationError(ValueError):
     """The record cannot come from these pods; the message says why."""
 
 
-def calibrate(record: Histogram, pods: Sequence[Behaviour]) -> Distribution:
+MOST_TIMES = 100
+"""Of one request over all hops; more are told apart no finer than this."""
+
+
+def calibrate(record: Histogram, pods: Sequence[Behaviour], *behind: Sequence[Behaviour]) -> Distribution:
     """The overhead distribution that best explains `record`, whose requests these pods answered.
 
     Parameters
     ----------
     record : what fortio printed, seconds.
     pods : the behaviour of every pod; their shares of the requests are estimated too.
+    behind : the pods of each further hop, which `pods` call: a request takes the sum of the times of all hops.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour]) -> Distribution:
     ------
     CalibrationError : an answer of the record came before any pod could give it.
     """
-    service = np.array(sorted({atom.seconds for pod in pods for atom in distribution(pod) if np.isfinite(atom.seconds)}))
+    service = _chain_times((pods, *behind))
     least = record.min - service.min() if service.size else -1.0
     if least <= 0:
         raise CalibrationError(
@@ -67,6 +72,32 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour]) -> Distribution:
         method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-4, "maxiter": 600},
     )  # fmt: skip
     return _overhead(fit.x, least)
+
+
+def _chain_times(hops: Sequence[Sequence[Behaviour]]) -> np.ndarray:
+    """The times that a request may take in the pods of all hops together, ascending seconds."""
+    times = np.zeros(1)
+    for pods in hops:
+        hop = np.array(sorted({atom.seconds for pod in pods for atom in distribution(pod) if np.isfinite(atom.seconds)}))
+        times = np.unique(np.round(np.add.outer(times, hop).ravel(), 9))
+        if len(times) > MOST_TIMES:
+            times = np.unique(times[0] + np.round((times - times[0]) / np.ptp(times) * MOST_TIMES) / MOST_TIMES * np.ptp(times))
+    return times
+
+
+def refuse_troubled(record: Histogram, scenario: Scenario) -> None:
+    """Raise CalibrationError where the record or the mesh has errors, faults or limits on time: overheads are of answers that went well."""
+    well = record.codes.get(200, 0) + record.codes.get("SERVING", 0) + record.codes.get("OK", 0)
+    if record.codes and well < record.count:
+        other = ", ".join(f"{n} of {code}" for code, n in record.codes.items() if code not in (200, "SERVING", "OK"))
+        raise CalibrationError(f"record: {other} among its {record.count} calls: an overhead is that of answers that went well")
+    faults = [f"{route.host} has an injected fault" for route in scenario.routes if route.fault.abort_percent or route.fault.delay_percent]
+    faults += [
+        f"pod {pod.name} fails" for route in scenario.routes for pod in route.endpoints
+        if pod.behaviour.error_rate or pod.behaviour.failure != "none"
+    ]  # fmt: skip
+    if faults or scenario.changes:
+        raise CalibrationError(f"mesh: {faults[0] if faults else 'it changes under load'}: calibrate on a mesh without faults")
 
 
 def _overhead(theta: np.ndarray, least: float) -> Distribution:

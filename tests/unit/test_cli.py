@@ -77,7 +77,9 @@ def test_load_prints_fortios_text_then_the_figures_and_warns(run):
     out, err = run("load", TESTBED, SLOW, "-c", "4", "-qps", "100", "-t", "10s", *QUICK, "--seed", "3")
     mesh = Mesh().apply(TESTBED, SLOW)
     replay = mesh.fortio_load(4, 100, "10s", replications=5, seed=3)
-    assert out.startswith(replay.histogram(0).run_text().strip())
+    overhead, blank, text = out.split("\n", 2)
+    assert overhead.startswith("overhead: ") and "tutorial's ROUND_ROBIN record" in overhead and not blank
+    assert text.startswith(replay.histogram(0).run_text().strip())
     assert out.endswith(replay.table() + "\n")
     assert err == [f"warning: {warning}" for warning in mesh.warnings] and err
     assert fortio.Histogram.from_text(out).count == replay.requests[0]
@@ -200,7 +202,7 @@ def test_compare_reads_fortios_records_and_our_own(run, tmp_path):
 
 def test_replay_shows_model_beside_record(run):
     out, _ = run("replay", "lb-least-conn", "--replications", "50")
-    assert out.startswith(
+    assert out.split("\n\n", 1)[1].startswith(
         "lb-least-conn: LEAST_CONN with one slow pod in three\napplied: testbed.yaml, slow-backend-1.yaml, dr-least-conn.yaml\n"
     )
     assert "Aggregated Function Time : count " in out and "2,059.0" in out and "outside the 95 % interval: " in out
@@ -211,7 +213,7 @@ def test_replay_shows_model_beside_record(run):
 
 def test_an_experiment_of_the_real_envoy_is_replayed_beside_its_record(run):
     out, _ = run("replay", "random-2-workers", "--replications", "20")
-    assert out.startswith("random-2-workers: RANDOM\napplied: pods-one-slow.yaml, dr-random.yaml\n")
+    assert out.split("\n\n", 1)[1].startswith("random-2-workers: RANDOM\napplied: pods-one-slow.yaml, dr-random.yaml\n")
     assert "the tutorial recorded nothing" in out and "real Envoy" in out
 
 
@@ -249,7 +251,9 @@ def test_a_chapter_is_copied_without_its_solutions(run, tmp_path):
     assert [cell.source for cell in nbformat.read(tmp_path / "copy.ipynb", 4).cells] == ["1 + 1"]
 
 
-@pytest.mark.parametrize("verb", ["", "replay", "load", "curl", "predict", "measure", "compare", "routes", "endpoints", "list", "student"])
+@pytest.mark.parametrize(
+    "verb", ["", "replay", "load", "curl", "predict", "measure", "compare", "calibrate", "routes", "endpoints", "list", "student"]
+)
 def test_every_verb_has_help(run, verb):
     out, _ = run(*verb.split(), "-h")
     assert out.startswith(f"usage: meshmodel {verb}".strip())
