@@ -6,6 +6,7 @@ is on the disk: a full disk, a kill or a power failure in between leaves the old
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
@@ -73,6 +74,43 @@ def _write(target: Path, data: bytes) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+class Lines:
+    """A file of lines that grows line by line, each on the disk when `append` returns: it survives a kill.
+
+    `found` are the lines that stand in it, `torn` the beginning of one that a kill tore: the next line takes its place.
+    The file is ours while it is open: BlockingIOError where another process has it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._stream = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked workers would share it, and outlive us
+            with open(self._stream, "rb", closefd=False) as stream:
+                content = stream.read()
+            *self.found, self.torn = content.split(b"\n")
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, line: str) -> None:
+        if self.torn:
+            os.ftruncate(self._stream, os.lseek(self._stream, 0, os.SEEK_END) - len(self.torn))
+            self.torn = b""
+        data = f"{line}\n".encode()
+        while data:
+            data = data[os.write(self._stream, data) :]
+        os.fsync(self._stream)
+
+    def close(self) -> None:
+        os.close(self._stream)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def refuse_overwriting(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], suffixes: Iterable[str] = ()) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -50,6 +52,7 @@ from meshmodel.scenario import (
     Scenario,
     ScenarioError,
     Workload,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -137,6 +140,13 @@ class Mesh:
         twin._resources, twin._later, twin._addresses = dict(self._resources), list(self._later), dict(self._addresses)
         twin._said, twin._replay = list(self._said), None
         return twin
+
+    def digest(self) -> str:
+        """SHA-256 over what a load on it depends on: its resources in order, now and at all later moments, its version and settings."""
+        kept = ("_resources", "_applied", "_later", "_said", "_addresses", "_last", "_replay")
+        settings = {name: value for name, value in vars(self).items() if name not in kept}
+        moments = [(time, list(self._state(time).values())) for time in (0.0, *self._times())]
+        return hashlib.sha256(json.dumps(plain([settings, moments]), default=str).encode()).hexdigest()
 
     def at(self, time: str | float) -> Later:
         """The mesh `time` into a load: `.apply` and `.delete` on it take effect then ("20s", or seconds)."""

@@ -648,7 +648,7 @@ class Scenario:
 
     def to_json(self) -> dict[str, Any]:
         """The scenario as plain JSON values (a distribution by its repr)."""
-        return _plain(self)
+        return plain(self)
 
 
 def describe(distribution: Distribution) -> dict[str, Any]:
@@ -665,15 +665,16 @@ def describe(distribution: Distribution) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses, sets, tuples and distributions as plain dicts and lists, in an order of their own."""
     if is_dataclass(value) and not isinstance(value, (type, Constant)):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if hasattr(value, "rvs"):
         return describe(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

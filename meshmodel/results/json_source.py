@@ -26,18 +26,26 @@ class _Strange(ValueError):
         self.word = word
 
 
-def parse(content: str, name: str, error: type[InputError]) -> Any:
-    """The value of a JSON text.  Raises `error` with the file's name, and the line or key."""
-    _refuse_depth(content, name, error)
+def parse(content: str, name: str, error: type[InputError], first: int | None = None) -> Any:
+    """The value of a JSON text; `first`: the number of its first line, where it is a part of a file.
+
+    Raises `error` with the file's name, and line or key.
+    """
+
+    def at(offset: int) -> str:
+        return f"{name} line {(first or 1) + content.count(chr(10), 0, offset)}"
+
+    if (deep := _too_deep(content)) is not None:
+        raise error(f"{at(deep)}: not JSON that anybody writes: nested more than {MAX_DEPTH} levels deep")
     try:
         return json.loads(content, object_pairs_hook=_object, parse_constant=_constant, parse_int=_int, parse_float=_float)
     except json.JSONDecodeError as problem:
-        raise error(f"{name} line {problem.lineno}: not JSON: {problem.msg}") from None
+        raise error(f"{at(problem.pos)}: not JSON: {problem.msg}") from None
     except _Strange as problem:
-        line = content.count("\n", 0, max(0, content.find(problem.word))) + 1
-        raise error(f"{name} line {line}: not JSON: {problem}, got {quoted(problem.word, 40)}") from None
+        raise error(f"{at(max(0, content.find(problem.word)))}: not JSON: {problem}, got {quoted(problem.word, 40)}") from None
     except KeyError as problem:
-        raise error(f"{name}: {quoted(problem.args[0], 60)}: stands twice in one object") from None
+        where = name if first is None else at(0)
+        raise error(f"{where}: {quoted(problem.args[0], 60)}: stands twice in one object") from None
 
 
 def among_lines(content: str, name: str, error: type[InputError]) -> Iterator[Mapping[str, Any]]:
@@ -45,9 +53,9 @@ def among_lines(content: str, name: str, error: type[InputError]) -> Iterator[Ma
 
     Raises `error` for one that has fortio's field DurationHistogram and is no JSON.
     """
-    for part in _objects(content.splitlines()):
+    for first, part in _objects(content.splitlines()):
         try:
-            found = parse(part, name, error)
+            found = parse(part, name, error, first)
         except error:
             if '"DurationHistogram"' in part:
                 raise
@@ -56,19 +64,21 @@ def among_lines(content: str, name: str, error: type[InputError]) -> Iterator[Ma
             yield found
 
 
-def _objects(lines: list[str]) -> Iterator[str]:
+def _objects(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """The number of its first line, and the text."""
     opened: list[str] = []
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         if opened or line.rstrip() == "{":
             opened.append(line)
             if line.rstrip() == "}":
-                yield "\n".join(opened)
+                yield number - len(opened) + 1, "\n".join(opened)
                 opened = []
         elif line.startswith("{"):
-            yield line
+            yield number, line
 
 
-def _refuse_depth(content: str, name: str, error: type[InputError]) -> None:
+def _too_deep(content: str) -> int | None:
+    """Where the text is nested too deeply."""
     depth = 0
     for token in _TOKENS.finditer(content):
         if token[0] in "[{":
@@ -76,8 +86,8 @@ def _refuse_depth(content: str, name: str, error: type[InputError]) -> None:
         elif token[0] in "]}":
             depth -= 1
         if depth > MAX_DEPTH:
-            line = content.count("\n", 0, token.start()) + 1
-            raise error(f"{name} line {line}: not JSON that anybody writes: nested more than {MAX_DEPTH} levels deep")
+            return token.start()
+    return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
