@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from meshmodel.istio.balancing import Hashing, LoadBalancer
 from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
-from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first
+from meshmodel.istio.hosts import ByHost, fqdn, oldest_first, wildcards_over
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import Pod, locality_weights, priorities
 from meshmodel.istio.resources import (
@@ -37,24 +38,27 @@ from meshmodel.istio.resources import (
 from meshmodel.istio.warnings import MeshWarning
 from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, Mirror, RetryPolicy, Route
 
+T = TypeVar("T")
 INGRESS = "istio-ingressgateway"
 ROOT_NAMESPACE = "istio-system"
 MAX_HOPS = 8
+MAX_SIZE = 100_000
+"""Of all destinations of a load: pods, Deployments, callers and patches, counted for each destination, and pairs of places between them."""
 NAMES = "istio.io/latest/docs/reference/config/networking/destination-rule (host: short names)"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A calling proxy with what Istio matches on: its namespace, labels and kind ("GATEWAY" or "SIDECAR_OUTBOUND")."""
+    """A calling proxy with what Istio matches on: its namespace, labels and kind ("GATEWAY" or "SIDECAR_OUTBOUND").
+
+    `pod` has the same labels, and is one object for all pods that are alike.
+    """
 
     caller: Caller
     namespace: str
     labels: dict[str, str]
+    pod: Pod
     kind: str = "SIDECAR_OUTBOUND"
-
-    @property
-    def pod(self) -> Pod:
-        return Pod(self.caller.locality, tuple(self.labels.items()))
 
 
 @dataclass
@@ -63,7 +67,8 @@ class Plan:
 
     `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the VirtualService of a
     route's host (the Service where there is none), `localities` what a cluster's localityLbSetting asks for; `filters`
-    are the EnvoyFilters that changed something; `keep_alives` is the last caller's (None: the load's own).
+    are the EnvoyFilters that changed something; `keep_alives` is the last caller's (None: the load's own); `size` counts
+    towards `MAX_SIZE`.
     """
 
     routes: tuple[Route, ...] = ()
@@ -72,6 +77,7 @@ class Plan:
     localities: dict[str, str] = field(default_factory=dict)
     filters: set[str] = field(default_factory=set)
     keep_alives: bool | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,13 @@ class ControlPlane:
         self._routed = ByHost((vs for vs in self.virtual_services if "mesh" in vs.gateways), _hosts)
         self.defaults = defaults
         self._address = address
+        self._made: dict[Hashable, Any] = {}
+
+    def _once(self, make: Callable[[], T], *key: Hashable) -> T:
+        """What `make` gives, made once for each `key`: thousands of destinations and pods ask the same."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     # ---- the chain of routes
 
@@ -122,18 +135,19 @@ class ControlPlane:
             hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"))
             plan.keep_alives = owner.keep_alives
             last = None if self._called(target)[0] else locality
-            proxies = [_sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
+            proxies = [self._sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
         else:
             raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
-            moved = [replace(proxy, caller=replace(proxy.caller, locality=locality)) for proxy in proxies]
+            moved = [replace(p, caller=replace(p.caller, locality=locality), pod=replace(p.pod, locality=locality)) for p in proxies]
             plan.routes = (self._route(plan, hop, moved)[0],)
         return plan
 
     def _entry(self, target: str | None, locality: str | None) -> tuple[_Hop, list[Proxy]]:
         service, number = self._called(target)
         if service is not None:
-            caller = Proxy(Caller(name="caller", locality=locality or ""), service.namespace, {})
+            place = locality or ""
+            caller = Proxy(Caller(name="caller", locality=place), service.namespace, {}, Pod(place))
             return self._hop(service, self._port(service, number, None, "target")), [caller]
         bound = self._bound()
         if target is not None:
@@ -145,7 +159,7 @@ class ControlPlane:
             raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
         if bound:
             virtual_service, gateway = bound[0]
-            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, "GATEWAY")
+            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, Pod("", tuple(gateway.selector.items())), "GATEWAY")
             return _Hop(virtual_service, virtual_service.hosts, gateway.port, virtual_service.route), [proxy]
         called = {service.key for service in map(self._upstream, self.deployments) if service}
         first = [service for service in self.services if service.key not in called]
@@ -157,10 +171,11 @@ class ControlPlane:
     def _bound(self) -> list[tuple[VirtualService, Gateway]]:
         """Every VirtualService that stands at a Gateway, with it."""
         found = []
+        named = {(gateway.namespace, gateway.name): gateway for gateway in self.gateways}
         for vs in self.virtual_services:
-            for name in (name for name in vs.gateways if name != "mesh"):
+            for name in dict.fromkeys(name for name in vs.gateways if name != "mesh"):
                 namespace, _, short = name.rpartition("/")
-                gateway = next((g for g in self.gateways if g.name == short and g.namespace == (namespace or vs.namespace)), None)
+                gateway = named.get((namespace or vs.namespace, short))
                 if gateway is None:
                     raise vs.error("spec.gateways", f"there is no Gateway {name}{_near(short, [g.name for g in self.gateways])}")
                 if not any(gateway.serves(host) or host == "*" for host in vs.hosts):
@@ -189,21 +204,22 @@ class ControlPlane:
 
     def _route(self, plan: Plan, hop: _Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
         plan.route_owner[hop.hosts[0]] = str(hop.owner)
-        destinations: list[Destination] = []
+        weighed = [each for each in hop.http.destinations if each.weight]
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
-        for each in hop.http.destinations:
-            if each.weight:
-                cluster = self._reached(plan, each, hop, proxies, pods)
-                destinations.append(Destination(cluster=cluster, weight=each.weight))
-        mirrors = [Mirror(cluster=self._reached(plan, each, hop, proxies, pods), percent=percent) for each, percent in hop.http.mirrors]
-        hashed = [self._hashed(each, hop, proxies[0].namespace) for each in hop.http.destinations if each.weight]
+        clusters: dict[Hashable, Cluster] = {}
+        patches = self._patches(proxies)
+        for each in (*weighed, *(mirror for mirror, _ in hop.http.mirrors)):
+            if each.key not in clusters:
+                clusters[each.key] = self._reached(plan, each, hop, proxies, patches, pods)
+        mirrors = [Mirror(cluster=clusters[each.key], percent=percent) for each, percent in hop.http.mirrors]
+        hashed = [self._hashed(each, hop, proxies[0].namespace) for each in weighed]
         vhosts = {*hop.hosts, *(f"{host}:{hop.port}" for host in hop.hosts)}
         route = Route(
             host=hop.hosts[0],
             callers=tuple(proxy.caller for proxy in proxies),
-            destinations=tuple(destinations),
+            destinations=tuple(Destination(cluster=clusters[each.key], weight=each.weight) for each in weighed),
             timeout=hop.http.timeout,
-            retries=self._patched(plan, self._retries(hop.http, hashed), vhosts, proxies),
+            retries=self._patched(plan, self._retries(hop.http, hashed), vhosts, patches),
             fault=hop.http.fault,
             hash_policy=tuple(hashing.policy for hashing in hashed if hashing and hashing.policy),
             mirrors=tuple(mirrors),
@@ -212,10 +228,16 @@ class ControlPlane:
         return route, list(pods.values())
 
     def _reached(
-        self, plan: Plan, each: RouteDestination, hop: _Hop, proxies: list[Proxy], pods: dict[str, tuple[Endpoint, Deployment]]
+        self,
+        plan: Plan,
+        each: RouteDestination,
+        hop: _Hop,
+        proxies: list[Proxy],
+        patches: list[tuple[EnvoyFilter, Patch]],
+        pods: dict[str, tuple[Endpoint, Deployment]],
     ) -> Cluster:
         """A destination's cluster; its pods are added to `pods`."""
-        cluster, owners = self._cluster(plan, each, hop, proxies)
+        cluster, owners = self._cluster(plan, each, hop, proxies, patches)
         if any(pods.get(name, pod)[1].key != pod[1].key for name, pod in owners.items()):
             raise hop.owner.error(each.path, "two Deployments of one name in two namespaces are not modelled")
         pods.update(owners)
@@ -223,8 +245,8 @@ class ControlPlane:
 
     def _hashed(self, each: RouteDestination, hop: _Hop, namespace: str) -> Hashing | None:
         """The `consistentHash` that a route to this destination hashes for."""
-        rules = self._rules(self.service(each.host, hop.owner, f"{each.path}.host"), namespace)
-        owner, subset = _with_policy(rules), self._subset(rules, each, hop.owner)
+        service = self.service(each.host, hop.owner, f"{each.path}.host")
+        owner, subset = self._ruler(service, namespace), self._subset(service, namespace, each, hop.owner)
         return hashing_at(each.port, owner.policy if owner else None, subset.policy if subset else None)
 
     def _retries(self, http: HttpRoute, hashed: list[Hashing | None]) -> RetryPolicy:
@@ -232,8 +254,8 @@ class ControlPlane:
         keeps = http.ignore_previous_hosts is None and len(http.destinations) == 1 and hashed[0] is not None
         return replace(http.retries, previous_hosts=False) if keeps and self.defaults.has("hash_keeps_host") else http.retries
 
-    def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], proxies: list[Proxy]) -> RetryPolicy:
-        for envoy_filter, patch in self._patches(proxies):
+    def _patched(self, plan: Plan, retries: RetryPolicy, vhosts: set[str], patches: list[tuple[EnvoyFilter, Patch]]) -> RetryPolicy:
+        for envoy_filter, patch in patches:
             if patch.retry_budget is None and (patch.vhost is None or patch.vhost in vhosts):
                 plan.filters.add(str(envoy_filter))
                 codes = retries.retriable_status_codes | patch.retriable_status_codes
@@ -241,7 +263,8 @@ class ControlPlane:
         return retries
 
     def _patches(self, proxies: list[Proxy]) -> list[tuple[EnvoyFilter, Patch]]:
-        return [(f, patch) for f in self.filters for patch in f.patches if self._applies(f, patch, proxies)]
+        unlike = list({(proxy.namespace, id(proxy.pod), proxy.kind): proxy for proxy in proxies}.values())
+        return [(f, patch) for f in self.filters for patch in f.patches if self._applies(f, patch, unlike)]
 
     def _applies(self, envoy_filter: EnvoyFilter, patch: Patch, proxies: list[Proxy]) -> bool:
         answers = {
@@ -262,20 +285,30 @@ class ControlPlane:
     # ---- one cluster
 
     def _cluster(
-        self, plan: Plan, destination: RouteDestination, hop: _Hop, proxies: list[Proxy]
+        self,
+        plan: Plan,
+        destination: RouteDestination,
+        hop: _Hop,
+        proxies: list[Proxy],
+        patches: list[tuple[EnvoyFilter, Patch]],
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
         service = self.service(destination.host, hop.owner, f"{destination.path}.host")
         port = self._destination_port(service, destination, hop, proxies[0].kind)
-        rules = self._rules(service, proxies[0].namespace)
-        subset = self._subset(rules, destination, hop.owner)
-        owner = _with_policy(rules)
+        namespace = proxies[0].namespace
+        subset, owner = self._subset(service, namespace, destination, hop.owner), self._ruler(service, namespace)
         policy = policy_at(port.port, owner.policy if owner else None, subset.policy if subset else None)
         pods = self._pods(service, port, subset.labels if subset else {})
         name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
-        plan.cluster_owner[name] = str(owner or next(iter(rules), service))
+        plan.cluster_owner[name] = str(owner or next(iter(self._rules(service, namespace)), service))
         plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
-        cluster = self._balanced(name, policy, port, pods, proxies, rules)
-        for envoy_filter, patch in self._patches(proxies):
+        budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
+        places, callers = {owner.key for _, owner in pods}, {id(proxy.pod) for proxy in proxies}
+        plan.size += len(pods) + len(self._behind(service)) + len(proxies) + len(budgets) + len(places) * len(callers)
+        if plan.size > MAX_SIZE:
+            rule = f"has, with the destinations before it, more than {MAX_SIZE:,} pods, callers and patches, counted for each destination"
+            raise hop.owner.error(destination.path, rule)
+        cluster = self._balanced(name, policy, port, pods, proxies)
+        for envoy_filter, patch in budgets:
             if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
                 plan.filters.add(str(envoy_filter))
                 cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
@@ -285,7 +318,7 @@ class ControlPlane:
         """A destination without a port takes the one that was called; at a Gateway the only one of a Service with one port."""
         if destination.port is None and kind == "GATEWAY" and len(service.ports) == 1:
             return service.ports[0]
-        found = next((port for port in service.ports if port.port == (destination.port or hop.port)), None)
+        found = self._numbered(service).get(destination.port or hop.port)
         if found is not None or destination.port is not None:
             return found or self._port(service, destination.port, hop.owner, f"{destination.path}.port")
         ports = ", ".join(str(port.port) for port in service.ports)
@@ -299,18 +332,16 @@ class ControlPlane:
         port: ServicePort,
         pods: list[tuple[Endpoint, Deployment]],
         proxies: list[Proxy],
-        rules: list[DestinationRule],
     ) -> Cluster:
         """The cluster's policy and, for each calling proxy, its priorities and locality weights."""
         balancer = policy.load_balancer or LoadBalancer()
         setting = balancer.locality
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
-        places = [Pod(endpoint.locality, tuple(deployment.labels.items())) for endpoint, deployment in pods]
-        callers = [proxy.pod for proxy in proxies]
-        alike = set(callers)  # a thousand replicas that call stand in few places
-        level_of = {pod: priorities(pod, places, setting, outlier is not None, self.defaults) for pod in alike}
-        weights_of = {pod: locality_weights(pod, places, setting, outlier is not None, self.defaults) for pod in alike}
-        levels, weights = tuple(level_of[pod] for pod in callers), [weights_of[pod] for pod in callers]
+        places = [self._pod(deployment, endpoint.locality) for endpoint, deployment in pods]
+        alike = {id(proxy.pod): proxy.pod for proxy in proxies}  # a thousand replicas that call stand in few places
+        level_of = {each: priorities(pod, places, setting, outlier is not None, self.defaults) for each, pod in alike.items()}
+        weights_of = {each: locality_weights(pod, places, setting, outlier is not None, self.defaults) for each, pod in alike.items()}
+        levels, weights = tuple(level_of[id(proxy.pod)] for proxy in proxies), [weights_of[id(proxy.pod)] for proxy in proxies]
         weighted = tuple(weight for weight in weights if weight is not None)  # of all proxies or of none
         pool = policy.connection_pool or ConnectionPool()
         cluster = Cluster(
@@ -325,30 +356,46 @@ class ControlPlane:
         )
         return balancer.on(cluster)
 
+    def _behind(self, service: Service) -> list[Deployment]:
+        """The Deployments of a Service, in order."""
+        return self._once(lambda: [d for d in sorted(self.deployments, key=lambda d: d.name) if service.selects(d)], "behind", service.key)
+
     def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
         """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""
-        behind = [d for d in sorted(self.deployments, key=lambda d: d.name) if service.selects(d)]
-        fastest = min((d.behaviour.timing_50_percentile for d in behind if d.replicas), default=0.0)
-        found = []
-        for deployment in (d for d in behind if labels.items() <= d.labels.items()):
-            number = _target(port, deployment)
-            if number is None:
-                raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
-            inbound = self._inbound(deployment, number)
-            for i in range(1, deployment.replicas + 1):
-                name = f"{deployment.name}-{i}"
-                pod = Endpoint(
-                    name=name,
-                    deployment=deployment.name,
-                    address=f"{self._address(f'{deployment.namespace}/{name}')}:{number}",
-                    locality=deployment.locality,
-                    message=deployment.message,
-                    behaviour=replace(deployment.behaviour_of(i), undelayed=fastest),
-                    inbound=inbound,
-                    inbound_retries=self.defaults.inbound_retries,
-                )
-                found.append((pod, deployment))
-        return found
+        chosen = [deployment for deployment in self._behind(service) if labels.items() <= deployment.labels.items()]
+        return [(pod, deployment) for deployment in chosen for pod in self._pods_of(deployment, service, port)]
+
+    def _pods_of(self, deployment: Deployment, service: Service, port: ServicePort) -> list[Endpoint]:
+        return self._once(lambda: self._endpoints(deployment, service, port), "pods", deployment.key, service.key, port)
+
+    def _endpoints(self, deployment: Deployment, service: Service, port: ServicePort) -> list[Endpoint]:
+        number = _target(port, deployment)
+        if number is None:
+            raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
+        timings = (d.behaviour.timing_50_percentile for d in self._behind(service) if d.replicas)
+        fastest = self._once(lambda: min(timings, default=0.0), "fastest", service.key)
+        inbound = self._inbound(deployment, number)
+        return [
+            Endpoint(
+                name=f"{deployment.name}-{i}",
+                deployment=deployment.name,
+                address=f"{self._address(f'{deployment.namespace}/{deployment.name}-{i}')}:{number}",
+                locality=deployment.locality,
+                message=deployment.message,
+                behaviour=replace(deployment.behaviour_of(i), undelayed=fastest),
+                inbound=inbound,
+                inbound_retries=self.defaults.inbound_retries,
+            )
+            for i in range(1, deployment.replicas + 1)
+        ]
+
+    def _pod(self, deployment: Deployment, locality: str) -> Pod:
+        """What Istio sees of the pods of a Deployment in a place."""
+        return self._once(lambda: Pod(locality, tuple(deployment.labels.items())), "pod", deployment.key, locality)
+
+    def _sidecar(self, pod: Endpoint, deployment: Deployment, locality: str | None) -> Proxy:
+        place = pod.locality if locality is None else locality
+        return Proxy(Caller(name=pod.name, locality=place), deployment.namespace, deployment.labels, self._pod(deployment, place))
 
     def _inbound(self, deployment: Deployment, number: int) -> ConnectionPool | None:
         """The limits that a pod's own sidecar keeps for its port `number`; None where it has none.
@@ -357,9 +404,10 @@ class ControlPlane:
         pod's namespace sees it, those of the port where it names it, never a subset's.
         Source: istio/istio pilot/pkg/networking/core/cluster_builder.go, `buildInboundCluster`.
         """
-        targets = ((service, port) for service in oldest_first(self.services) if service.selects(deployment) for port in service.ports)
+        services = self._once(lambda: oldest_first(self.services), "oldest first")
+        targets = ((service, port) for service in services if service.selects(deployment) for port in service.ports)
         service, port = next((service, port) for service, port in targets if _target(port, deployment) == number)
-        owner = _with_policy(self._rules(service, deployment.namespace))
+        owner = self._ruler(service, deployment.namespace)
         policy = policy_at(port.port, owner.policy if owner else None)
         pool = replace(policy.connection_pool or ConnectionPool(), http2=False)
         return None if pool == ConnectionPool() else replace(pool, retry_budget=policy.retry_budget, http2=port.http2)
@@ -370,16 +418,20 @@ class ControlPlane:
         Those of the caller's namespace, unless that is the root's; else the Service's; else the root's.  Of one namespace
         those for the most specific host.  Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule`.
         """
-        for place in (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE):
-            found = self._ruled.most_specific(service.fqdn, place)
-            if found:
-                return found
-        return []
+        places = (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE)
+        found = (self._ruled.most_specific(service.fqdn, place) for place in places)
+        return self._once(lambda: next(filter(None, found), []), "rules", service.key, namespace)
 
-    def _subset(self, rules: list[DestinationRule], destination: RouteDestination, owner: Resource) -> Subset | None:
+    def _ruler(self, service: Service, namespace: str) -> DestinationRule | None:
+        """The rule whose trafficPolicy counts: the first that has one (destination_rule.go, `mergeDestinationRule`)."""
+        with_policy = (rule for rule in self._rules(service, namespace) if rule.policy is not None)
+        return self._once(lambda: next(with_policy, None), "ruler", service.key, namespace)
+
+    def _subset(self, service: Service, namespace: str, destination: RouteDestination, owner: Resource) -> Subset | None:
         if destination.subset is None:
             return None
-        subsets: dict[str, Subset] = {name: subset for rule in reversed(rules) for name, subset in rule.subsets.items()}
+        every = ((name, subset) for rule in reversed(self._rules(service, namespace)) for name, subset in rule.subsets.items())
+        subsets = self._once(lambda: dict(every), "subsets", service.key, namespace)
         if destination.subset not in subsets:
             rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{_near(destination.subset, list(subsets))}"
             raise owner.error(f"{destination.path}.subset", rule)
@@ -416,12 +468,15 @@ class ControlPlane:
                 if destination.port is not None:
                     self._port(service, destination.port, vs, f"{destination.path}.port")
                 namespace = vs.namespace if "mesh" in vs.gateways else ROOT_NAMESPACE
-                self._subset(self._rules(service, namespace), destination, vs)
+                self._subset(service, namespace, destination, vs)
+
+    def _numbered(self, service: Service) -> dict[int, ServicePort]:
+        return self._once(lambda: {port.port: port for port in service.ports}, "ports", service.key)
 
     def _port(self, service: Service, number: int | None, owner: Resource | None, path: str) -> ServicePort:
         if number is None and len(service.ports) == 1:
             return service.ports[0]
-        found = next((port for port in service.ports if port.port == number), None)
+        found = self._numbered(service).get(number or 0)
         if found is None:
             ports = ", ".join(str(port.port) for port in service.ports)
             one = f"the ports {ports}: name one, such as {service.name}:{service.ports[0].port}"
@@ -438,13 +493,15 @@ class ControlPlane:
             for resource, path in ruled
             if not any(map(self._known, _hosts(resource)))
         ]
-        return found + [remark for service in self.services for remark in self._conflicts(service)]
+        alike = {(self._ruled.patterns(s.fqdn), self._routed.patterns(s.fqdn)): s for s in reversed(self.services)}
+        conflicts = [remark for service in reversed(alike.values()) for remark in self._conflicts(service)]
+        return found + conflicts
 
     def _known(self, host: str) -> bool:
         """Whether a resolved host, or a wildcard, is for some Service."""
         if not host.startswith("*"):
             return host in self._named and self._named[host].fqdn == host
-        return any(covers(host, service.fqdn) for service in self.services)
+        return host in self._once(lambda: {wild for service in self.services for wild in wildcards_over(service.fqdn)}, "wildcards")
 
     def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
         rules = self._ruled.covering(service.fqdn)
@@ -470,19 +527,9 @@ def _hosts(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
     return tuple(fqdn(host, resource.namespace) for host in _names(resource))
 
 
-def _with_policy(rules: list[DestinationRule]) -> DestinationRule | None:
-    """The rule whose trafficPolicy counts: the first that has one (destination_rule.go, `mergeDestinationRule`)."""
-    return next((rule for rule in rules if rule.policy is not None), None)
-
-
 def _target(port: ServicePort, deployment: Deployment) -> int | None:
     """The number of the port of a pod that a Service's port leads to."""
     return deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
-
-
-def _sidecar(pod: Endpoint, deployment: Deployment, locality: str | None) -> Proxy:
-    place = pod.locality if locality is None else locality
-    return Proxy(Caller(name=pod.name, locality=place), deployment.namespace, deployment.labels)
 
 
 def _why(winner: Resource, loser: Resource) -> str:

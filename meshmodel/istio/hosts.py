@@ -28,10 +28,10 @@ def covers(pattern: str, host: str) -> bool:
     return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
 
 
-def wildcards_over(host: str) -> set[str]:
-    """Every wildcard that could cover the host."""
+def wildcards_over(host: str) -> list[str]:
+    """Every wildcard that could cover the host, the most specific first."""
     rest = host.removeprefix("*")
-    return {f"*{rest[start:]}" for start in range(len(rest) + 1)}
+    return [f"*{rest[start:]}" for start in range(len(rest) + 1)]
 
 
 def oldest_first(resources: Iterable[R]) -> list[R]:
@@ -43,27 +43,24 @@ class ByHost(Generic[R]):
     """Resources by the hosts that they are for, each host resolved."""
 
     def __init__(self, resources: Iterable[R], hosts: Callable[[R], Iterable[str]]) -> None:
-        self._hosts = hosts
-        self._named: dict[str, list[R]] = {}
-        self._wild: list[tuple[str, R]] = []
+        self._by_pattern: dict[str, list[R]] = {}
         for resource in resources:
-            for host in hosts(resource):
-                if host.startswith("*"):
-                    self._wild.append((host, resource))
-                else:
-                    self._named.setdefault(host, []).append(resource)
+            for host in dict.fromkeys(hosts(resource)):
+                self._by_pattern.setdefault(host, []).append(resource)
 
     def covering(self, host: str) -> list[R]:
         """Those for the host itself and those for a wildcard that covers it, the oldest first."""
-        found = [*self._named.get(host, ()), *(resource for pattern, resource in self._wild if covers(pattern, host))]
+        found = (resource for pattern in self.patterns(host) for resource in self._by_pattern[pattern])
         return oldest_first({resource.key: resource for resource in found}.values())
 
     def most_specific(self, host: str, namespace: str | None = None) -> list[R]:
         """Of these (of one namespace, if it is given) those for the most specific host, the oldest first."""
-        found = [resource for resource in self.covering(host) if namespace in (None, resource.namespace)]
-        exact = [resource for resource in found if host in self._hosts(resource)]
-        longest = max((len(self._longest(resource, host)) for resource in found), default=0)
-        return exact or [resource for resource in found if len(self._longest(resource, host)) == longest]
+        for pattern in self.patterns(host):
+            found = [resource for resource in self._by_pattern[pattern] if namespace in (None, resource.namespace)]
+            if found:
+                return oldest_first(found)
+        return []
 
-    def _longest(self, resource: R, host: str) -> str:
-        return max((pattern for pattern in self._hosts(resource) if covers(pattern, host)), key=len)
+    def patterns(self, host: str) -> tuple[str, ...]:
+        """The hosts of resources that cover this one (which is no wildcard), the most specific first."""
+        return tuple(pattern for pattern in (host, *wildcards_over(host)) if pattern in self._by_pattern)

@@ -20,9 +20,10 @@ and pkg/config/validation/agent/validation.go (`validateLocalities`).  What depe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meshmodel.istio.defaults import NEWEST, RULES, IstioDefaults
@@ -69,12 +70,29 @@ def parts(locality: str) -> tuple[str, str, str]:
     return region, zone, subzone
 
 
-def matches(locality: str, rule: str) -> bool:
-    """Whether a locality is covered by a rule such as "us-west1/*"; an absent or "*" part covers all."""
-    wanted, actual = parts(rule), parts(locality)
-    if wanted[0] not in ("*", actual[0]):
-        return False
-    return all(want in ("*", "", have) for want, have in zip(wanted[1:], actual[1:], strict=True))
+def covering(locality: str) -> list[str]:
+    """Every rule that covers a locality, as `whole` writes it; an absent or "*" part covers all."""
+    region, zone, subzone = parts(locality)
+    return [f"{r}/{z}/{s}" for r in {region, "*"} for z in {zone, "*"} for s in {subzone, "*"}]
+
+
+def whole(rule: str) -> str:
+    """A rule such as "us-west1/*" with all its three parts."""
+    region, zone, subzone = parts(rule)
+    return f"{region}/{zone or '*'}/{subzone or '*'}"
+
+
+def numbered(rules: Iterable[str]) -> dict[str, int]:
+    """`whole` rule -> its number in the list, the first one where it stands twice."""
+    found: dict[str, int] = {}
+    for number, rule in enumerate(rules):
+        found.setdefault(whole(rule), number)
+    return found
+
+
+def first_covering(locality: str, rules: Mapping[str, int]) -> int | None:
+    """The number of the first of `numbered` rules that covers a locality."""
+    return min((rules[rule] for rule in covering(locality) if rule in rules), default=None)
 
 
 def overlapping(localities: Sequence[str]) -> str | None:
@@ -101,40 +119,63 @@ def priorities(
     """The priority of each endpoint as `caller` sees it: shape (endpoints,), 0 is best, no number skipped."""
     if not outlier_detection or not setting.enabled or setting.distribute:
         return (0,) * len(endpoints)
-    levels = [0] * len(endpoints)
+    unlike = list({id(endpoint): endpoint for endpoint in endpoints}.values())  # those of a Deployment are one object
+    levels = [0] * len(unlike)
     if setting.failover_priority:
-        levels = [_label_level(caller, endpoint, setting.failover_priority, istio) for endpoint in endpoints]
+        levels = _label_levels(caller, unlike, setting.failover_priority, istio)
     if not setting.failover_priority or (setting.failover and istio.has("failover_after_labels")):
-        levels = [5 * level + _level(caller.locality, e.locality, setting.failover) for level, e in zip(levels, endpoints, strict=True)]
+        target = next((to for origin, to in setting.failover if origin == parts(caller.locality)[0]), None)
+        levels = [5 * level + _level(caller.locality, e.locality, target) for level, e in zip(levels, unlike, strict=True)]
     ranks = {level: rank for rank, level in enumerate(sorted(set(levels)))}
-    return tuple(ranks[level] for level in levels)
+    rank = {id(endpoint): ranks[level] for endpoint, level in zip(unlike, levels, strict=True)}
+    return tuple(rank[id(endpoint)] for endpoint in endpoints)
 
 
-def _level(caller: str, endpoint: str, failover: Sequence[tuple[str, str]]) -> int:
+def _level(caller: str, endpoint: str, target: str | None) -> int:
+    """`target`: the region that takes over for the caller's, where the setting says one."""
     mine, other = parts(caller), parts(endpoint)
     for level, upto in enumerate((3, 2, 1)):
         if mine[:upto] == other[:upto]:
             return level
-    target = next((to for origin, to in failover if origin == mine[0]), None)
     return 4 if target is not None and other[0] != target else 3
 
 
-def _label_level(caller: Pod, endpoint: Pod, failover_priority: Sequence[str], istio: IstioDefaults) -> int:
-    """The number of labels left from the first one that differs on ("label" or "label=value").
+def _label_levels(caller: Pod, endpoints: Sequence[Pod], failover_priority: Sequence[str], istio: IstioDefaults) -> list[int]:
+    """For each endpoint the number of labels left from the first one that differs on ("label" or "label=value").
 
     Where the network comes first, another network ranks behind all pods of one's own, and the labels go on counting.
     """
-    if not caller.all_labels:
-        return 0
-    number, behind = len(failover_priority), 0
-    given = dict(entry.split("=") for entry in failover_priority if entry.count("=") == 1) if istio.has("label_values") else {}
-    for passed, entry in enumerate(failover_priority):
-        label = entry.partition("=")[0] if istio.has("label_values") else entry
-        if endpoint.all_labels.get(label, "") != given.get(label, caller.all_labels.get(label, "")):
-            if passed > 0 or entry != NETWORK or not istio.has("other_networks_last"):
-                return behind + number - passed
-            behind = number
-    return behind
+    mine, number = caller.all_labels, len(failover_priority)
+    if not mine:
+        return [0] * len(endpoints)
+    valued = istio.has("label_values")
+    given = dict(entry.split("=") for entry in failover_priority if entry.count("=") == 1) if valued else {}
+    labels = [entry.partition("=")[0] if valued else entry for entry in failover_priority]
+    wanted = {label: given.get(label, mine.get(label, "")) for label in labels}
+    first, later = _Differences(labels, wanted, 0), _Differences(labels, wanted, 1)
+    network_first = failover_priority[0] == NETWORK and istio.has("other_networks_last")
+    levels = []
+    for theirs in (endpoint.all_labels for endpoint in endpoints):
+        passed, behind = first.of(theirs), 0
+        if passed == 0 and network_first:
+            passed, behind = later.of(theirs), number
+        levels.append(behind + (0 if passed is None else number - passed))
+    return levels
+
+
+class _Differences:
+    """Where, in a list of labels from number `begin` on, pods first differ from what is wanted of each label ("": its absence)."""
+
+    def __init__(self, labels: Sequence[str], wanted: Mapping[str, str], begin: int) -> None:
+        self._number = {labels[number]: number for number in range(len(labels) - 1, begin - 1, -1)}
+        self._wanted = wanted
+        self._present = sorted((number, label) for label, number in self._number.items() if wanted[label])
+
+    def of(self, theirs: Mapping[str, str]) -> int | None:
+        """None where there is no difference; takes as long as a pod has labels, however long the list is."""
+        found = [self._number[label] for label, value in theirs.items() if label in self._number and value != self._wanted[label]]
+        found += itertools.islice((number for number, label in self._present if not theirs.get(label)), 1)
+        return min(found, default=None)
 
 
 def locality_weights(
@@ -149,17 +190,19 @@ def locality_weights(
     pods = Counter(endpoint.locality for endpoint in endpoints)
     if not _weighs(setting, outlier_detection, len(pods), istio):
         return None
-    rule = next((to for origin, to in setting.distribute if matches(caller.locality, origin)), None)
-    if rule is None:
+    entry = first_covering(caller.locality, numbered(origin for origin, _ in setting.distribute))
+    if entry is None:
         return dict(pods)
+    shares = list(setting.distribute[entry][1].items())
+    targets = numbered(target for target, _ in shares)
+    covered: dict[int, list[str]] = {}
+    for locality in pods:
+        if (share := first_covering(locality, targets)) is not None:
+            covered.setdefault(share, []).append(locality)
     weights = dict.fromkeys(pods, 0)
-    free = set(pods)
-    for target, weight in rule.items():
-        covered = {locality for locality in free if matches(locality, target)}
-        total = sum(pods[locality] for locality in covered)
-        free -= covered
-        for locality in covered:
-            weights[locality] = math.ceil(pods[locality] * weight / total)
+    for share, localities in covered.items():
+        total = sum(pods[locality] for locality in localities)
+        weights |= {locality: math.ceil(pods[locality] * shares[share][1] / total) for locality in localities}
     return weights
 
 

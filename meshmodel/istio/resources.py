@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from http import HTTPStatus
 
 from meshmodel._text import quoted
@@ -19,7 +20,7 @@ from meshmodel.istio.balancing import Hashing, LoadBalancer, one_of, read_answer
 from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, milliseconds, some, unused
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.field import Field, Table
-from meshmodel.istio.hosts import covers, wildcards_over
+from meshmodel.istio.hosts import wildcards_over
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
 from meshmodel.scenario import UNLIMITED, ConnectionPool, DirectResponse, Fault, OutlierDetection, RetryBudget, RetryPolicy
@@ -40,7 +41,11 @@ class Gateway(Resource):
     port: int
 
     def serves(self, host: str) -> bool:
-        return any(covers(pattern.rpartition("/")[2], host) for pattern in self.hosts)
+        return not self._patterns.isdisjoint((host, *wildcards_over(host)))
+
+    @cached_property
+    def _patterns(self) -> set[str]:
+        return {pattern.rpartition("/")[2] for pattern in self.hosts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,11 @@ class RouteDestination:
     port: int | None
     weight: int
     path: str
+
+    @property
+    def key(self) -> tuple[str, str | None, int | None]:
+        """What its cluster depends on."""
+        return self.host, self.subset, self.port
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,7 +444,7 @@ def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
         raise listed.error("a host stands twice, which Istio refuses")
     wild = {host for host in hosts if host.startswith("*")}
     for host, where in hosts.items() if wild else ():
-        if (wild & wildcards_over(host)) - {host}:
+        if wild.intersection(wildcards_over(host)) - {host}:
             raise where.wrong("is covered by another host of the list, which Istio refuses")
     return tuple(hosts)
 

@@ -278,9 +278,9 @@ def test_a_sweep_is_told_from_another_by_all_that_it_is_given():
     values += [np.arange(2000), np.arange(2000) // 2, mesh.copy().delete("Service", "simple-backend"), frozenset("abc"), object()]
     told = [digest(partial(other_loads, value), [{"number": value}], [1], 1) for value in values]
     assert len(set(told)) == len(values)
-    later, failing = mesh.copy(), mesh.copy().fail("simple-backend-1", "503")
+    later, failing = mesh.copy(), mesh.copy().fail("simple-backend-1", how="503")
     later.at(1).delete("Service", "simple-backend")
-    assert len({each.digest() for each in (mesh, later, failing, mesh.copy().fail("simple-backend-1", "500"), Mesh())}) == 5
+    assert len({each.digest() for each in (mesh, later, failing, mesh.copy().fail("simple-backend-1", how="500"), Mesh())}) == 5
     assert told[9] == digest(partial(other_loads, mesh.copy()), [{"number": mesh.copy()}], [1], 1)
     assert told[5] == digest(partial(other_loads, norm(0, 1)), [{"number": norm(0, 1)}], [1], 1)
     assert told[-1] == digest(partial(other_loads, object()), [{"number": object()}], [1], 1)
