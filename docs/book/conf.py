@@ -1,0 +1,46 @@
+"""Sphinx's settings for the book; `build.py` assembles what they are applied to.  Nothing is asked of another host."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version as _version
+
+_KOREAN = os.environ.get("BOOK_LANGUAGE") == "ko"
+
+project = "meshmodel"
+html_title = "Istio의 복원력, 다시 돌려 보기" if _KOREAN else "Istio's resilience, replayed"
+author = "the meshmodel authors"
+copyright = "2026, the meshmodel authors. Text: CC BY 4.0, code: BSD 3-Clause"
+version = release = _version("meshmodel")
+language = "ko" if _KOREAN else "en"
+
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+nb_execution_mode = "off"  # the stored outputs are what the tests hold
+nb_merge_streams = True
+nb_code_prompt_show = "{type} 보기" if _KOREAN else "Show {type}"
+nb_code_prompt_hide = "{type} 숨기기" if _KOREAN else "Hide {type}"
+myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "colon_fence"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+
+mathjax_path = "tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}}
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_js_files = [("widget-classes.js", {"defer": "defer"}), ("widgets.js", {"defer": "defer"})]
+html_last_updated_fmt = None
+html_copy_source = False
+html_show_search_summary = False  # it would be fetched, which a book opened as a file cannot
+html_show_sourcelink = False
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the search box stands in the sidebar already
+    "toc_title": "이 장에서" if _KOREAN else "In this chapter",
+}
