@@ -40,6 +40,7 @@ notebooks: $(STAMP) ## runs every notebook and stores its outputs
 
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book
+	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q tests/book
 
 conformance: $(STAMP) ## docs/conformance.md, model against record
 	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'

@@ -1,6 +1,6 @@
 """`make book`: puts the book's sources together, lets Sphinx make pages of them, and looks whether they are whole.
 
-    python -m docs.book.build OUT [--language ko]
+python -m docs.book.build OUT [--language ko]
 """
 
 from __future__ import annotations
@@ -67,7 +67,20 @@ def build(out: Path, language: str = "en") -> None:
         source = Path(folder) / "source"
         source.mkdir()
         assemble(source, language)
-        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", f"{folder}/doctrees", str(source), str(out)]
+        command = [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            "html",
+            "-d",
+            f"{folder}/doctrees",
+            str(source),
+            str(out),
+        ]
         if subprocess.run(command, env=os.environ | {"BOOK_LANGUAGE": language}, check=False).returncode:
             sys.exit("make book: Sphinx's warnings are above; each is an error here")
     wrong = check.problems(out)

@@ -21,8 +21,8 @@ PAGES = {"../data/tutorial/README.md": "record.md", "../docs/": "", "../README.m
 NOTE = {
     "en": "This console computes, so it needs Python behind it: open this chapter in JupyterLab (<code>make lab</code>) or in the browser "
     "tab, and run this cell. What stands here is its picture.",
-    "ko": "이 콘솔은 실제로 계산하므로 파이썬이 필요합니다. JupyterLab(<code>make lab</code>)이나 브라우저 탭에서 이 장을 열고 이 셀을 실행하세요. "
-    "여기 있는 것은 정지 그림입니다.",
+    "ko": "이 콘솔은 실제로 계산하므로 파이썬이 필요합니다. JupyterLab(<code>make lab</code>)이나 브라우저 탭에서 이 장을 열고 "
+    "이 셀을 실행하세요. 여기 있는 것은 정지 그림입니다.",
 }
 
 
@@ -59,7 +59,9 @@ def _shown(output: Any, language: str) -> Any:
     """The output for a page without a kernel; None where nothing is left to show."""
     data = output.get("data", {})
     if MIME in data:
-        return _html(output, f'<div class="mm-widget" data-class="{data[MIME]["class"]}">{_still(output)}{_state(data[MIME]["state"])}</div>')
+        return _html(
+            output, f'<div class="mm-widget" data-class="{data[MIME]["class"]}">{_still(output)}{_state(data[MIME]["state"])}</div>'
+        )
     if VIEW in data:
         picture = data.get("text/html") or _still(output)
         return _html(output, f'{picture}<div class="mm-note" role="note"><p>{NOTE[language]}</p></div>')

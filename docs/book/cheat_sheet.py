@@ -11,10 +11,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "docs" / "cheat-sheet.yaml"
 HEAD = ("Istio's field", "Envoy's field", "default", "what it does", "where it bites")
-INTRO = """# Cheat sheet
-
-Each field that decides a time or a code. Limits and counters hold for each calling proxy by itself. The defaults are those of a field that is left out where its block is written; without the block (no `outlierDetection`, no `retryBudget`) there is no such thing at all.
-"""
+INTRO = (
+    "# Cheat sheet\n\nEach field that decides a time or a code. Limits and counters hold for each calling proxy by itself. "
+    "The defaults are those of a field that is left out where its block is written; without the block "
+    "(no `outlierDetection`, no `retryBudget`) there is no such thing at all.\n"
+)
 
 
 def groups() -> list[dict[str, Any]]:

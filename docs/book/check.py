@@ -32,7 +32,9 @@ class _Page(HTMLParser):
 
 def problems(root: Path) -> list[str]:
     """What is wrong with the pages below `root`, a line each."""
-    pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.html")) if "_static" not in path.parts}
+    pages = {
+        path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.html")) if "_static" not in path.parts
+    }
     found = []
     for path, page in pages.items():
         here = path.relative_to(root.resolve())

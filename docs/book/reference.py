@@ -28,8 +28,9 @@ PAGES = (
     Page(
         "rules",
         "The rules: what Envoy decides",
-        "Each rule is one small function of plain numbers, the same that the event loop compiles into itself. What it was read in, or measured "
-        "on, stands at the head of its file. Call one from a notebook: `from meshmodel.rules import locality`.",
+        "Each rule is one small function of plain numbers, the same that the event loop compiles into itself. "
+        "What it was read in, or measured on, stands at the head of its file. "
+        "Call one from a notebook: `from meshmodel.rules import locality`.",
         ("rules/balancing.py", "rules/locality.py", "rules/*.py"),
         with_source=True,
     ),
@@ -41,7 +42,12 @@ PAGES = (
         ("results/replay.py", "results/trace.py", "results/fortio.py", "results/compare.py", "results/calibration.py"),
     ),
     Page("formulas", "The formulas", "Closed forms, a file a chapter.", ("analytic/*.py",)),
-    Page("scenario", "The scenario: what an engine is told", "Frozen, checked, in seconds, named as Envoy names it.", ("scenario.py", "fakeservice.py")),
+    Page(
+        "scenario",
+        "The scenario: what an engine is told",
+        "Frozen, checked, in seconds, named as Envoy names it.",
+        ("scenario.py", "fakeservice.py"),
+    ),
     Page("defaults", "Istio's defaults by version", "When rules and fields came and went.", ("istio/defaults.py",), with_source=True),
     Page("experiments", "Experiments and records", "Where each is read.", ("evidence/*.py",)),
     Page(
