@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +18,14 @@ pytestmark = pytest.mark.browser
 CHAPTERS = [path.name for path in [ROOT / "notebooks/01-load-balancing.ipynb"] if path.exists()]
 SMALL = f"""
 from meshmodel.mesh import Mesh
-from meshmodel.teaching.widgets import replay_console
+from meshmodel.teaching.consoles.replay import replay_console
 data = {str(ROOT / "data/tutorial")!r}
 mesh = Mesh().apply(*(f"{{data}}/manifests/{{name}}.yaml" for name in ("testbed", "slow-backend-1", "dr-least-conn")))
-console = replay_console(mesh, data + "/least-conn.txt", duration=20, replications=50)
+console = replay_console(mesh, data + "/least-conn.txt", duration=20)
 console
 """
-REDRAWN = """([before, said]) => {
-    const console = document.querySelector('.meshmodel-console'), image = console.querySelector('[role=img] img');
-    return image && image.src !== before && image.alt !== said && !console.innerText.includes('replaying'); }"""
+RESTED = """said => { const root = document.querySelector('.mc'), { asked, answered } = root.dataset;
+    return asked === answered && !root.hasAttribute('data-busy') && root.querySelector('img').alt !== said; }"""
 
 
 @pytest.fixture
@@ -44,27 +44,54 @@ def notebooks(tmp_path: Path) -> Path:
 def test_a_reader_runs_the_notebook_and_moves_a_slider(notebooks: Path, notebook: str, tmp_path: Path) -> None:
     with jupyterlab(notebooks, tmp_path) as address, browser_page(address, tmp_path) as page:
         run_all(page, address, f"notebooks/{notebook}", tmp_path)
-        _move_the_delay(page, tmp_path)
+        console = page.locator(".mc").first
+        console.wait_for()
+        console.scroll_into_view_if_needed()
+        _moves_by_keyboard(page, console)
+        _moves_by_mouse(page, console)
+        _answers_a_burst_once(page, console)
+        assert console.get_by_role("alert").inner_text() == ""
+        page.screenshot(path=tmp_path / "after.png")
 
 
-def _move_the_delay(page, tmp_path: Path) -> None:
-    """Two steps to the right by keyboard: the readout, the figure and its accessible name follow."""
-    console = page.locator(".meshmodel-console").first
-    console.wait_for()
-    figure = console.locator("[role=img] img").first
-    figure.wait_for()
-    console.scroll_into_view_if_needed()
-    page.screenshot(path=tmp_path / "before.png")
-    handle = console.get_by_role("slider", name="delay (s)")  # found by its accessible name
-    before, said, value = figure.get_attribute("src"), figure.get_attribute("alt"), float(handle.get_attribute("aria-valuenow"))
-    handle.focus()
-    for _ in range(2):  # one at a time: the figure of the first step is not yet that of the second
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function(REDRAWN, arg=[before, said])
-        before, said = figure.get_attribute("src"), figure.get_attribute("alt")
-    assert float(handle.get_attribute("aria-valuenow")) == pytest.approx(value + 0.1)
-    assert console.locator("[role=alert]").count() == 0, console.locator("[role=alert]").first.inner_text()
-    assert figure.evaluate("image => image.complete && image.naturalWidth > 300")
-    names = [slider.get_attribute("aria-label") for slider in console.get_by_role("slider").all()]
-    assert names == ["delay (s)", "replicas", "connections", "duration (s)", "replications"]
-    page.screenshot(path=tmp_path / "after.png")
+def _said(page: Any) -> str:
+    return page.locator(".mc img").first.get_attribute("alt")
+
+
+def _rests_with_another_figure(page: Any, said: str) -> None:
+    page.wait_for_function(RESTED, arg=said)
+    assert page.locator(".mc img").first.evaluate("image => image.complete && image.naturalWidth > 300")
+
+
+def _moves_by_keyboard(page: Any, console: Any) -> None:
+    """A step to the left: readout, figure, its accessible name and the status follow."""
+    delay = console.get_by_role("slider", name="delay")  # found by its accessible name
+    said, value, status = _said(page), float(delay.input_value()), console.get_by_role("status").inner_text()
+    delay.focus()
+    page.keyboard.press("ArrowLeft")
+    assert float(delay.input_value()) == pytest.approx(value - 0.05) and delay.get_attribute("aria-valuetext") == f"{value - 0.05:g} s"
+    _rests_with_another_figure(page, said)
+    assert console.get_by_role("status").inner_text() != status and "Not as in the tutorial: delay" in console.inner_text()
+
+
+def _moves_by_mouse(page: Any, console: Any) -> None:
+    said, connections = _said(page), console.get_by_role("slider", name="connections")
+    box = connections.bounding_box()
+    connections.click(position={"x": box["width"] * 0.8, "y": box["height"] / 2})
+    assert float(connections.input_value()) > 30
+    _rests_with_another_figure(page, said)
+    said = _said(page)
+    console.get_by_role("button", name="reset").click()
+    _rests_with_another_figure(page, said)
+    assert "As in the tutorial." in console.inner_text() and connections.input_value() == "10"
+
+
+def _answers_a_burst_once(page: Any, console: Any) -> None:
+    """Eight quick presses end in one result, that of the last."""
+    said, delay = _said(page), console.get_by_role("slider", name="delay")
+    delay.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    _rests_with_another_figure(page, said)
+    assert delay.get_attribute("aria-valuetext") == "0.6 s" and "delay of the slow pod 0.6 s" in console.inner_text()
+    assert console.get_by_role("button", name="cancel").is_disabled()

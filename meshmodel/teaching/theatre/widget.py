@@ -11,19 +11,16 @@ import anywidget
 import traitlets
 
 from meshmodel.results.trace import Trace
-from meshmodel.teaching.palette import css
 from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.standalone import standalone
 from meshmodel.teaching.theatre.buckets import Record, read
 from meshmodel.teaching.theatre.spec import Watch, spec, whole_or_first
 from meshmodel.teaching.theatre.still import still
+from meshmodel.teaching.theme import themed
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("data", "words", "layout", "frame", "paint", "stage", "histogram", "panel", "player", "main")
 """In the order in which they make one ES module: plain functions, exported by the last."""
-
-_DARK = 'body[data-jp-theme-light="false"] .mt, html[data-theme="dark"] .mt'
-_TOLD_LIGHT = ':root:not([data-theme="light"]) body:not([data-jp-theme-light="true"]) .mt'
 
 
 def module() -> str:
@@ -32,14 +29,8 @@ def module() -> str:
 
 
 def style() -> str:
-    """The style sheet: JupyterLab's theme or the book's where they say, else what the system prefers."""
-    dark = f"{css(dark=True)} color-scheme: dark;"
-    colours = (
-        f".mt {{ {css()} color-scheme: light; }}\n"
-        f"@media (prefers-color-scheme: dark) {{ {_TOLD_LIGHT} {{ {dark} }} }}\n"
-        f"{_DARK} {{ {dark} }}\n"
-    )
-    return colours + (_HERE / "theatre.css").read_text(encoding="utf-8")
+    """The style sheet."""
+    return themed(".mt") + (_HERE / "theatre.css").read_text(encoding="utf-8")
 
 
 class Theatre(anywidget.AnyWidget):

@@ -1,0 +1,220 @@
+// Shows a console and tells Python what its reader does.  All that is said comes from Python; here is only how it looks.
+
+const make = (tag, attributes, parent, text) => {
+  const made = document.createElement(tag);
+  made.setAttribute("data-lm-suppress-shortcuts", "true"); // Lab looks at the focused element first, and takes its arrow keys
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  parent?.append(made);
+  return made;
+};
+const INCH = 96;
+const WIDE = 1060, ASIDE = 340; // as in the style: from there on the table stands beside the figure, and takes so much
+const SILENT = "No answer yet. Without a kernel (in a book, or after a restart) the controls do nothing: run the cell again.";
+
+class Console {
+  constructor(model, element) {
+    this.model = model;
+    this.spec = model.get("spec");
+    this.values = { ...model.get("values") };
+    this.inputs = {};
+    this.root = make("section", { class: "mc", "aria-label": this.spec.title }, element);
+    make("h3", { class: "mc-title" }, this.root, this.spec.title);
+    this.head = make("div", { class: "mc-head" }, this.root);
+    this.buttons(this.spec.presets, "Presets", "mc-presets");
+    const controls = make("div", { class: "mc-controls" }, this.head);
+    for (const control of this.spec.controls) this.control(control, controls);
+    this.bar();
+    this.differs = make("p", { class: "mc-differs" }, this.root);
+    this.status = make("p", { class: "mc-status", role: "status", "aria-live": "polite" }, this.root);
+    this.alert = make("p", { class: "mc-alert", role: "alert" }, this.root);
+    const body = make("div", { class: "mc-body" }, this.root);
+    this.image = make("img", { class: "mc-figure", alt: "" }, body);
+    this.table = make("div", { class: "mc-table" }, body);
+    this.text = this.folded("as text");
+    this.yaml = this.folded("YAML to copy", true);
+    this.mark();
+    this.show();
+    this.draw();
+    this.watcher = new ResizeObserver(() => this.fit());
+    this.watcher.observe(this.root);
+  }
+
+  // --- what is built ------------------------------------------------------------------------
+
+  control(control, parent) {
+    const id = `mc-${control.name}-${Math.random().toString(36).slice(2)}`;
+    const row = make("div", { class: `mc-control ${control.kind}` }, parent);
+    const label = make("label", { for: id }, row, control.label);
+    const input = { slider: this.slider, choice: this.choice, toggle: this.toggle }[control.kind](control, row, id);
+    input.id = id;
+    if (control.kind === "slider") {
+      const said = make("span", { class: "mc-said", "aria-hidden": "true" }, row);
+      label.after(said);
+      input.said = said;
+    }
+    this.inputs[control.name] = Object.assign(input, { control });
+    input.addEventListener("input", () => this.move({ [control.name]: this.read(input) }));
+  }
+
+  slider(control, row) {
+    return make("input", { type: "range", min: control.least, max: control.most, step: control.step }, row);
+  }
+
+  choice(control, row) {
+    const select = make("select", {}, row);
+    for (const option of control.options) make("option", { value: option }, select, option);
+    return select;
+  }
+
+  toggle(control, row) {
+    return make("input", { type: "checkbox", role: "switch" }, row);
+  }
+
+  buttons(presets, name, kind) {
+    if (!Object.keys(presets).length) return;
+    const group = make("div", { class: kind, role: "group", "aria-label": name }, this.head);
+    for (const [label, values] of Object.entries(presets)) this.button(group, label, () => this.move(values));
+  }
+
+  bar() {
+    const bar = make("div", { class: "mc-bar" }, this.head);
+    this.button(bar, "tutorial's values", () => this.move(this.model.get("shown").tutorial));
+    this.button(bar, "reset", () => this.move(this.spec.start));
+    this.acts = this.spec.actions.map(({ label, missing }) => {
+      const made = this.button(bar, label, () => this.ask({ act: label }));
+      if (missing) Object.assign(made, { disabled: true, title: missing, missing });
+      return made;
+    });
+    this.stop = this.button(bar, "cancel", () => this.ask({ act: "cancel" }));
+    const missing = [...new Set(this.spec.actions.map((action) => action.missing).filter(Boolean))];
+    if (missing.length) make("p", { class: "mc-missing" }, this.head, missing.join(" "));
+  }
+
+  button(parent, label, act) {
+    const made = make("button", { type: "button" }, parent, label);
+    made.addEventListener("click", act);
+    return made;
+  }
+
+  folded(name, copied = false) {
+    const box = make("details", { class: "mc-folded" }, this.root);
+    make("summary", {}, box, name);
+    const content = make("pre", { tabindex: "0" }, box);
+    if (copied) {
+      const button = this.button(box, "copy", () => this.copy(content, button));
+      content.before(button);
+    }
+    return { box, content };
+  }
+
+  async copy(content, button) {
+    try {
+      await navigator.clipboard.writeText(content.textContent);
+    } catch {
+      getSelection().selectAllChildren(content);
+      document.execCommand("copy");
+    }
+    button.textContent = "copied";
+    setTimeout(() => (button.textContent = "copy"), 1500);
+  }
+
+  // --- what the reader does -----------------------------------------------------------------
+
+  read(input) {
+    const { kind, stops } = input.control;
+    return kind === "toggle" ? input.checked : kind === "choice" ? input.value : stops ? stops[+input.value] : +input.value;
+  }
+
+  move(values) {
+    Object.assign(this.values, values);
+    this.mark();
+    this.ask({});
+  }
+
+  ask(what) {
+    const number = (this.model.get("asked").number ?? 0) + 1; // the same console may be shown twice
+    this.root.dataset.asked = number; // for who looks at the page from outside
+    this.model.set("asked", { number, values: { ...this.values }, width: this.width ?? 7.5, scale: devicePixelRatio, ...what });
+    this.model.save_changes();
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => (this.status.textContent = SILENT), 15000);
+  }
+
+  fit() {
+    const aside = this.table.said && this.root.clientWidth >= WIDE ? ASIDE : 0;
+    const inches = Math.round((this.root.clientWidth - 36 - aside) / 24) / 4; // in steps of a quarter of an inch
+    const width = Math.min(10, Math.max(3.9, inches));
+    if (this.root.clientWidth && width !== (this.width ?? this.model.get("shown").wide)) {
+      this.width = width;
+      clearTimeout(this.fitting);
+      this.fitting = setTimeout(() => this.ask({}), 150);
+    }
+  }
+
+  // --- what is shown ------------------------------------------------------------------------
+
+  follow(values) {
+    this.values = { ...values };
+    this.mark();
+  }
+
+  mark() {
+    for (const [name, input] of Object.entries(this.inputs)) {
+      const value = this.values[name], { kind, stops, unit } = input.control;
+      if (kind === "toggle") input.checked = value;
+      else if (kind === "choice") input.value = value;
+      else {
+        input.value = stops ? stops.indexOf(value) : value;
+        const said = `${+(+value).toPrecision(6)}${unit ? ` ${unit}` : ""}`;
+        input.said.textContent = said;
+        input.setAttribute("aria-valuetext", said);
+        input.style.setProperty("--done", `${(100 * (input.value - input.min)) / (input.max - input.min || 1)}%`);
+      }
+    }
+  }
+
+  show() {
+    const shown = this.model.get("shown");
+    clearTimeout(this.waiting);
+    this.root.toggleAttribute("data-busy", !!shown.busy);
+    this.root.dataset.answered = shown.answered;
+    this.stop.disabled = !shown.busy;
+    for (const button of this.acts) button.disabled = !!shown.busy || !!button.missing;
+    for (const part of ["differs", "status", "alert"]) if (this[part].textContent !== shown[part]) this[part].textContent = shown[part] ?? "";
+    this.image.alt = shown.alt ?? "";
+    this.image.style.width = `${(shown.wide ?? 7.5) * INCH}px`;
+    if (this.table.said !== shown.table) this.table.innerHTML = this.table.said = shown.table ?? "";
+    for (const part of ["text", "yaml"]) {
+      this[part].box.hidden = !shown[part];
+      this[part].content.textContent = shown[part] ?? "";
+    }
+  }
+
+  draw() {
+    const png = this.model.get("png");
+    if (!png?.byteLength) return;
+    const before = this.image.src;
+    this.image.src = URL.createObjectURL(new Blob([png], { type: "image/png" }));
+    if (before) this.image.addEventListener("load", () => URL.revokeObjectURL(before), { once: true });
+  }
+}
+
+function render({ model, el }) {
+  const shown = new Console(model, el);
+  const listeners = {
+    "change:shown": () => shown.show(),
+    "change:png": () => shown.draw(),
+    "change:values": () => shown.follow(model.get("values")),
+    "change:asked": () => shown.follow(model.get("asked").values),
+  };
+  for (const [event, act] of Object.entries(listeners)) model.on(event, act);
+  return () => {
+    for (const [event, act] of Object.entries(listeners)) model.off(event, act);
+    shown.watcher.disconnect();
+    clearTimeout(shown.waiting);
+    clearTimeout(shown.fitting);
+  };
+}
+
+export default { render };

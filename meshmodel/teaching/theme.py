@@ -1,0 +1,23 @@
+"""One look for what draws itself in a page: the roles' colours on a light and on a dark ground, and the frame around."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshmodel.teaching.palette import css
+
+_UNTOLD = ':root:not([data-theme="light"]) body:not([data-jp-theme-light="true"])'
+_TURNED = "--turn: invert(1) hue-rotate(180deg); --blend: screen;"
+"""A picture drawn for white paper, on a dark ground: light on dark with its hues kept, and its own ground gone."""
+
+
+def themed(element: str) -> str:
+    """The style of `element` (a CSS selector): JupyterLab's theme or the book's where they say, else what the system prefers."""
+    dark = f"{css(dark=True)} {_TURNED} color-scheme: dark;"
+    frame = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8").replace("SELF", element)
+    return (
+        f"{element} {{ {css()} color-scheme: light; }}\n"
+        f"@media (prefers-color-scheme: dark) {{ {_UNTOLD} {element} {{ {dark} }} }}\n"
+        f'body[data-jp-theme-light="false"] {element}, html[data-theme="dark"] {element} {{ {dark} }}\n'
+        f"{frame}"
+    )
