@@ -21,6 +21,7 @@ TOOLS = {"_data", "_files", "_signals", "_text", "compiled"}
 TRADES = {
     "warm": "compiles ahead",
     "__main__": "the command line",
+    "course": "exercises and questions",
     "evidence": "experiments and records",
     "grid": "sweeps",
     "mesh": "the tutorial's verbs",

@@ -1,35 +1,57 @@
-"""Self-checking exercises: the answer is computed by the engines, never written down.
+"""Exercises: the answer is computed by the engines, never written down, and a wrong one is told what is wrong with it.
 
-A notebook states the question in prose and registers how the answer is found; the
-student's value is then checked to a stated tolerance.  One deterministic line is
-printed, so the cell passes a strict comparison of outputs:
+An exercise is a function that computes the answer; its docstring and its body are the solution that a
+reader may ask for:
 
-    exercise("slow share", answer=lambda: 1 / mesh.predict(...).pods ** 2, tolerance=0.005,
-             hints=["How often do both draws give the slow pod?"])
-    check("slow share", None)      # not tried yet: replace None by your answer
+    @exercise(objective="read a share from a record", minutes=2, unit="share", tolerance=0.0005,
+              hints=["Slow requests are those of the last bucket."],
+              mistakes=[Mistake(lambda: 277 / 1782, "that is slow over fast: the question asks for slow over all")])
+    def slow_share():
+        '''The last bucket holds 277 of 2059 requests.'''
+        return 277 / 2059
 
-Solution cells carry the tag `solution`; `student_copy` leaves them out.
+    check("slow_share", 0.13)        # prints one line; cards.exercise has the card
+
+Nothing is counted against anybody: a wrong answer says how far it is off, and the next hint.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
-import numbers
+import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from meshmodel import _files
+from meshmodel.teaching import typed
+from meshmodel.teaching.copies import ExerciseError, student_copy
 
-SOLUTION_TAG = "solution"
-"""The tag of the cells that a student's copy leaves out."""
+__all__ = ["Exercise", "ExerciseError", "Mistake", "check", "exercise", "find", "register", "student_copy"]
 
 _exercises: dict[str, Exercise] = {}
 
 
-class ExerciseError(ValueError):
-    """An exercise that does not exist, or a notebook that cannot be copied."""
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that people really give (a value, or a function that computes it), and what is wrong with it.
+
+    `tolerance` is the exercise's own where it is not given.
+    """
+
+    answer: Any
+    says: str
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said about an answer."""
+
+    right: bool
+    says: str
 
 
 @dataclass
@@ -41,17 +63,32 @@ class Exercise:
     answer : the value, or a function that computes it (called once, when first needed).
         A number, a text, a truth value, or a sequence or mapping of them.
     tolerance : how far a number may be off, in the answer's own unit.
-    hints : shown one more with each wrong try, then the last again.
+    hints : shown one by one.
+    mistakes : what people usually answer instead.
+    unit : `share` (0 to 1), `s`, or any other words, shown beside the box.
+    choices : the texts to choose from, where the answer is one of them.
+    name, question, objective, minutes : what the card is headed by.
+    solution : what a reader is shown who asks for it; default: the docstring and the source of `answer`.
     """
 
     answer: Any
     tolerance: float = 0.0
     hints: Sequence[str] = ()
+    mistakes: Sequence[Mistake] = ()
+    unit: str = ""
+    choices: Sequence[str] = ()
+    name: str = "exercise"
+    question: str = ""
+    objective: str = ""
+    minutes: int | None = None
+    solution: str = ""
     tries: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < math.inf:
             raise ExerciseError(f"tolerance: must be zero or more, got {self.tolerance!r}")
+        if callable(self.answer) and not self.solution:
+            self.solution = _explained(self.answer)
 
     @property
     def expected(self) -> Any:
@@ -62,29 +99,63 @@ class Exercise:
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is the answer, to the tolerance."""
-        return _same(value, self.expected, self.tolerance)
+        return typed.same(value, self.expected, self.tolerance)
+
+    def read(self, text: str) -> Any:
+        """What somebody typed, as a value that may be the answer.  Raises ValueError, saying what to write."""
+        return typed.read(text, self.expected, self.unit)
+
+    def judge(self, value: Any) -> Verdict:
+        """Right, or what is wrong with it: the slip or the usual mistake that leads there, else how far it is off."""
+        if self.holds(value):
+            return Verdict(True, f"correct: {typed.readable(self.expected)}")
+        known = [mistake.says for mistake in self.mistakes if self._is(mistake, value)]
+        says = known[:1] or [typed.slip(value, self.expected, self.tolerance, self.unit)]
+        return Verdict(False, "not yet" + "".join(f": {text}" for text in (says[0] or typed.distance(value, self.expected),) if text))
+
+    def _is(self, mistake: Mistake, value: Any) -> bool:
+        wrong = mistake.answer() if callable(mistake.answer) else mistake.answer
+        return typed.same(value, wrong, self.tolerance if mistake.tolerance is None else mistake.tolerance)
 
     def check(self, value: Any) -> None:
         """Print whether `value` is the answer; None means that nobody has tried yet."""
         print(self.verdict(value))
 
     def verdict(self, value: Any) -> str:
-        """The line that `check` prints; a wrong value counts as a try."""
+        """The line that `check` prints; each wrong value brings the next hint."""
         if value is None:
             return "not tried yet: replace None by your answer"
-        if self.holds(value):
-            return f"correct: {_readable(self.expected)}"
+        verdict = self.judge(value)
+        if verdict.right:
+            return verdict.says
         self.tries += 1
         if not self.hints:
-            return "not yet: try again"
+            return verdict.says
         number = min(self.tries, len(self.hints))
-        return f"not yet: hint {number} of {len(self.hints)}: {self.hints[number - 1]}"
+        return f"{verdict.says}; hint {number} of {len(self.hints)}: {self.hints[number - 1]}"
+
+    def given(self, **values: Any) -> Exercise:
+        """The exercise about things of the notebook's own: its functions get those of the values that they ask for."""
+        settings = {name: getattr(self, name) for name, known in self.__dataclass_fields__.items() if known.init}
+        mistakes = [replace(mistake, answer=_bound(mistake.answer, values)) for mistake in self.mistakes]
+        return Exercise(**{**settings, "answer": _bound(self.answer, values), "mistakes": mistakes})
 
 
-def exercise(name: str, answer: Any | Callable[[], Any], *, tolerance: float = 0.0, hints: Sequence[str] = ()) -> Exercise:
-    """Register the exercise `name` (again: forget the tries so far) and return it; see `Exercise`."""
-    _exercises[name] = Exercise(answer, tolerance, tuple(hints))
-    return _exercises[name]
+def exercise(name: str | None = None, answer: Any = None, **settings: Any) -> Any:
+    """Register an exercise and return it: `exercise("name", answer, hints=...)`, or as a decorator of the function that computes it.
+
+    Registered again, an exercise forgets the tries so far.  See `Exercise` for the settings.
+    """
+    if answer is None:
+        return lambda function: exercise(name or function.__name__, function, **settings)
+    assert name is not None
+    return register(Exercise(answer, **{**settings, "name": name}))
+
+
+def register(one: Exercise) -> Exercise:
+    """Make `one` known by its name, to `check` and `find`."""
+    _exercises[one.name] = one
+    return one
 
 
 def check(name: str, value: Any) -> None:
@@ -94,55 +165,40 @@ def check(name: str, value: Any) -> None:
     ------
     ExerciseError : no exercise of that name was registered.
     """
+    find(name).check(value)
+
+
+def find(name: str) -> Exercise:
+    """The registered exercise of that name.  Raises ExerciseError."""
     if name not in _exercises:
         known = ", ".join(sorted(_exercises)) or "none yet: run the notebook from the top"
         raise ExerciseError(f"no exercise {name!r}; there are: {known}")
-    _exercises[name].check(value)
+    return _exercises[name]
 
 
-def student_copy(notebook: str | Path, destination: str | Path) -> Path:
-    """Write `notebook` without its solution cells and without outputs to `destination`.
+def _bound(function: Any, given: Mapping[str, Any]) -> Any:
+    """`function` with those of the values that it asks for; what is no function stays as it is."""
+    if not callable(function):
+        return function
+    wanted = {name: given[name] for name in inspect.signature(function).parameters if name in given}
+    return lambda: function(**wanted)
 
-    Raises
-    ------
-    ExerciseError : `notebook` is missing or no notebook.
-    ValueError : `destination` is the notebook itself.
-    """
-    import nbformat
-    from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 
-    _files.refuse_overwriting(destination, [notebook])
+def _explained(function: Callable[..., Any]) -> str:
+    """The docstring of a function, and its body as code behind a blank line."""
+    says = inspect.cleandoc(function.__doc__ or "")
+    return "\n\n".join(filter(None, (says, _body(function))))
+
+
+def _body(function: Callable[..., Any]) -> str:
+    """The source of a function without its head and docstring; "" where it has none of its own."""
     try:
-        original = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as problem:
-        raise ExerciseError(f"{notebook}: cannot be read as a notebook: {str(problem).splitlines()[0]}") from problem
-    copy, _ = TagRemovePreprocessor(remove_cell_tags={SOLUTION_TAG}).preprocess(original, {})
-    copy, _ = ClearOutputPreprocessor().preprocess(copy, {})
-    _files.write(destination, nbformat.writes(copy).rstrip("\n") + "\n")
-    return Path(destination)
-
-
-def _same(value: Any, expected: Any, tolerance: float) -> bool:
-    if isinstance(expected, str):
-        return isinstance(value, str) and value.strip().casefold() == expected.strip().casefold()
-    if isinstance(expected, bool):
-        return value is expected
-    if isinstance(expected, numbers.Real):
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return number and abs(float(value) - float(expected)) <= tolerance
-    if isinstance(expected, Mapping):
-        same_keys = isinstance(value, Mapping) and value.keys() == expected.keys()
-        return same_keys and all(_same(value[key], expected[key], tolerance) for key in expected)
-    expected = list(expected)
-    sized = not isinstance(value, str) and hasattr(value, "__len__") and len(value) == len(expected)
-    return sized and all(_same(v, e, tolerance) for v, e in zip(value, expected, strict=True))
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, str | bool):
-        return str(value)
-    if isinstance(value, numbers.Real):
-        return f"{float(value):.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_readable(item)}" for key, item in value.items())
-    return ", ".join(map(_readable, value))
+        source = textwrap.dedent(inspect.getsource(function))
+        found = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return ""
+    if not isinstance(found, ast.FunctionDef):
+        return ""
+    inner = found.body[1:] if ast.get_docstring(found) else found.body
+    lines = source.splitlines()[inner[0].lineno - 1 :] if inner else []
+    return re.sub(r"^return ", "", textwrap.dedent("\n".join(lines)), flags=re.MULTILINE)

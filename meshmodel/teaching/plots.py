@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Picture(Figure):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._alt_text = ""
+        self.seconds: Callable[[Any], Any] | None = None
+        """Where on the horizontal axis a time in seconds is, where that is not the axis itself."""
         FigureCanvasAgg(self)  # kept from one drawing to the next, and with it the renderer's cache of text layouts
 
     @property
@@ -153,6 +155,7 @@ def overlay(
     _boxes(axes, left, right, height_of(lo), height_of(hi), color=BLUE, alpha=0.55, linewidth=0)
     _level_lines(axes, height_of(shares[drawn].mean(axis=1)), left, right, color=BLUE, linewidth=1.6)
     estimates = _estimates(subject, replay)
+    picture.seconds = time
     _draw_percentiles(axes, time, estimates, record)
     _draw_scales(axes, time, height_of)
     _draw_key(axes, record is not None)

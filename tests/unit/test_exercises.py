@@ -6,7 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from meshmodel.teaching.exercises import Exercise, ExerciseError, check, exercise, student_copy
+from meshmodel.teaching.exercises import Exercise, ExerciseError, Mistake, check, exercise, student_copy
 
 
 def test_the_answer_is_computed_when_first_needed_and_once():
@@ -22,12 +22,45 @@ def test_hints_come_one_more_with_each_wrong_try():
     said = [one.verdict(value) for value in (None, 1, 2, 4, 3)]
     assert said == [
         "not tried yet: replace None by your answer",
-        "not yet: hint 1 of 2: think",
-        "not yet: hint 2 of 2: think harder",
-        "not yet: hint 2 of 2: think harder",
+        "not yet: too low, by a factor of about 3; hint 1 of 2: think",
+        "not yet: too low, by about 30 %; hint 2 of 2: think harder",
+        "not yet: too high, by about 30 %; hint 2 of 2: think harder",
         "correct: 3",
     ]
-    assert Exercise(3).verdict(4) == "not yet: try again"
+    assert Exercise("x").verdict("y") == "not yet"
+
+
+def test_the_usual_mistake_is_told_what_is_wrong_with_it():
+    one = Exercise(0.25, 0.01, unit="share", mistakes=[Mistake(lambda: 1 / 3, "slow over fast"), Mistake(0.5, "a half", tolerance=0.1)])
+    said = {value: one.judge(value).says for value in (0.33, 0.42, 0.75, 25, 0.9, 0.251)}
+    assert said == {
+        0.33: "not yet: slow over fast",
+        0.42: "not yet: a half",
+        0.75: "not yet: that is the share of all the others: the question asks for the rest",
+        25: "not yet: that is a percentage: write it as a share from 0 to 1, or with its %",
+        0.9: "not yet: too high, by a factor of about 4",
+        0.251: "correct: 0.25",
+    }
+
+
+def test_a_function_is_its_own_solution():
+    @exercise(hints=["two draws"], objective="draw", minutes=2)
+    def ninth():
+        """Both draws are the slow pod."""
+        slow = 1 / 3
+        return slow**2
+
+    assert ninth.name == "ninth" and ninth.holds(1 / 9)
+    assert ninth.solution == "Both draws are the slow pod.\n\nslow = 1 / 3\nslow**2"
+
+
+def test_an_exercise_may_be_about_things_of_the_notebook():
+    @exercise(mistakes=[Mistake(lambda record: record[0], "that is the first")])
+    def last(record, unused=1):
+        return record[-1]
+
+    assert last.given(record=[1, 2, 3], load=4).judge(1).says == "not yet: that is the first"
+    assert last.given(record=[1, 2, 3]).holds(3) and last.given(record=[5]).holds(5)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +86,10 @@ def test_kinds_of_answers(answer, right, wrong):
 def test_check_prints_one_line_and_returns_nothing(capsys):
     exercise("ninth", answer=lambda: 1 / 9, tolerance=0.01, hints=["two draws"])
     assert check("ninth", 0.5) is None and check("ninth", 1 / 9) is None
-    assert capsys.readouterr().out == "not yet: hint 1 of 1: two draws\ncorrect: 0.1111\n"
+    assert capsys.readouterr().out == "not yet: too high, by a factor of about 4; hint 1 of 1: two draws\ncorrect: 0.1111\n"
     exercise("ninth", answer=1)  # the cell run again: the tries are forgotten
     check("ninth", 0.5)
-    assert capsys.readouterr().out == "not yet: try again\n"
+    assert capsys.readouterr().out == "not yet: too low, by a factor of about 2\n"
 
 
 def test_mistakes_in_a_notebook_are_named():
@@ -66,15 +99,21 @@ def test_mistakes_in_a_notebook_are_named():
         Exercise(1, tolerance=-1)
 
 
-def test_the_students_copy_has_no_solutions_and_no_outputs(tmp_path):
+def test_the_students_copy_has_no_solutions_no_answers_and_no_outputs(tmp_path):
     cell = nbformat.v4.new_code_cell
     solution = cell("answer = 1 / 9", metadata={"tags": ["solution"]})
+    answers = cell("exercise('ninth', 1 / 9)", metadata={"tags": ["answers"]})
+    kit = cell("from meshmodel.course import exercises\n\nask = exercises(0)")
+    prose = nbformat.v4.new_markdown_cell("Why? `exercises(0)`")
     tried = cell("check('ninth', None)", outputs=[nbformat.v4.new_output("stream", text="correct")], execution_count=3)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Why?"), tried, solution]), tmp_path / "full.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[prose, kit, answers, tried, solution]), tmp_path / "full.ipynb")
     copy = nbformat.read(student_copy(tmp_path / "full.ipynb", tmp_path / "student.ipynb"), as_version=4)
-    assert [c.source for c in copy.cells] == ["Why?", "check('ninth', None)"]
-    assert copy.cells[1].outputs == [] and copy.cells[1].execution_count is None
+    without = "from meshmodel.course import exercises\n\nask = exercises(0, solutions=False)"
+    assert [c.source for c in copy.cells] == [prose.source, without, "check('ninth', None)"]
+    assert copy.cells[2].outputs == [] and copy.cells[2].execution_count is None
     nbformat.validate(copy)
+    student_copy(tmp_path / "student.ipynb", tmp_path / "again.ipynb")
+    assert (tmp_path / "again.ipynb").read_bytes() == (tmp_path / "student.ipynb").read_bytes()
 
 
 @pytest.mark.parametrize("content", [None, "no notebook"])

@@ -1,0 +1,133 @@
+"""The course's content: every exercise can be done, knows its mistakes, and stands in its chapter without its answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from meshmodel import Mesh
+from meshmodel.course import TITLES, exercises
+from meshmodel.course.chapter6 import RANDOM
+from meshmodel.teaching import typed
+from meshmodel.teaching.exercises import Exercise, ExerciseError
+from tests.notebooks.reading import read
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+CHAPTERS = [chapter for chapter in TITLES if (Path(exercises.__code__.co_filename).parent / f"chapter{chapter}.py").exists()]
+EXERCISES = [pytest.param(chapter, one.name, id=f"{chapter}-{one.name}") for chapter in CHAPTERS for one in exercises(chapter)]
+
+POD = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: orders-{version}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: orders, version: {version}}}}}
+  template:
+    metadata: {{labels: {{app: orders, version: {version}}}}}
+    spec:
+      containers:
+      - name: orders
+        image: nicholasjackson/fake-service
+        ports: [{{containerPort: 8080}}]
+        env: [{{name: TIMING_50_PERCENTILE, value: {p50}}}, {{name: TIMING_90_PERCENTILE, value: {p90}}}]
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: orders}
+spec: {selector: {app: orders}, ports: [{name: http, port: 80, targetPort: 8080}]}
+"""
+
+
+def own_mesh(slowest: str) -> Mesh:
+    fast = POD.format(version="v1", replicas=2, p50="80ms", p90="80ms")
+    return Mesh(istio="1.24").apply(fast, POD.format(version="v2", replicas=1, p50="60ms", p90=slowest), SERVICE)
+
+
+def given() -> dict[str, Any]:
+    """What chapter 6 hands to its exercises."""
+    better, load = own_mesh("400ms"), {"connections": 4, "qps": 40, "duration": "30s"}
+    record = better.fortio_load(**load, replications=1, seed=11).histogram(0)
+    return {"mesh": better, "better": better, "worse": own_mesh("900ms"), "load": load, "record": record}
+
+
+def the(chapter: str, name: str) -> Exercise:
+    one = next(one for one in exercises(chapter) if one.name == name)
+    return one.given(**given()) if chapter == "6" else one
+
+
+@pytest.mark.parametrize(("chapter", "name"), EXERCISES)
+def test_an_exercise_can_be_done_and_knows_its_mistakes(chapter: str, name: str) -> None:
+    one = the(chapter, name)
+    assert one.objective and one.minutes and one.hints and one.mistakes and one.solution
+    assert one.judge(one.expected).right
+    typed_by_hand = one.choices or not isinstance(one.expected, bool | str)
+    assert one.holds(one.read(typed.readable(one.expected))) or not typed_by_hand or one.tolerance < 1e-4
+    for mistake in one.mistakes:
+        wrong = mistake.answer() if callable(mistake.answer) else mistake.answer
+        assert one.judge(wrong).says == f"not yet: {mistake.says}", wrong
+    assert re.search(r"\n\n\S", one.solution), "no code in its solution"
+
+
+def test_names_are_the_courses_own() -> None:
+    names = [one.name for chapter in CHAPTERS for one in exercises(chapter)]
+    assert len(names) == len(set(names))
+    with pytest.raises(ExerciseError, match="no chapter 9"):
+        exercises(9)
+    with pytest.raises(ExerciseError, match="no exercise 'x'; there are: slow_share, "):
+        exercises(0)("x")
+
+
+def test_the_rule_that_chapter_6_asks_for_is_one() -> None:
+    assert "RANDOM" in own_mesh("400ms").apply(RANDOM).proxy_config_routes()
+
+
+# --- the chapters ---------------------------------------------------------------------------------
+
+
+def chapter_cells(chapter: str) -> list[Any]:
+    path = next(path for path in FOLDER.glob(f"0{chapter}-*.ipynb"))
+    return nbformat.read(path, as_version=4).cells
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_asks_every_exercise_once_in_order_and_ends_with_the_summary(chapter: str) -> None:
+    sources = [cell.source for cell in chapter_cells(chapter) if cell.cell_type == "code"]
+    asked = [name for source in sources for name in re.findall(r"^ask\(\"(\w+)\"", source, re.MULTILINE)]
+    assert asked == [one.name for one in exercises(chapter)]
+    assert sources[-1] == "ask.summary()"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_cell_of_an_exercise_tells_its_answer(chapter: str) -> None:
+    for cell in chapter_cells(chapter):
+        asked = re.match(r"ask\(\"(\w+)\"", cell.source)
+        assert not {"solution", "answers"} & set(cell.metadata.get("tags", []))
+        if asked and cell.cell_type == "code":
+            answer = typed.readable(the(chapter, asked.group(1)).expected)
+            said = "\n".join(map(read, cell.outputs)) + cell.source
+            assert said and answer not in re.sub(r"Exercise \d+|about \d+ minutes?", "", said)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_guess_is_followed_by_what_it_hides(chapter: str) -> None:
+    code = "\n".join(cell.source for cell in chapter_cells(chapter) if cell.cell_type == "code")
+    assert "None" not in re.findall(r"^guess\w* = (None|\{)", code, re.MULTILINE)
+    for name in re.findall(r"^(\w+) = guess\(", code, re.MULTILINE):
+        assert f"{name}.reveal(" in code, name
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_stored_guess_is_not_spoiled(chapter: str) -> None:
+    """What a guess hides is folded in the stored page, and no stored output needs a kernel that is gone."""
+    for cell in chapter_cells(chapter):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            assert "application/vnd.jupyter.widget-view+json" not in data
+            if ".reveal(" in cell.source.splitlines()[-1]:
+                assert data["text/html"].startswith("<details")
