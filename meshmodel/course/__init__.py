@@ -1,9 +1,9 @@
 """The course's own content: each chapter's exercises with their answers, the glossary, the questions that people really ask.
 
-    from meshmodel.course import exercises
-    ask = exercises(0)           # of chapter 0
-    ask("slow_share")            # a card
-    ask.summary()                # what you did
+from meshmodel.course import exercises
+ask = exercises(0)           # of chapter 0
+ask("slow_share")            # a card
+ask.summary()                # what you did
 """
 
 from __future__ import annotations

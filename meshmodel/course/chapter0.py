@@ -98,8 +98,12 @@ def overhead() -> float:
     hints=["It draws one number for each request; below which does it take which time?", "The shares are 0.90, 0.09 and 0.01."],
     mistakes=[
         Mistake(0.1, "that is the time of most answers, not their mean"),
-        Mistake(lambda: 0.5 * 0.1 + 0.4 * 0.2 + 0.1 * 2, "those are the shares that the names promise; the program's are 0.90, 0.09 and 0.01"),
-        Mistake(lambda: 0.5 * 0.1 + 0.4 * 0.2 + 0.09 * 2, "those are the shares that the names promise; the program's are 0.90, 0.09 and 0.01"),
+        Mistake(
+            lambda: 0.5 * 0.1 + 0.4 * 0.2 + 0.1 * 2, "those are the shares that the names promise; the program's are 0.90, 0.09 and 0.01"
+        ),
+        Mistake(
+            lambda: 0.5 * 0.1 + 0.4 * 0.2 + 0.09 * 2, "those are the shares that the names promise; the program's are 0.90, 0.09 and 0.01"
+        ),
         Mistake(lambda: (0.1 + 0.2 + 2) / 3, "the three times are not equally likely"),
     ],
 )

@@ -56,7 +56,8 @@ def tell_apart(better: Mesh, worse: Mesh, load: Mapping[str, Any]) -> float:
     hints=["Mean latency = mean service time + mean overhead.", "The shares: 2/3 at 80 ms, 0.3 at 60 ms, a thirtieth at 400 ms."],
     mistakes=[
         Mistake(lambda record: record.mean - (2 * 0.08 + 0.06) / 3, "that leaves out that v2 takes 400 ms in one of ten of its answers"),
-        Mistake(lambda record: record.mean - (2 * 0.08 + 0.5 * 0.06 + 0.5 * 0.4) / 3, "fake-service takes the 50th percentile below 0.90, not below 0.5"),
+        Mistake(lambda record: record.mean - (2 * 0.08 + 0.5 * 0.06 + 0.5 * 0.4) / 3, 
+                "fake-service takes the 50th percentile below 0.90, not below 0.5"),
         Mistake(lambda record: record.mean - 0.08, "that takes every answer for one of v1"),
     ],
 )  # fmt: skip

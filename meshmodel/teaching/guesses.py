@@ -116,9 +116,7 @@ class Guess(Card):
             bounds = f"from {self.low:g} to {self.high:g}" if None not in (self.low, self.high) else "within its bounds"
             raise GuessError(f"a guess {bounds}, please; got {typed.readable(value)}")
 
-    def reveal(
-        self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None, says: str = ""
-    ) -> Reveal:
+    def reveal(self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None, says: str = "") -> Reveal:
         """What the guess hides.
 
         Parameters

@@ -24,7 +24,7 @@ ALLOWED = {
     "grid": {"scenario", "results", "simulation"},
     "evidence": {"scenario", "fakeservice", "workloads", "results", "simulation", "analytic", "envoy", "mesh"},
     "teaching": {"scenario", "fakeservice", "results", "envoy"},
-    "course": {"evidence", "fakeservice", "mesh", "results", "teaching"},
+    "course": {"analytic", "evidence", "fakeservice", "mesh", "results", "rules", "teaching"},
     "warm": {"scenario", "simulation"},
 }
 """What each place may import; besides, anybody the tools.  The command line, which is not listed, may use all."""

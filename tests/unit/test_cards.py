@@ -127,7 +127,10 @@ def test_a_guess_locks_and_what_it_hides_is_shown_with_it() -> None:
     share.press("lock", "50 %")
     assert share.value == 0.5 and share.state["locked"] and share.state["buttons"] == []
     assert hidden.uncovered and hidden.state["says"] == "You guessed 0.5; it is 0.3333: too high, by about 50 %."
-    assert "A dashed line marks your guess: 0.5." in hidden.state["parts"][0]["html"] and "<code>three</code>" in hidden.state["parts"][0]["html"]
+    assert (
+        "A dashed line marks your guess: 0.5." in hidden.state["parts"][0]["html"]
+        and "<code>three</code>" in hidden.state["parts"][0]["html"]
+    )
     share.press("lock", "0.1")
     assert share.value == 0.5
 

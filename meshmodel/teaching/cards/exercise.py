@@ -81,9 +81,9 @@ class ExerciseCard(Card):
         return f"<p>{answer}</p>" + (f"<p>{inline(says)}</p>" if says else "") + (f"<pre>{escape(code)}</pre>" if code else "")
 
     def text(self) -> str:
-        told = "; ".join(self.spec["chips"])
+        told = f" ({'; '.join(self.spec['chips'])})" if self.spec["chips"] else ""
         question = f" {self.exercise.question}" if self.exercise.question else ""
-        return f"{self.title}{f' ({told})' if told else ''}.{question} Without a box to type into: check({self.exercise.name!r}, your answer)"
+        return f"{self.title}{told}.{question} Without a box to type into: check({self.exercise.name!r}, your answer)"
 
     def html(self) -> str:
         text = f"<p>{inline(self.exercise.question)}</p>" if self.exercise.question else ""
