@@ -214,8 +214,7 @@ def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess"
     seconds = getattr(picture, "seconds", None)
     at = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(value)) if seconds and axis == "x" else float(value)
     style: dict[str, Any] = {"color": ROLES["guess"].light, "linewidth": 2, "linestyle": (0, (4, 2)), "zorder": 9}
-    label: dict[str, Any] = {"color": ROLES["guess"].light, "fontsize": 9, "fontweight": "bold", "zorder": 10,
-                             "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}}  # fmt: skip
+    label: dict[str, Any] = {"color": ROLES["guess"].light, "fontsize": 11, "fontweight": "bold", "zorder": 10}
     if axis == "x":
         _make_room(axes, "x", at)
         axes.axvline(at, **style)

@@ -31,24 +31,13 @@ ROLES = {
     "record": Role("#333333", "#DDDDDD", "the record"),
     "model": Role(BLUE, SKY, "the model"),
     "envoy": Role("#A64F82", "#D68AB6", "a real Envoy"),
-    "guess": Role("#5B3FA8", "#B5A1F2", "what the reader guessed"),
+    "guess": Role("#8A63D2", "#B5A1F2", "what the reader guessed"),
 }
 
 
 def css(dark: bool = False) -> str:
     """The roles as CSS custom properties: `--healthy: #009E73; ...`."""
     return " ".join(f"--{name}: {role.dark if dark else role.light};" for name, role in ROLES.items())
-
-
-def themed(selector: str) -> str:
-    """The roles for the elements of `selector`: JupyterLab's theme or the book's where they say, else what the system prefers."""
-    told_light = ':root:not([data-theme="light"]) body:not([data-jp-theme-light="true"])'
-    dark = f"{css(dark=True)} color-scheme: dark;"
-    return (
-        f"{selector} {{ {css()} color-scheme: light; }}\n"
-        f"@media (prefers-color-scheme: dark) {{ {told_light} {selector} {{ {dark} }} }}\n"
-        f'body[data-jp-theme-light="false"] {selector}, html[data-theme="dark"] {selector} {{ {dark} }}\n'
-    )
 
 
 def troubled(scenario: Scenario) -> frozenset[str]:

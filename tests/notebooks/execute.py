@@ -41,8 +41,9 @@ def execute(path: Path) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):  # a widget of a kernel that is gone shows an error; its twin shows itself
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        for output in cell.get("outputs", []):  # a widget of a kernel that is gone shows an error; its page shows itself
+            if "text/html" in output.get("data", {}):
+                output.data.pop("application/vnd.jupyter.widget-view+json", None)
     _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 

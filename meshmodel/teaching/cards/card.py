@@ -16,7 +16,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from meshmodel.teaching.palette import themed
+from meshmodel.teaching.theme import themed
 
 _HERE = Path(__file__).parent
 
@@ -25,7 +25,7 @@ WORDS = {"silent": "Python does not answer. Run the notebook's cells first (or a
 
 
 def style() -> str:
-    """The style sheet, the colours of the roles first."""
+    """The style sheet."""
     return themed(".mc") + (_HERE / "card.css").read_text(encoding="utf-8")
 
 
