@@ -112,7 +112,8 @@ class Guess(Card):
             return
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise GuessError(f"must be a number, got {value!r}")
-        if self.low is not None and value < self.low or self.high is not None and value > self.high:
+        number = float(value)
+        if self.low is not None and number < self.low or self.high is not None and number > self.high:
             bounds = f"from {self.low:g} to {self.high:g}" if None not in (self.low, self.high) else "within its bounds"
             raise GuessError(f"a guess {bounds}, please; got {typed.readable(value)}")
 

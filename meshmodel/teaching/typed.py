@@ -10,7 +10,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 SHARE, SECONDS = "share", "s"
@@ -146,7 +146,7 @@ def slip(value: Any, expected: Any, tolerance: float, unit: str = "") -> str:
     """The usual slip by which a number missed the answer, whatever the question: percent, milliseconds, the other share; "" if none."""
     if not isinstance(expected, numbers.Real) or isinstance(expected, bool) or not isinstance(value, numbers.Real):
         return ""
-    found = [says for factor, says in _factors(unit) if expected and same(value / factor, expected, tolerance)]
+    found = [says for factor, says in _FACTORS.get(unit, []) if expected and same(value / factor, expected, tolerance)]
     if unit == SHARE and expected != 0.5 and same(1 - value, expected, tolerance):
         found.append("that is the share of all the others: the question asks for the rest")
     if expected and same(-value, expected, tolerance):
@@ -154,10 +154,10 @@ def slip(value: Any, expected: Any, tolerance: float, unit: str = "") -> str:
     return next(iter(found), "")
 
 
-def _factors(unit: str) -> Sequence[tuple[float, str]]:
-    return {
-        SHARE: [(100, "that is a percentage: write it as a share from 0 to 1, or with its %")],
-        SECONDS: [(1000, "that is in milliseconds: write seconds, or write ms behind it")],
-        "ms": [(0.001, "that is in seconds: the question asks for milliseconds")],
-        "%": [(0.01, "that is a share from 0 to 1: the question asks for percent")],
-    }.get(unit, [])
+_FACTORS: dict[str, list[tuple[float, str]]] = {
+    SHARE: [(100, "that is a percentage: write it as a share from 0 to 1, or with its %")],
+    SECONDS: [(1000, "that is in milliseconds: write seconds, or write ms behind it")],
+    "ms": [(0.001, "that is in seconds: the question asks for milliseconds")],
+    "%": [(0.01, "that is a share from 0 to 1: the question asks for percent")],
+}
+"""Unit -> (so many times too large, what was written instead)."""
