@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu matrix notebooks book conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu matrix notebooks book korean conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -40,7 +40,12 @@ notebooks: $(STAMP) ## runs every notebook and stores its outputs
 
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book
+	@$(BIN)/python -m docs.book.build dist/book/ko --language ko
 	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q tests/book
+
+korean: $(STAMP) ## notebooks/ko: the chapters in Korean, from the English ones and the catalogues there; says what is missing or stale
+	@$(BIN)/python -m classroom.korean update
+	@$(BIN)/python -m classroom.korean build
 
 conformance: $(STAMP) ## docs/conformance.md, model against record
 	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'

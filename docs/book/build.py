@@ -26,23 +26,49 @@ DOCUMENTS = {
 """Pages that are files of the repository."""
 
 
+CAPTIONS = {"The chapters": "장", "To look up": "찾아보기", "Reference": "레퍼런스"}
+"""Of the tables of contents, which stand in fences, in Korean."""
+
+
+def pages() -> dict[str, str]:
+    """The pages that only the book has, by name, as Markdown."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((HERE / "pages").glob("*.md"))} | {
+        "cheat-sheet": cheat_sheet.page()
+    }
+
+
+def _in_korean(text: str) -> str:
+    from classroom import korean
+
+    for english, other in CAPTIONS.items():
+        text = text.replace(f":caption: {english}\n", f":caption: {other}\n")
+    return korean.translated(text, "pages")
+
+
 def assemble(folder: Path, language: str = "en") -> None:
     """Everything that Sphinx reads, into `folder`."""
     static = folder / "_static"
     shutil.copytree(HERE / "static", static)
     shutil.copy(HERE / "conf.py", folder)
-    for page in sorted((HERE / "pages").glob("*.md")):
-        shutil.copy(page, folder)
+    for name, text in pages().items():
+        (folder / f"{name}.md").write_text(_in_korean(text) if language == "ko" else text, encoding="utf-8")
     for name, source in DOCUMENTS.items():
         (folder / f"{name}.md").write_text((ROOT / source).read_text(encoding="utf-8"), encoding="utf-8")
     shutil.copy(ROOT / "docs/house.svg", folder)
-    (folder / "cheat-sheet.md").write_text(cheat_sheet.page(), encoding="utf-8")
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
     (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
     shutil.copy(_mathjax(), static / "tex-svg.js")
     names = reference.write(folder / "reference")
     _contents(folder, [path.stem for path in notebooks], names)
+
+
+def _chapters(folder: Path, language: str) -> list[Path]:
+    if language == "ko":
+        from classroom import korean
+
+        korean.build(folder)
+    return sorted((folder if language == "ko" else ROOT / "notebooks").glob("*.ipynb"))
 
 
 def _mathjax() -> Path:

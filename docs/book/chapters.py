@@ -29,6 +29,7 @@ NOTE = {
 def write(source: Path, destination: Path, language: str = "en") -> set[str]:
     """The notebook `source` as a page of the book; the classes of the widgets in it ("module:Class")."""
     notebook = nbformat.read(source, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "korean" not in cell.metadata.get("tags", [])]
     classes: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -43,7 +44,7 @@ def write(source: Path, destination: Path, language: str = "en") -> set[str]:
 
 def _linked(text: str) -> str:
     for old, new in PAGES.items():
-        text = text.replace(f"]({old}", f"]({new}")
+        text = text.replace(f"](../{old}", f"]({new}").replace(f"]({old}", f"]({new}")
     return text
 
 

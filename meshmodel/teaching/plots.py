@@ -29,6 +29,7 @@ from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figure
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Outcome, Replay
+from meshmodel.teaching import words
 from meshmodel.teaching.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
@@ -55,8 +56,8 @@ class Picture(Figure):
 
     @property
     def alt_text(self) -> str:
-        """The alternative text; what does not print is shown as an escape."""
-        return self._alt_text
+        """The alternative text, in the reader's language; what does not print is shown as an escape."""
+        return words.say(self._alt_text)
 
     @alt_text.setter
     def alt_text(self, text: str) -> None:
@@ -66,6 +67,7 @@ class Picture(Figure):
         """The picture as PNG, the same bytes for the same content."""
         buffer = io.BytesIO()
         self.set_dpi(dpi)
+        words.translate_figure(self)
         with rc_context({"text.hinting": "none"}):  # the same letters whatever the FreeType, and a quarter faster
             self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         return buffer.getvalue()

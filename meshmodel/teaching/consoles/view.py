@@ -8,6 +8,7 @@ import anywidget
 import traitlets
 
 from meshmodel.teaching.theme import themed
+from meshmodel.teaching.words import spoken
 
 _HERE = Path(__file__).parent
 
@@ -17,8 +18,10 @@ class View(anywidget.AnyWidget):
 
     _esm = (_HERE / "console.js").read_text(encoding="utf-8")
     _css = themed(".mc") + (_HERE / "console.css").read_text(encoding="utf-8")
-    spec = traitlets.Dict().tag(sync=True)  # title, controls, presets, tutorial, actions
+    spec = traitlets.Dict().tag(sync=True, to_json=lambda value, _: spoken(value))  # title, controls, presets, tutorial, actions
     values = traitlets.Dict().tag(sync=True)  # of the controls, as Python set them
     asked = traitlets.Dict().tag(sync=True)  # number, values or act, width (inches), scale
-    shown = traitlets.Dict().tag(sync=True)  # answered, alt, status, alert, differs, table, text, yaml, busy
+    shown = traitlets.Dict().tag(
+        sync=True, to_json=lambda value, _: spoken(value)
+    )  # answered, alt, status, alert, differs, table, text, yaml, busy
     png = traitlets.Bytes(b"").tag(sync=True)

@@ -1,0 +1,96 @@
+"""The Korean chapters: their code is the English one's, their numbers and names too, and what is stale is told, not hidden."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import polib
+import pytest
+
+from classroom import korean
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ENGLISH = (
+    "# A title\n\nTwo words of `code` and 3.5 s.\n\n```\nnot a word\n```\n\n| a name | 1 |\n| --- | --- |\n| another | 2 |\n\n$$x = 1$$"
+)
+CATALOGUES = sorted(korean.CATALOGUES.glob("*.po"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(korean, "CATALOGUES", tmp_path)
+    return tmp_path
+
+
+def messages(text: str) -> list[korean.Message]:
+    return list(korean.messages_of_text(text, "cell"))
+
+
+def translate(name: str, text: str, **wanted: str) -> None:
+    found = korean.update(name, messages(text))
+    for entry in found:
+        entry.msgstr = wanted.get(entry.msgid, entry.msgstr) or f"한국어 {entry.msgid}"
+    found.save(str(korean.CATALOGUES / f"{name}.po"))
+
+
+def test_a_text_is_cut_into_messages_and_is_whole_again() -> None:
+    assert "".join(korean.blocks(ENGLISH)) == ENGLISH
+    assert [m.text for m in messages(ENGLISH)] == ["# A title", "Two words of `code` and 3.5 s.", "| a name | 1 |", "| another | 2 |"]
+
+
+def test_what_is_translated_is_shown_and_the_rest_stays(elsewhere: Path) -> None:
+    translate("one", "# A title")
+    assert korean.translated(ENGLISH, "one") == ENGLISH.replace("# A title", "한국어 # A title")
+
+
+def test_an_english_text_that_changes_marks_its_korean_as_stale(elsewhere: Path) -> None:
+    before = "It takes half a second, and no more than that."
+    translate("one", before)
+    after = before.replace("half a second", "a second")
+    state = korean.state("one", messages(after))
+    assert [m.text for m in state.stale] == [after] and state.missing == []
+    assert "stale: one cell: 'It takes a second" in korean.told({"one": state})
+    korean.update("one", messages(after)).save(str(elsewhere / "one.po"))
+    entry = polib.pofile(str(elsewhere / "one.po"))[0]
+    assert entry.fuzzy and entry.previous_msgid == before and entry.msgstr == f"한국어 {before}"
+    assert korean.translated(after, "one") == after  # true before translated
+
+
+def test_a_text_that_is_gone_is_gone_and_a_new_one_is_missing(elsewhere: Path) -> None:
+    translate("one", "An old paragraph about pods.")
+    state = korean.state("one", messages("Quite another thing, with other words in it: zones."))
+    assert (state.all, len(state.missing), state.stale) == (1, 1, [])
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_code_and_outputs_are_the_english_ones(path: Path) -> None:
+    english, other = nbformat.read(path, as_version=4).cells, korean.chapter(path).cells
+    assert "korean" in other.pop(1).metadata.tags
+    assert [c for c in english if c.cell_type == "code"] == [c for c in other if c.cell_type == "code"] and len(english) == len(other)
+
+
+def kept(text: str) -> list[str]:
+    """What a translation must not change: code, links' addresses, maths, numbers."""
+    code = re.findall(r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$", text)
+    rest = re.sub(r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$", " ", text)
+    return sorted(code) + sorted(re.findall(r"\d+(?:[.,]\d+)*", rest))
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_the_korean_has_the_code_links_and_numbers_of_the_english(path: Path) -> None:
+    wrong = {
+        entry.msgid[:80]: sorted(set(kept(entry.msgid)) ^ set(kept(entry.msgstr)))
+        for entry in polib.pofile(str(path)).translated_entries()
+        if kept(entry.msgid) != kept(entry.msgstr)
+    }
+    assert wrong == {}
+
+
+def test_what_is_stale_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stale paragraph fails nothing, since who mends the English need not know Korean; it is named at every run."""
+    found = korean.told({name: korean.state(name, told) for name, told in korean.sources().items()})
+    with capsys.disabled():
+        print(f"\nthe Korean course:\n{found}")

@@ -1,0 +1,82 @@
+"""The language of figures and widgets: English where nothing is known, numbers always as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import polib
+import pytest
+
+from meshmodel.teaching import language, plots, words
+
+
+@pytest.fixture(autouse=True)
+def english_afterwards() -> Iterator[None]:
+    yield
+    language("en")
+
+
+def test_english_is_spoken_until_asked() -> None:
+    assert words.say("latency (s)") == "latency (s)" and words.fonts() == []
+    language("ko")
+    assert words.say("latency (s)") == "지연 시간 (s)"
+
+
+def test_the_environment_chooses_for_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    words._chosen.clear()
+    monkeypatch.setenv("MESHMODEL_LANGUAGE", "ko")
+    assert words.current() == "ko"
+    monkeypatch.setenv("MESHMODEL_LANGUAGE", "tlh")
+    assert words.current() == "en"
+
+
+def test_what_stood_in_the_holes_is_kept() -> None:
+    language("ko")
+    said = words.say("Timeline of the first 2.5 s of replication 7: a, 3 requests; b: 4")
+    assert said == "7번 반복의 처음 2.5 s 타임라인: a, 3 requests; b: 4"
+    assert words.say("nobody has ever said this") == "nobody has ever said this"
+    assert words.say("timeout\nnobody\nseed") == "타임아웃\nnobody\n시드"
+
+
+def test_another_language_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="language: must be one of en, ko, got 'tlh'"):
+        language("tlh")
+
+
+def test_a_figure_speaks_the_readers_language() -> None:
+    language("ko")
+    picture = plots.Picture(figsize=(3, 2))
+    axes = picture.subplots()
+    axes.set(xlabel="latency (s)", title="LEAST_REQUEST")
+    picture.alt_text = "Percentile curve. p50 0.19"
+    png = picture.png()
+    assert axes.get_xlabel() == ("지연 시간 (s)" if words.fonts() else "latency (s)")  # a machine may have no font for it
+    assert axes.get_title() == "LEAST_REQUEST"
+    assert picture.alt_text == "백분위수 곡선. p50 0.19" and png[:4] == b"\x89PNG"
+
+
+def test_a_widgets_values_stay_while_its_words_change() -> None:
+    state = {
+        "title": "policy",
+        "values": {"policy": "policy"},
+        "table": "<th>model</th><td>1.5</td>",
+        "controls": [{"label": "seed", "name": "seed"}],
+    }
+    assert words.spoken(state) is state
+    language("ko")
+    said = words.spoken(state)
+    assert said["title"] == "정책" and said["values"] == {"policy": "policy"} and said["controls"] == [{"label": "시드", "name": "seed"}]
+    assert said["table"] == "<th>모델</th><td>1.5</td>"
+
+
+@pytest.mark.parametrize("path", sorted(words.LOCALE.glob("*.po")), ids=lambda path: path.stem)
+def test_a_catalogue_is_whole(path: Path) -> None:
+    """Nothing stale or empty; holes, numbers and code are those of the English."""
+    for entry in polib.pofile(str(path)):
+        assert entry.msgstr and not entry.fuzzy and not entry.obsolete, entry.msgid
+        assert len(re.findall(r"\{\d*\}", entry.msgid)) == len(re.findall(r"\{\d*\}", entry.msgstr)), entry.msgid
+        assert re.findall(r"\d+(?!\})", re.sub(r"\{\d*\}", "", entry.msgid)) == re.findall(r"\d+", re.sub(r"\{\d*\}", "", entry.msgstr)), (
+            entry.msgid
+        )
