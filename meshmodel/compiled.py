@@ -25,7 +25,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _rules: list[Callable] = []
 
 PACKAGE = Path(__file__).resolve().parent
-SOURCES = ("compiled.py", "rules/*.py", "simulation/*.py")
+SOURCES = ("compiled.py", "by_reference.py", "rules/*.py", "simulation/*.py")
 """What goes into the machine code; below the package."""
 
 
@@ -53,6 +53,15 @@ def inlined(function: _Function) -> _Function:
 def outermost(function: _Function) -> _Function:
     """Compile a function that Python calls: it lets other threads run meanwhile."""
     return _jit(function, inline="never", nogil=True, outer=True)
+
+
+def reference(arrays: Any) -> Any:
+    """A named tuple of arrays as compiled functions take it: by one pointer; the tuple itself where nothing is compiled."""
+    if not enabled():
+        return arrays
+    from meshmodel.by_reference import Reference
+
+    return Reference(arrays)
 
 
 def _jit(function: _Function, *, inline: str, nogil: bool = False, outer: bool = False) -> Any:

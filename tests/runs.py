@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meshmodel.scenario import Scenario
 from meshmodel.simulation import admission, world
-from meshmodel.simulation.run import run_one, stream
+from meshmodel.simulation.run import Run, stream
 from meshmodel.simulation.state import World
 
 
@@ -14,5 +14,6 @@ def worlds(tested: Scenario, replications: int, seed: int = 1) -> Iterator[World
     """The world at the end of each replication, from the streams that `simulate` uses."""
     laid_out = world.layout(tested)
     for replication in range(replications):
-        w = world.make(laid_out, 1, world.empty_log(1, admission.room(laid_out.reduced)), resolution=0.001)
-        yield run_one(laid_out, w, stream(seed, replication), 0)
+        run = Run(laid_out, world.make(laid_out, 1, world.empty_log(1, admission.room(laid_out.reduced)), resolution=0.001))
+        run.replicate(stream(seed, replication), 0)
+        yield run.world

@@ -89,7 +89,7 @@ def complete(w: World, slot: int, t: float, status: int) -> None:
     code, server = status, c.server
     if t > c.patience or status == GAVE_UP:
         t, code, server = min(t, c.patience), -1, NONE
-    _keep(w, c.start, math.floor((t - c.start) * 1e9 + 0.5) / 1e9, code, server, c.attempts)  # clocks count nanoseconds
+    _keep(w, c.start, int((t - c.start) * 1e9 + 0.5) / 1e9, code, server, c.attempts)  # clocks count nanoseconds
     if len(w.trace):
         trace_request(w, slot, t, code, server)
     c.patience = NEVER
@@ -126,7 +126,7 @@ def _count(w: World, row: int, done: float, latency: float, code: int, server: i
     tally.total += latency
     tally.squares += latency * latency
     tally.elapsed = max(tally.elapsed, done)
-    column, who = w.column[code], 0 if code == -1 else server + 2
+    column, who = w.column[code + 1], 0 if code == -1 else server + 2
     w.buckets[row, _bucket(w.edges, latency)] += 1
     w.codes[row, column] += 1
     w.answers[row, who] += 1

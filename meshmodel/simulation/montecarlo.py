@@ -28,7 +28,7 @@ from meshmodel.scenario import Scenario
 from meshmodel.simulation import admission, plan, world
 from meshmodel.simulation.closed_loop import ClosedLoopRun
 from meshmodel.simulation.parts import Part, collect, join
-from meshmodel.simulation.run import run_one, stream
+from meshmodel.simulation.run import Run, stream
 from meshmodel.simulation.trace import trace
 from meshmodel.simulation.world import Layout, empty_log
 
@@ -99,8 +99,9 @@ def _requests(laid_out: Layout, seed: int, replications: int) -> int:
     requests = admission.room(laid_out.reduced)
     if replications < 2 * PARTS:
         return requests
-    w = run_one(laid_out, world.make(laid_out, 1, empty_log(1, requests), resolution=1.0), stream(seed, 0), 0)
-    counted = int(w.tally["requests"][0])
+    pilot = Run(laid_out, world.make(laid_out, 1, empty_log(1, requests), resolution=1.0))
+    pilot.replicate(stream(seed, 0), 0)
+    counted = int(pilot.world.tally["requests"][0])
     return int(1.03 * counted + 4 * np.sqrt(counted) + 8)
 
 
@@ -137,9 +138,9 @@ def run_part(
     log = None
     if requests is not None:
         log = {name: column[first : first + replications] for name, column in room.items()} if room else empty_log(replications, requests)
-    w = world.make(laid_out, replications, log, resolution=resolution)
+    run = Run(laid_out, world.make(laid_out, replications, log, resolution=resolution))
     for row in range(replications):
         if cancel is not None and cancel.is_set():
             raise Cancelled("the replay was cancelled")
-        w = run_one(laid_out, w, stream(seed, first + row), row)
-    return collect(laid_out, w, first)
+        run.replicate(stream(seed, first + row), row)
+    return collect(laid_out, run.world, first)

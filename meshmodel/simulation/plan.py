@@ -20,11 +20,9 @@ from meshmodel.rules import balancing, hashing, outcomes, retries
 from meshmodel.scenario import (
     UNLIMITED,
     Behaviour,
-    Caller,
     ClosedLoop,
     Cluster,
     ConnectionPool,
-    Destination,
     Endpoint,
     OutlierDetection,
     Route,
@@ -32,6 +30,7 @@ from meshmodel.scenario import (
 )
 from meshmodel.simulation import state
 from meshmodel.simulation.calls import MOST_MIRRORS
+from meshmodel.simulation.sidecars import guards
 from meshmodel.simulation.timers import NEVER
 
 POLICIES = {**balancing.POLICIES, "RING_HASH": hashing.RING_HASH, "MAGLEV": hashing.MAGLEV}
@@ -368,52 +367,6 @@ def _fill(record: np.void, **values: Any) -> None:
 # --- routes that only pass requests on ----------------------------------------------------------
 
 
-def with_sidecars(scenario: Scenario) -> tuple[Scenario, frozenset[int]]:
-    """The scenario with a hop for every route whose pods' own sidecars have limits; and which hops those are.
-
-    Such a sidecar is a proxy like any other, with a cluster of one endpoint, the application beside it.  It passes answers on
-    as they are, and the pod in front of it is no more than its address.
-    """
-    hops = range(len(scenario.routes))
-    guarded = {hop for hop in hops if any(_guards(e) for chain in scenario.chains for e in chain[hop].endpoints)}
-    if not guarded:
-        return scenario, frozenset()
-
-    def chain_of(chain: tuple[Route, ...]) -> tuple[Route, ...]:
-        return tuple(route for hop in hops for route in ((_outside(chain[hop]), _inside(chain[hop])) if hop in guarded else (chain[hop],)))
-
-    changes = tuple(replace(change, routes=chain_of(change.routes)) for change in scenario.changes)
-    inside = frozenset(hop + 1 + sum(other < hop for other in guarded) for hop in guarded)
-    return replace(scenario, routes=chain_of(scenario.routes), changes=changes), inside
-
-
-def _guards(endpoint: Endpoint) -> bool:
-    """Has the pod's own sidecar a limit?  Its retries alone change nothing: a pod here refuses or resets either always or never."""
-    return endpoint.inbound not in (None, ConnectionPool(), ConnectionPool(http2=True))
-
-
-def _outside(route: Route) -> Route:
-    """The route to the pods' sidecars, which take no time; a pod that refuses or resets does so here."""
-
-    def sidecar(endpoint: Endpoint) -> Endpoint:
-        failure = endpoint.behaviour.failure
-        return replace(endpoint, behaviour=Behaviour(failure=failure if failure in ("refused", "reset") else "none"), inbound=None)
-
-    def outside(cluster: Cluster) -> Cluster:
-        return replace(cluster, endpoints=tuple(map(sidecar, cluster.endpoints)))
-
-    mirrors = tuple(replace(mirror, cluster=outside(mirror.cluster)) for mirror in route.mirrors)
-    return replace(route, destinations=tuple(replace(d, cluster=outside(d.cluster)) for d in route.destinations), mirrors=mirrors)
-
-
-def _inside(route: Route) -> Route:
-    """From each pod's sidecar to its application: a cluster for each."""
-    pods = route.endpoints
-    destinations = [Cluster(name=f"inbound {e.name}", endpoints=(e,), connection_pool=e.inbound or ConnectionPool()) for e in pods]
-    callers = tuple(Caller(name=e.name, locality=e.locality) for e in pods)
-    return Route(host=route.host, callers=callers, destinations=tuple(Destination(cluster=cluster) for cluster in destinations))
-
-
 def collapse(scenario: Scenario) -> Scenario:
     """Without the first routes, as far as they only pass requests on: one plain pod, no policy that can act."""
     last = len(scenario.routes) - 1
@@ -431,7 +384,7 @@ def _passes_on(route: Route) -> bool:
     if len(pods) != 1 or len(route.destinations) != 1 or route.mirrors or route.timeout or route.fault.delay or route.fault.abort_code:
         return False
     cluster, pod = route.destinations[0].cluster, pods[0].behaviour
-    plain_pod = not any(pod.timings) and not pod.error_rate and pod.failure == "none" and pod.concurrency is None and not _guards(pods[0])
+    plain_pod = not any(pod.timings) and not pod.error_rate and pod.failure == "none" and pod.concurrency is None and not guards(pods[0])
     retries_500 = route.retries.attempts and retries.covers(route.retries.retry_on, route.retries.retriable_status_codes, 500)
     acts = retries_500 or route.retries.per_try_timeout or cluster.outlier_detection is not None
     return plain_pod and not acts and cluster.connection_pool == ConnectionPool(http2=cluster.connection_pool.http2)
@@ -456,7 +409,7 @@ def only_balancing(scenario: Scenario) -> bool:
     acts = route.timeout or route.fault.delay or route.fault.abort_code or policy.per_try_timeout or retried or len(route.callers) > 1
     pool = cluster.connection_pool
     limited = pool != ConnectionPool(http2=pool.http2, max_retries=pool.max_retries, retry_budget=pool.retry_budget) or any(
-        e.behaviour.concurrency or _guards(e) for e in cluster.endpoints
+        e.behaviour.concurrency or guards(e) for e in cluster.endpoints
     )
     one_group = cluster.locality_weights is None and not any(level for row in cluster.priorities for level in row)
     return not acts and not limited and one_group and cluster.outlier_detection is None and min(codes, default=-1) > 0

@@ -17,7 +17,7 @@ from meshmodel.simulation.timers import NEVER
 @inlined
 def fails(behaviour: Any, number: int, v: float) -> bool:
     """Does the pod's request of that number (from 1) fail?  `v`, uniform, decides where failing is a coin."""
-    return number % behaviour.period == 0 or v < behaviour.rate
+    return (number >= behaviour.period and number % behaviour.period == 0) or v < behaviour.rate
 
 
 @inlined

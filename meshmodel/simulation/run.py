@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from meshmodel.compiled import reference
 from meshmodel.simulation import calls, loop, world
 from meshmodel.simulation.closed_loop import Standstill
 from meshmodel.simulation.world import Layout, World
@@ -17,18 +18,28 @@ def stream(seed: int, replication: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(replication,))))
 
 
-def run_one(laid_out: Layout, w: World, rng: np.random.Generator, row: int) -> World:
-    """One replication into row `row` of `w`; returns `w`, or what it has grown into."""
-    w = world.draw_overheads(w, laid_out.reduced, rng)
-    why = loop.replicate(w, rng, row)
-    while why != loop.DONE:
-        w = _grown(laid_out, w, rng, why)
-        why = loop.go_on(w, rng)
-    return w
-
-
 class TraceFull(Exception):
     """A trace has more attempts than there was room for."""
+
+
+class Run:
+    """Replications one after another in one `world`, which grows where one of them needs more room."""
+
+    def __init__(self, laid_out: Layout, w: World) -> None:
+        self._laid_out = laid_out
+        self._hold(w)
+
+    def replicate(self, rng: np.random.Generator, row: int) -> None:
+        """One replication into row `row` of the world."""
+        self._hold(world.draw_overheads(self.world, self._laid_out.reduced, rng))
+        why = loop.replicate(self._handed, rng, row)
+        while why != loop.DONE:
+            self._hold(_grown(self._laid_out, self.world, rng, why))
+            why = loop.go_on(self._handed, rng)
+
+    def _hold(self, w: World) -> None:
+        if w is not getattr(self, "world", None):
+            self.world, self._handed = w, reference(w)
 
 
 def _grown(laid_out: Layout, w: World, rng: np.random.Generator, short_of: int) -> World:

@@ -186,7 +186,7 @@ class World(NamedTuple):
     free: np.ndarray  # (slots,) a stack
     # what is kept
     edges: np.ndarray  # (edges,) seconds: the upper ends of fortio's buckets
-    column: np.ndarray  # (601,) of a code (-1 at 600) in `codes`
+    column: np.ndarray  # (601,) of a code (from -1 on) in `codes`
     log_start: np.ndarray  # (replications, requests)
     log_latency: np.ndarray
     log_code: np.ndarray

@@ -15,7 +15,7 @@ from meshmodel.scenario import Scenario
 from meshmodel.simulation import admission, world
 from meshmodel.simulation.clients import NOT_YET
 from meshmodel.simulation.health import EJECTED, PANIC, PANIC_ENDS, READMITTED
-from meshmodel.simulation.run import TraceFull, run_one, stream
+from meshmodel.simulation.run import Run, TraceFull, stream
 from meshmodel.simulation.world import Layout, World
 
 _EVENT = {EJECTED: EVENTS[0], READMITTED: EVENTS[1], PANIC: EVENTS[2], PANIC_ENDS: EVENTS[3]}
@@ -26,12 +26,13 @@ def trace(scenario: Scenario, seed: int, replication: int = 0) -> Trace:
     laid_out = world.layout(scenario)
     requests, attempts = admission.room(laid_out.reduced), 256
     while True:
-        w = world.make(laid_out, 1, world.empty_log(1, requests), resolution=1.0, traced=attempts)
+        run = Run(laid_out, world.make(laid_out, 1, world.empty_log(1, requests), resolution=1.0, traced=attempts))
         try:
-            w = run_one(laid_out, w, stream(seed, replication), 0)
+            run.replicate(stream(seed, replication), 0)
         except TraceFull:
             attempts *= 4
             continue
+        w = run.world
         pods = {e.name: e.deployment for chain in scenario.chains for e in chain[-1].endpoints}
         skipped = len(scenario.routes) - len(laid_out.reduced.routes)
         return Trace(

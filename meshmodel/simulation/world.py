@@ -12,7 +12,7 @@ import numpy as np
 from meshmodel.compiled import enabled
 from meshmodel.results import fortio
 from meshmodel.scenario import ClosedLoop, Constant, OpenLoop, Scenario
-from meshmodel.simulation import hash_plan, state
+from meshmodel.simulation import hash_plan, sidecars, state
 from meshmodel.simulation import plan as planning
 from meshmodel.simulation.attempts import COUNTERS
 from meshmodel.simulation.clients import CONSTANT, DRAWN, LOGNORMAL
@@ -41,8 +41,8 @@ class Layout:
 
 def layout(scenario: Scenario) -> Layout:
     """Raises `plan.NotModelled`."""
-    reduced = planning.collapse(scenario)
-    expanded, inside = planning.with_sidecars(reduced)
+    reduced = planning.collapse(sidecars.without_idle_limits(scenario))
+    expanded, inside = sidecars.with_sidecars(reduced)
     made = planning.plan(expanded, inside)
     route, weights, retriable = planning.routes(made)
     shared = planning.clusters(made, expanded) | {
@@ -147,7 +147,7 @@ def _world(arrays: dict[str, np.ndarray]) -> World:
 def _columns(codes: tuple[int, ...]) -> np.ndarray:
     column = np.zeros(601, np.int64)
     for number, code in enumerate(codes):
-        column[code] = number
+        column[code + 1] = number
     return column
 
 
