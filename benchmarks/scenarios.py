@@ -81,7 +81,7 @@ def scenario(name: str, connections: int = 10, duration: float = 60.0) -> Scenar
 
     The limits of "all policies" grow with the connections, so that they are as far away with 1000 of them as with 10.
     """
-    mesh = Mesh(istio=ISTIO if name in (ALL, BITING) else "1.17").apply(MANIFESTS / "testbed.yaml")
+    mesh = Mesh(istio=ISTIO if name in (ALL, BITING) else "1.17", namespace="istioinaction").apply(MANIFESTS / "testbed.yaml")
     if name in (ALL, BITING):
         mesh.apply(MANIFESTS / "localities.yaml")
     if name in SIMPLE:

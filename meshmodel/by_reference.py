@@ -32,9 +32,9 @@ class Reference:
     def __init__(self, arrays: Any) -> None:
         self.arrays = arrays
         self.table = np.array(
-            [number for array in arrays for number in (array.__array_interface__["data"][0], *array.shape, *array.strides)], np.int64
+            [number for array in arrays for number in (array.ctypes.data, *array.shape, *array.strides)], np.int64
         )
-        self.address = self.table.__array_interface__["data"][0]
+        self.address = self.table.ctypes.data
         self._numba_type_ = _type(type(arrays), tuple((array.dtype, array.ndim, array.flags.c_contiguous) for array in arrays))
 
 

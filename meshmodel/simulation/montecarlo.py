@@ -11,6 +11,7 @@ replications; NumPy's `SeedSequence` for the streams.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ Keep = Literal["log", "figures"]
 
 PARTS = 8
 """Parts of the replications for each thread: so that the last one does not leave the others waiting, and that progress shows."""
+
+SMALL_PART = 20_000
+"""Requests.  A smaller part takes longer to prepare than to run."""
 
 
 class Cancelled(Exception):
@@ -78,7 +82,7 @@ def simulate(
     threads = threads or os.cpu_count() or 1
     if not compiled.enabled():
         threads = 1
-    size = max(1, -(-replications // (threads * PARTS)))
+    size = _part(scenario, replications, threads)
     starts = range(0, replications, size)
     sizes = [min(size, replications - first) for first in starts]
     laid_out = world.layout(scenario)
@@ -92,6 +96,12 @@ def simulate(
         hidden = not progress or bool(os.environ.get("MESHMODEL_NO_PROGRESS"))
         parts = list(tqdm(results, total=len(starts), desc="replaying", unit="part", disable=hidden))
     return join(scenario, seed, parts, resolution, log, partial(trace, scenario, seed))
+
+
+def _part(scenario: Scenario, replications: int, threads: int) -> int:
+    """Replications of a part."""
+    enough = math.ceil(SMALL_PART / max(admission.expected_requests(scenario), 1.0))
+    return max(-(-replications // (threads * PARTS)), min(enough, -(-replications // threads)))
 
 
 def _requests(laid_out: Layout, seed: int, replications: int) -> int:
