@@ -31,11 +31,9 @@ class Reference:
 
     def __init__(self, arrays: Any) -> None:
         self.arrays = arrays
-        self.table = np.array(
-            [number for array in arrays for number in (array.ctypes.data, *array.shape, *array.strides)], np.int64
-        )
+        self.table = np.array([number for array in arrays for number in (array.ctypes.data, *array.shape, *array.strides)], np.int64)
         self.address = self.table.ctypes.data
-        self._numba_type_ = _type(type(arrays), tuple((array.dtype, array.ndim, array.flags.c_contiguous) for array in arrays))
+        self._numba_type_ = _type(arrays._fields, tuple((array.dtype, array.ndim, array.flags.c_contiguous) for array in arrays))
 
 
 class Rows(types.Array):
@@ -45,10 +43,10 @@ class Rows(types.Array):
 register_model(Rows)(models.ArrayModel)
 
 
-def _unsigned(context: Any, builder: ir.IRBuilder, kind: types.Type, index: ir.Value) -> tuple[types.Type, ir.Value]:
+def _unsigned(context: Any, builder: ir.IRBuilder, kind: Any, index: ir.Value) -> tuple[types.Type, ir.Value]:
     """The index, the integers in it as ones that cannot be negative."""
     if isinstance(kind, types.BaseTuple):
-        parts = zip(kind.types, cgutils.unpack_tuple(builder, index, len(kind)), strict=True)
+        parts = zip(kind.types, cgutils.unpack_tuple(builder, index, len(kind)), strict=True)  # type: ignore[attr-defined]
         kinds, values = zip(*(_unsigned(context, builder, *part) for part in parts), strict=True)
         whole = types.Tuple(kinds)
         return whole, context.make_tuple(builder, whole, values)
@@ -78,9 +76,9 @@ def _set_item(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> None:
 
 
 @lru_cache
-def _type(of: type, arrays: tuple[tuple[np.dtype, int, bool], ...]) -> ReferenceType:
+def _type(names: tuple[str, ...], arrays: tuple[tuple[np.dtype, int, bool], ...]) -> ReferenceType:
     kinds = [Rows(numba.from_dtype(dtype), ndim, "C" if contiguous else "A") for dtype, ndim, contiguous in arrays]
-    return ReferenceType(tuple(zip(of._fields, kinds, strict=True)))  # type: ignore[attr-defined]
+    return ReferenceType(tuple(zip(names, kinds, strict=True)))
 
 
 class ReferenceType(types.Type):
@@ -107,7 +105,7 @@ class _Model(models.OpaqueModel):
 class _Fields(AttributeTemplate):
     key = ReferenceType
 
-    def generic_resolve(self, typ: ReferenceType, attr: str) -> types.Array | None:
+    def generic_resolve(self, typ: Any, attr: str) -> Any:  # type: ignore[override]
         return typ.fields.get(attr)
 
 
