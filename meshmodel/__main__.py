@@ -19,23 +19,43 @@ from typing import Any
 from meshmodel import _files
 from meshmodel._flags import glued, parsers
 from meshmodel._signals import ending_in_order
-from meshmodel._text import line, visible
-from meshmodel.commands import calibrate
-from meshmodel.commands.common import applied, caller, curl_counts, mesh_options, print_out, report, request, simulation, warn, workload
+from meshmodel._text import line
+from meshmodel.commands import calibrate, compare, diff
+from meshmodel.commands.common import (
+    applied,
+    caller,
+    curl_counts,
+    mesh_options,
+    report,
+    request,
+    simulated,
+    simulation,
+    warn,
+    workload,
+)
 
 
 def _keep_inputs(args: argparse.Namespace) -> None:
     """Refuse, before the work begins, to write over what is read: manifests, records, the data that come with meshmodel."""
-    from meshmodel._data import data_path
     from meshmodel.istio.yaml_source import SUFFIXES
 
     given = vars(args)
-    out = given.get("json")
-    if out in (None, "-"):
-        return
-    inputs = [*given.get("files", ()), *(file for _, file in given.get("at_file", ())), *given.get("records", ())]
+    for out in (given.get("json"), given.get("plot"), given.get("html")):
+        if out not in (None, "-"):
+            _keep_from(given, out, SUFFIXES)
+
+
+def _keep_from(given: dict[str, Any], out: str, suffixes: tuple[str, ...]) -> None:
+    from meshmodel._data import data_path
+
+    inputs = [
+        *given.get("against", ()),
+        *given.get("files", ()),
+        *(file for _, file in given.get("at_file", ())),
+        *given.get("records", ()),
+    ]
     inputs += [given[name] for name in ("outcome", "record") if given.get(name)]
-    _files.refuse_overwriting(out, inputs, SUFFIXES)
+    _files.refuse_overwriting(out, inputs, suffixes)
     if Path(out).resolve().is_relative_to(data_path().resolve()):
         raise ValueError(f"{out}: lies in the data that come with meshmodel, write somewhere else")
 
@@ -45,12 +65,14 @@ def _keep_inputs(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> None:
     mesh = applied(args)
-    report(mesh, mesh.simulate(workload(args), **caller(args), **simulation(args), keep=args.keep), args)
+    report(mesh, simulated(mesh, workload(args), args), args)
 
 
 def _curl(args: argparse.Namespace) -> None:
+    from meshmodel import workloads
+
     mesh = applied(args)
-    replay = mesh.curl(args.n, **request(args), **caller(args), **simulation(args), keep=args.keep)
+    replay = simulated(mesh, workloads.curl(args.n, **request(args)), args)
     report(mesh, replay, args, curl_counts(replay))
 
 
@@ -96,34 +118,6 @@ def _envoy_records(name: str, replay: Any) -> Iterator[str]:
         yield str(compare(replay, runs[0], name="real Envoy"))
 
 
-def _compare(args: argparse.Namespace) -> None:
-    from meshmodel.results.compare import compare, read_outcome
-    from meshmodel.results.fortio import read_record
-
-    outcome = read_outcome(args.outcome)
-    names = [visible(Path(path).stem) for path in args.records]
-    records = dict(zip(names if len({*names}) == len(names) else map(visible, args.records), map(read_record, args.records), strict=True))
-    comparison = compare(outcome, records) if len(records) > 1 else compare(outcome, *records.values(), name=names[0])
-    print_out(args, comparison.to_json(), str(comparison))
-    for name, record in records.items():
-        _warn_of_other_buckets(outcome, record, name)
-
-
-def _warn_of_other_buckets(outcome: Any, record: Any, name: str) -> None:
-    """Percentiles are interpolated in buckets: those of two resolutions differ although the latencies may not."""
-    from meshmodel.results.fortio import FortioError
-
-    if outcome.recorded is None:
-        return
-    resolution = outcome.recorded.table_resolution()
-    try:
-        record.table_counts(resolution)
-    except FortioError:
-        found = record.table_resolution()
-        remark = f"recorded with resolution {found:g}, not {resolution:g}: make the figures with -r {found:g}"
-        print(f"warning: {name}: {remark}", file=sys.stderr)
-
-
 def _routes(args: argparse.Namespace) -> None:
     mesh = applied(args)
     print(mesh.proxy_config_routes(**caller(args)))
@@ -161,7 +155,8 @@ VERBS = {
     "curl": _curl,
     "predict": _predict,
     "measure": _measure,
-    "compare": _compare,
+    "compare": compare.run,
+    "diff": diff.run,
     "calibrate": calibrate.run,
     "routes": _routes,
     "endpoints": _endpoints,

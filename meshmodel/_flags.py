@@ -24,7 +24,8 @@ examples:
   meshmodel curl testbed.yaml vs-timeout.yaml -n 50
   meshmodel calibrate plain.json testbed.yaml -o overhead.json
   meshmodel load testbed.yaml --overhead overhead.json
-  meshmodel compare out.json least-conn.txt
+  meshmodel compare out.json least-conn.txt --plot compared.png
+  meshmodel diff testbed.yaml --against dr-random.yaml
   meshmodel endpoints testbed.yaml dr-outlier-detection.yaml --at 20s
 """
 
@@ -57,20 +58,26 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
         return parser
 
     mesh = _files, _mesh_flags, _caller_flags, _said_flags
+    runs = _simulation_flags, _keep_flag, _at_file, _output_flags, _series_flag
     replay = verb("replay", "replay an experiment of the tutorial: model beside record", _mesh_flags, _simulation_flags, _json_flag)
     replay.add_argument("name", metavar="NAME", help="its name, as `meshmodel list` shows it")
-    verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, _simulation_flags, _keep_flag, _at_file, _output_flags)
-    curl = verb("curl", "call a mesh n times, one call after the other", *mesh, _simulation_flags, _keep_flag, _at_file, _output_flags)
+    verb("load", "put a load on a mesh, simulated", *mesh, _load_flags, *runs)
+    curl = verb("curl", "call a mesh n times, one call after the other", *mesh, *runs)
     curl.add_argument("-n", type=_whole, default=50, metavar="CALLS", help="how many calls (50)")
     _request_flags(curl, "none")
     verb("predict", "the same load in closed forms, without a random number", *mesh, _load_flags, _output_flags)
-    measure = verb("measure", "the same load on a real Envoy on loopback, in real time", *mesh, _load_flags, _at_file, _output_flags)
+    measure = verb("measure", "the same load on a real Envoy on loopback, in real time", *mesh, _load_flags, *runs[2:])
     _simulation_flags(measure, replications=1)
     measure.add_argument("--print-config", action="store_true", help="print Envoy's bootstrap configuration instead")
-    compared = verb("compare", "hold stored figures against records", _json_flag)
+    compared = verb("compare", "hold stored figures against records, or against others as two replays", _json_flag, _plot_flag)
     compared.add_argument("outcome", metavar="REPLAY.json", help="what --json wrote")
     compared.add_argument("records", nargs="+", metavar="RECORD", help="fortio's text or JSON, or what --json wrote")
-    calibrated = verb("calibrate", "the overhead of your own mesh, from a record of it", _mesh_flags, _caller_flags)
+    changed = verb(
+        "diff", "what will this change do: two meshes under one load", *mesh, _load_flags, _simulation_flags, _output_flags, _plot_flag
+    )
+    against = "the other side: a mesh, or what is applied to that of FILE (or what FILE is applied to)"
+    changed.add_argument("--against", nargs="+", required=True, metavar="OTHER", help=against)
+    calibrated = verb("calibrate", "the overhead of your own mesh, from a record of it", _mesh_flags, _caller_flags, _said_flags)
     calibrated.add_argument("record", metavar="RECORD", help="of fortio, made without faults; several in one file are taken together")
     _files(calibrated)
     calibrated.add_argument("--anyway", action="store_true", help="also from a record with errors, or on a mesh with faults")
@@ -179,7 +186,8 @@ def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000)
 
 
 def _keep_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", default="log", metavar="WHAT", help="log: every request (log)")
+    what = "log: every request; figures: in memory that does not grow (figures of a large load, else log)"
+    parser.add_argument("--keep", metavar="WHAT", help=what)
 
 
 def _at_file(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +197,31 @@ def _at_file(parser: argparse.ArgumentParser) -> None:
 
 def _json_flag(parser: argparse.ArgumentParser, *also: str) -> None:
     parser.add_argument("--json", *also, dest="json", type=_writable, metavar="OUT", help="write the figures to OUT; -: to standard output")
+
+
+def _plot_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plot", type=_picture_file, metavar="OUT.png|svg", help="draw it, too")
+
+
+def _series_flag(parser: argparse.ArgumentParser) -> None:
+    _plot_flag(parser)
+    over_time = "answers by code over time, in bins of so long (of a mesh that changes under load in any case); 0: as fits"
+    parser.add_argument("--series", type=_bin, metavar="TIME", help=over_time)
+
+
+def _bin(text: str) -> float:
+    from meshmodel.fakeservice import parse_duration
+
+    seconds = parse_duration(text, "--series")
+    if seconds != round(seconds):
+        raise argparse.ArgumentTypeError(f"must be whole seconds, got {quoted(text)}")
+    return seconds
+
+
+def _picture_file(text: str) -> str:
+    if not text.lower().endswith((".png", ".svg")):
+        raise argparse.ArgumentTypeError(f"must end in .png or .svg, got {quoted(text)}")
+    return _writable(text)
 
 
 def _output_flags(parser: argparse.ArgumentParser) -> None:

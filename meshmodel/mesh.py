@@ -376,8 +376,11 @@ class Mesh:
         executor: Executor | None = None,
         progress: bool = False,
         keep: Keep = "log",
+        resolution: float = 0.001,
     ) -> Replay:
-        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory."""
+        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory.
+
+        `resolution`: of fortio's buckets, in seconds; of figures it cannot be changed later."""
         from meshmodel.simulation.admission import admit  # it loads numba, and what is refused should be so before
 
         if keep not in ("log", "figures"):
@@ -387,7 +390,7 @@ class Mesh:
         admit(scenario, replications, keep)
         from meshmodel.simulation.montecarlo import simulate
 
-        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress, keep=keep)
+        self._replay = simulate(scenario, replications, seed, executor=executor, progress=progress, keep=keep, resolution=resolution)
         return self._replay
 
     def predict(

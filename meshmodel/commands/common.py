@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,51 @@ def _say(mesh: Any, args: argparse.Namespace) -> None:
             raise ValueError(f"{flag} {name}: {problem}") from None
 
 
+def simulated(mesh: Any, load: Any, args: argparse.Namespace) -> Any:
+    """The load simulated as the flags say; a large one keeps figures only, so that memory stays flat."""
+    from meshmodel.simulation.admission import expected_requests
+
+    keep = args.keep
+    if keep is None:
+        large = expected_requests(mesh.scenario(load, **caller(args))) * args.replications > MOST_LOGGED
+        keep = "figures" if large else "log"
+    return mesh.simulate(load, **caller(args), **simulation(args), keep=keep, resolution=args.r)
+
+
+MOST_LOGGED = 5_000_000
+"""Requests of all replications whose log is kept where nobody asks: 200 MB."""
+
+
 def report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:
     """The overhead in it, fortio's text of the first replication, what else there is of it, the figures over all replications; warnings."""
     outcome = outcome.with_resolution(args.r) if "r" in args else outcome
     overhead = mesh.sourced_overhead()
     content = outcome.to_json() | {"overhead": to_json(overhead)}
     said = RIG if outcome.engine == "envoy" else line(overhead)
-    print_out(args, content, *filter(None, (said, title, outcome.histogram().run_text(), *more, outcome.table())))
+    texts = (said, title, outcome.histogram().run_text(), *more, _over_time(outcome, args), outcome.table())
+    print_out(args, content, *filter(None, texts))
+    plot(args, lambda charts: charts.of_replay(outcome))
     warn(mesh)
     for remark in outcome.remarks:
         print(f"warning: {remark}", file=sys.stderr)
+
+
+def _over_time(outcome: Any, args: argparse.Namespace) -> str:
+    """The series, where it is asked for or something changes under load."""
+    asked = getattr(args, "series", None)
+    if not hasattr(outcome, "series") or asked is None and not outcome.scenario.changes:
+        return ""
+    from meshmodel.results.over_time import text
+
+    return text(outcome, asked or None)
+
+
+def plot(args: argparse.Namespace, draw: Callable[[Any], Any]) -> None:
+    """Write the figure that `draw` makes of `meshmodel.teaching.charts`, where --plot says where to."""
+    if getattr(args, "plot", None):
+        from meshmodel.teaching import charts  # matplotlib takes a second
+
+        _files.write(args.plot, draw(charts).file(args.plot))
 
 
 def print_out(args: argparse.Namespace, content: Mapping[str, Any], *texts: str) -> None:

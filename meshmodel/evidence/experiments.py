@@ -111,7 +111,8 @@ class Experiment:
         if self.record is None:
             return None
         if isinstance(self.record, Histogram):
-            return compare(outcome, self.record, name="tutorial")
+            found: Any = compare(outcome, self.record, name="tutorial")
+            return found
         if isinstance(self.record, tuple):
             codes, seconds = zip(*self.record, strict=True)
             return compare_curl(outcome, codes, seconds, name="tutorial")

@@ -12,8 +12,9 @@ run's figures x_i from the mean of all R + 1 runs, in their own covariance,
 
     T_i = (x_i - m)' (S + diag(f^2))^-1 (x_i - m),
 
-x being the average latency and the count of every fortio bucket (their sum, the number of
-requests, and to fortio's digits every percentile follow from these), f one tick of fortio's
+x being the average latency, the count of every fortio bucket (their sum, the number of
+requests, and to fortio's digits every percentile follow from these) and, where the record has codes, the number
+of answers with each code but 200, f one tick of fortio's
 resolution for the average and one request for a count: a bucket that hardly ever occurs shall not decide.
 
 Assumptions.  One record is one run.  The p-values of single figures are not independent and
@@ -41,9 +42,12 @@ from tabulate import tabulate
 from meshmodel import _files
 from meshmodel._text import InputError, quoted, visible
 from meshmodel.results import fortio, json_source
+from meshmodel.results.difference import Difference, difference
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.json_source import Fields
+from meshmodel.results.loads import differences
 from meshmodel.results.replay import Estimate, Outcome, Replay
+from meshmodel.results.stored import read_replay
 
 FIGURES = ("count", "avg", "p50", "p75", "p90", "p99")
 Record = Histogram | Replay | str | Path
@@ -98,6 +102,8 @@ class Comparison:
     rows: tuple[Row, ...]
     p_value: float | None
     resolution: float | None = None
+    loads: str = ""
+    """How the load of the record differs from the model's, if it does."""
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -107,6 +113,10 @@ class Comparison:
     def __getitem__(self, figure: str) -> Row:
         """The row of `figure`; KeyError if there is none."""
         return {row.figure: row for row in self.rows}[figure]
+
+    def find(self, figure: str) -> Row | None:
+        """The row of `figure`, None if there is none."""
+        return {row.figure: row for row in self.rows}.get(figure)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -133,12 +143,13 @@ class Comparison:
         return tabulate(cells, headers=headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 7))
 
     def __str__(self) -> str:
-        return "\n".join((self.table(), *self.notes))
+        return "\n".join(filter(None, (self.loads, self.table(), *self.notes)))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        before = f"<div>{html.escape(self.loads)}</div>" if self.loads else ""
+        return before + self.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; seconds, shares from 0 to 1, null where a value does not exist."""
@@ -149,6 +160,7 @@ class Comparison:
             "resolution": self.resolution,
             "p_value": self.p_value,
             "outside": list(self.outside),
+            "loads": self.loads,
             "rows": [row.to_json() for row in self.rows],
         }
 
@@ -168,14 +180,17 @@ class Comparisons(dict[str, Comparison]):
         return tuple(f"{name}: {figure}" for name, comparison in self.items() for figure in comparison.outside)
 
     def table(self, fmt: str = "simple") -> str:
-        """The six figures: for each record its value, the model's mean (binned like the record) and the p-value."""
+        """The six figures and the codes: for each record its value, the model's mean (binned like the record) and the p-value."""
         headers = ["figure", *(title for name, c in self.items() for title in (name, c.outcome.engine, "p", "inside"))]
-        rows = [[figure, *(cell for c in self.values() for cell in _brief(c[figure]))] for figure in FIGURES]
+        figures = list(
+            dict.fromkeys(row.figure for c in self.values() for row in c.rows if row.figure in FIGURES or row.figure.startswith("code "))
+        )
+        rows = [[figure, *(cell for c in self.values() for cell in _brief(c.find(figure)))] for figure in figures]
         joint = ["joint", *(cell for c in self.values() for cell in ("", "", _p_text(c.p_value), ""))]
         return tabulate([*rows, joint], headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
     def __str__(self) -> str:
-        return self.table()
+        return "\n".join((*filter(None, (c.loads for c in self.values())), self.table()))
 
     __repr__ = __str__
 
@@ -186,7 +201,9 @@ class Comparisons(dict[str, Comparison]):
         return {"p_value": self.p_value, "records": {name: c.to_json() for name, c in self.items()}}
 
 
-def _brief(row: Row) -> tuple[str, str, str, str]:
+def _brief(row: Row | None) -> tuple[str, str, str, str]:
+    if row is None:
+        return "-", "-", "-", "-"
     return _readable(row.figure, row.recorded), _readable(row.figure, row.predicted), *row.verdict
 
 
@@ -197,7 +214,7 @@ def _p_text(value: float | None) -> str:
 def _readable(figure: str, value: float) -> str:
     if np.isnan(value):
         return "-"
-    if figure.startswith("share"):
+    if figure.startswith(("share", "code")):
         return f"{100 * value:.2f} %"
     return f"{value:,.1f}" if figure.startswith("count") else f"{value:.4f}"
 
@@ -205,15 +222,15 @@ def _readable(figure: str, value: float) -> str:
 # --- fortio records ---------------------------------------------------------------------
 
 
-def compare(outcome: Outcome, recorded: Record | Mapping[str, Record], *, name: str | None = None) -> Comparison | Comparisons:
-    """Hold the model against one record, or against several by name.
+def compare(outcome: Outcome, recorded: Record | Mapping[str, Record], *, name: str | None = None) -> Comparison | Comparisons | Difference:
+    """Hold the model against one record, or against several by name; or compare two replays.
 
     Parameters
     ----------
     outcome : a Replay, or a closed form's or stored figures (these have no samples, so no p-values).
         Its requests are binned with the record's own resolution.
-    recorded : a fortio Histogram, the path of a fortio text or JSON, a Replay (each replication is a
-        record), or a mapping of names to these.
+    recorded : a fortio Histogram, the path of a fortio text or JSON (with several records: each), a Replay of the real Envoy or
+        of one replication (each replication is a record), or a mapping of names to these.  Any other Replay: `difference`.
     name : how to call a single record (default: its file's name, or "record").
 
     Raises
@@ -221,6 +238,8 @@ def compare(outcome: Outcome, recorded: Record | Mapping[str, Record], *, name: 
     fortio.FortioError : the record cannot be read.
     CompareError : the record holds no requests.
     """
+    if isinstance(outcome, Replay) and isinstance(recorded, Replay) and recorded.replications > 1 and recorded.engine != "envoy":
+        return difference(outcome, recorded, (outcome.engine, name or recorded.engine))
     records = _records(recorded, name)
     comparisons = {label: _against(outcome, histogram, label) for label, histogram in records.items()}
     return next(iter(comparisons.values())) if len(comparisons) == 1 and not isinstance(recorded, Mapping) else Comparisons(comparisons)
@@ -230,7 +249,8 @@ def _records(recorded: Record | Mapping[str, Record], name: str | None) -> dict[
     if isinstance(recorded, Mapping):
         return {label: histogram for key, value in recorded.items() for label, histogram in _records(value, str(key)).items()}
     if isinstance(recorded, str | Path):
-        return {name or visible(Path(recorded).stem): fortio.read_record(recorded)}
+        name, found = name or visible(Path(recorded).stem), fortio.read_records(recorded)
+        return {name: found[0]} if len(found) == 1 else {f"{name} {i}": record for i, record in enumerate(found, start=1)}
     if isinstance(recorded, Histogram):
         return {name or "record": recorded}
     name = name or recorded.engine
@@ -246,19 +266,52 @@ def _against(outcome: Outcome, record: Histogram, name: str) -> Comparison:
         resolution = record.table_resolution()
     except fortio.FortioError as problem:
         raise fortio.FortioError(f"{name}: {problem}") from None
+    loads = differences(outcome, record, ("the model", name))
     outcome, joint = binned(outcome, resolution), None
     if isinstance(outcome, Replay):
+        alike = outcome.resolution == resolution
         rows = [_row(figure, recorded_figure(record, figure), outcome.values(figure)) for figure in FIGURES]
-        joint = _joint(outcome, record, resolution)
+        joint = _joint(outcome, record, resolution) if alike else None
     else:
-        known = outcome.figures()
+        known, alike = outcome.figures(), True
         rows = [Row(figure, recorded_figure(record, figure), *known[figure]) for figure in FIGURES if figure in known]
-    return Comparison(name, outcome, record, (*rows, *_share_rows(outcome, record, resolution)), joint, resolution)
+    shares = _share_rows(outcome, record, resolution) if alike else ()
+    return Comparison(name, outcome, record, (*rows, *_code_rows(outcome, record), *shares), joint, resolution, loads)
+
+
+def answers_by_code(record: Histogram) -> dict[str, int]:
+    """`code 200` ... -> answers; of a gRPC run, whose words say only that a call went well, `code 200` and `other codes`."""
+    if record.statuses == dict(record.codes):
+        return {f"code {code}": n for code, n in sorted(record.statuses.items())}
+    well = sum(n for code, n in record.codes.items() if code in WELL)
+    return {"code 200": well, "other codes": record.count - well}
+
+
+WELL = ("SERVING", "OK", 200)
+"""What fortio calls a call that went well: of gRPC's health check, of TCP and UDP, of HTTP."""
+
+
+def _code_rows(outcome: Outcome, record: Histogram) -> Iterator[Row]:
+    """The share of every code, where the record has them."""
+    if not record.codes:
+        return
+    recorded = answers_by_code(record)
+    modelled = {f"code {code}": share for code, share in outcome.code_shares().items() if "other codes" not in recorded or code == 200}
+    for figure in sorted({*recorded, *modelled}, key=lambda figure: (not figure.startswith("code"), figure)):
+        share = recorded.get(figure, 0) / record.count
+        if isinstance(outcome, Replay):
+            values = 1 - outcome.values("code 200") if figure == "other codes" else outcome.values(figure)
+            yield _row(figure, share, values)
+        elif figure == "other codes":
+            well = outcome.code_shares().get(200, Estimate(0.0, 0.0, 0.0))
+            yield Row(figure, share, 1 - well.mean, 1 - well.hi, 1 - well.lo)
+        else:
+            yield Row(figure, share, *modelled.get(figure, Estimate(0.0, 0.0, 0.0)))
 
 
 def binned(outcome: Outcome, resolution: float) -> Outcome:
-    """The outcome with its percentiles in buckets of `resolution` seconds; stored figures stay as they are."""
-    if getattr(outcome, "resolution", resolution) == resolution:
+    """The outcome with its percentiles in buckets of `resolution` seconds; stored figures, and those without requests, stay as they are."""
+    if getattr(outcome, "resolution", resolution) == resolution or isinstance(outcome, Replay) and not outcome.keeps_log:
         return outcome
     return outcome.with_resolution(resolution)  # type: ignore[attr-defined]
 
@@ -305,9 +358,18 @@ def _share_rows(outcome: Outcome, record: Histogram, resolution: float) -> Itera
 
 
 def _joint(replay: Replay, record: Histogram, resolution: float) -> float:
-    runs = np.vstack((np.nan_to_num(replay.mean), replay.bucket_counts)).T
-    counted = np.concatenate(([record.mean], record.table_counts(resolution)))
-    return depth_p_value(counted, runs, np.array([resolution, *[1.0] * fortio.BUCKETS]))
+    errors = [figure for figure in answers_by_code(record) if figure != "code 200"] if record.codes else []
+    errors += [f"code {code}" for code in replay.codes if record.codes and code != 200 and "other codes" not in errors]
+    errors = list(dict.fromkeys(errors))
+    counted = np.concatenate(([record.mean], record.table_counts(resolution), [answers_by_code(record).get(e, 0) for e in errors]))
+    runs = np.vstack((np.nan_to_num(replay.mean), replay.bucket_counts, *(_errors(replay, figure) for figure in errors))).T
+    return depth_p_value(counted, runs, np.array([resolution, *[1.0] * (fortio.BUCKETS + len(errors))]))
+
+
+def _errors(replay: Replay, figure: str) -> np.ndarray:
+    """How many requests of each replication ended with a code, or with any but 200."""
+    share = 1 - replay.values("code 200") if figure == "other codes" else replay.values(figure)
+    return np.nan_to_num(share) * replay.requests
 
 
 # --- the tests --------------------------------------------------------------------------
@@ -472,9 +534,20 @@ def _code(codes: Fields, key: str) -> int:
     return int(key)
 
 
-def read_outcome(path: str | Path) -> StoredOutcome:
-    """The outcome that `meshmodel load --json PATH` wrote. Raises CompareError naming the file and line or field."""
-    content = json_source.parse(_files.read_text(path, fortio.LARGEST_FILE, CompareError, "what --json wrote"), str(path), CompareError)
+def read_outcome(path: str | Path) -> Replay | StoredOutcome:
+    """The outcome that `meshmodel load --json PATH` wrote: a Replay where it kept its replications, else its figures.
+
+    Raises CompareError naming the file and line or field."""
+    return outcome_of(_files.read_text(path, LARGEST_OUTCOME, CompareError, "what --json wrote"), str(path))
+
+
+def outcome_of(text: str, name: str) -> Replay | StoredOutcome:
+    """The same, of a file's text."""
+    content = json_source.parse(text, name, CompareError)
     if not isinstance(content, dict):
-        raise CompareError(f"{path}: not a replay written by --json, got {quoted(content, 40)}")
-    return StoredOutcome(content, str(path))
+        raise CompareError(f"{name}: not a replay written by --json, got {quoted(content, 40)}")
+    figures = StoredOutcome(content, name)
+    return read_replay(content, name, CompareError) or figures
+
+
+LARGEST_OUTCOME = 64 * 2**20

@@ -17,7 +17,7 @@ import numpy as np
 from tabulate import tabulate
 
 from meshmodel.fakeservice import parse_duration
-from meshmodel.results import fortio
+from meshmodel.results import fortio, replicas
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.log import GAVE_UP, Ejections, RequestLog
 from meshmodel.results.tally import FIRST_POD, Counts, LogTally, Tally
@@ -158,6 +158,7 @@ class Replay(Outcome):
     unanswered : (replications,) requests that were sent and never answered, nor given up, before the run
         ended: their client waits for ever.  They are in no other figure.
     tracer : tells everything of a replication, by its number.
+    stored : the report that it was read from, if it was.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class Replay(Outcome):
         provenance: Mapping[str, Any] | None = None,
         tally: Tally | None = None,
         tracer: Callable[[int], Trace] | None = None,
+        stored: Mapping[str, Any] | None = None,
     ) -> None:
         self.scenario, self.engine, self.seed = scenario, engine, seed
         self._log, self._tally, self._tracer, self.pod_attempts = log, tally, tracer, pod_attempts
@@ -183,6 +185,7 @@ class Replay(Outcome):
         self.unanswered = np.zeros(self.replications, int) if unanswered is None else np.asarray(unanswered)
         self.resolution = resolution
         self.provenance = dict(provenance or {})
+        self.stored = dict(stored or {})
         endpoints = {e.name: e for routes in scenario.chains for e in routes[-1].endpoints}
         self.pod_names = tuple(endpoints)
         self._deployment = [e.deployment for e in endpoints.values()]
@@ -200,8 +203,17 @@ class Replay(Outcome):
             raise ValueError('keep: the requests were not kept; ask for keep="log"')
         return self._log
 
+    @property
+    def keeps_log(self) -> bool:
+        """Whether every request was kept, so that any resolution can be had."""
+        return self._log is not None
+
     def with_resolution(self, resolution: float) -> Replay:
-        """The same requests, read with another histogram resolution (seconds)."""
+        """The same requests, read with another histogram resolution (seconds).
+
+        Raises ValueError where the requests were not kept."""
+        if resolution == self.resolution:
+            return self
         return self._reading(self.log, self.pod_attempts, resolution)
 
     def after(self, calls: int) -> Replay:
@@ -424,10 +436,14 @@ class Replay(Outcome):
             pods = [name] if name in (ENVOY, NOBODY) else [p for p, d in zip(self.pod_names, self._deployment, strict=True) if d == name]
             columns[f"endpoint {name}"] = sum((by_pod[pod] for pod in pods), np.zeros(by_answer.shape[1]))
         bins = by_answer.shape[1]
-        columns["ejected"] = self._ejected_at(bin * (1 + np.arange(bins)))
+        columns["ejected"] = self.ejected_at(bin * (1 + np.arange(bins)))
         return columns
 
-    def _ejected_at(self, times: np.ndarray) -> np.ndarray:
+    def ejected_at(self, times: np.ndarray) -> np.ndarray:
+        """How many pods are ejected at these seconds, mean over replications."""
+        if self.stored and self._tally is not None:
+            running = np.concatenate(([0.0], np.cumsum(self._tally.ejected_by_time)))
+            return running[np.minimum(np.rint(times / self._tally.bin).astype(int), len(running) - 1)] / self.replications
         change = np.where(self.ejections.ejected, 1, -1)
         order = np.argsort(self.ejections.time, kind="stable")
         running = np.concatenate(([0], np.cumsum(change[order])))
@@ -474,6 +490,9 @@ class Replay(Outcome):
         return self._tracer(i)
 
     def to_json(self) -> dict[str, Any]:
+        """The figures, and of each replication what they follow from (`results.stored` reads them again)."""
+        if self.stored:
+            return dict(self.stored)
         bin = float(max(1.0, 10 ** np.ceil(np.log10(max(self.elapsed.max(), 1.0) / MOST_BINS))))
         series = self._series(bin)
         codes = {str(code): series[f"code {code}"].tolist() for code in self.codes}
@@ -488,6 +507,9 @@ class Replay(Outcome):
             "series": {"bin": bin, "codes": codes, "endpoints": endpoints, "ejected": series["ejected"].tolist()},
             "counters": _plain({name: Estimate.of(values) for name, values in self.counters.items()}),
             "fortio": self.histogram(0).to_json(),
+            "replicas": replicas.to_json(
+                self.counts, self.pod_attempts, self.unanswered, self.resolution, bin, np.asarray(series["ejected"])
+            ),
             **({"provenance": self.provenance} if self.provenance else {}),
         }
 

@@ -72,6 +72,17 @@ class Picture(Figure):
             self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         return buffer.getvalue()
 
+    def svg(self) -> bytes:
+        """The picture as SVG, its letters as letters, the same bytes for the same content."""
+        buffer = io.BytesIO()
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "meshmodel"}):
+            self.savefig(buffer, format="svg", metadata={"Date": None, "Title": self.alt_text})
+        return buffer.getvalue()
+
+    def file(self, name: str) -> bytes:
+        """The picture as the file `name` wants it: PNG or SVG by its ending."""
+        return self.svg() if name.lower().endswith(".svg") else self.png(150)
+
     def html(self, dpi: float = DPI) -> str:
         """The picture as HTML: an image whose accessible name is the alternative text."""
         return image_html(self.png(dpi), self.alt_text)
