@@ -112,7 +112,8 @@ def send(w: World, rng: np.random.Generator, slot: int, t: float) -> float:
     if code >= 0 and (route.following != NONE or behaviour.concurrency > 0):
         finish = NEVER
         start_work(w, slot, t, seconds, code)
-    c.finish, c.finish_code = finish, code
+    if route.hedges:
+        c.finish, c.finish_code = finish, code
     c.code = code
     if finish > given_up:
         finish, c.code = given_up, timeouts.outcome_at(given_up, c.deadline)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 FLOAT, WHOLE, FLAG, HASH = np.float64, np.int64, np.bool_, np.uint64
+PLACE = np.int32  # in some array, or a small number: with thousands of calls under way it is their size that costs
 
 
 def _record(**fields: type) -> np.dtype:
@@ -100,12 +101,12 @@ POD = _record(requests=WHOLE, attempts=WHOLE, busy=WHOLE, head=WHOLE, tail=WHOLE
 CLIENT = _record(calls=WHOLE, limit=FLOAT)
 
 CALL = _record(
-    kind=WHOLE, at=FLOAT, patience=FLOAT, start=FLOAT, deadline=FLOAT, request=WHOLE, client=WHOLE, hop=WHOLE, upstream=WHOLE, worker=WHOLE,
-    endpoint=WHOLE, code=WHOLE, server=WHOLE, tries=WHOLE, since=WHOLE, attempts=WHOLE, is_retry=FLAG, waiting=FLAG, idle=FLAG,
-    behind=WHOLE, parent=WHOLE, child=WHOLE, pod=WHOLE, began=FLOAT, own=FLOAT, hedge=WHOLE, finish=FLOAT, finish_code=WHOLE,
-    name=WHOLE, row=WHOLE, outer=WHOLE, back_off=FLOAT, user=WHOLE, hashed=HASH,
+    at=FLOAT, patience=FLOAT, kind=PLACE, code=PLACE, hop=PLACE, upstream=PLACE, worker=PLACE, endpoint=PLACE, start=FLOAT, deadline=FLOAT,
+    client=PLACE, server=PLACE, tries=PLACE, attempts=PLACE, parent=PLACE, child=PLACE, hedge=PLACE, since=PLACE, behind=PLACE,
+    is_retry=FLAG, waiting=FLAG, idle=FLAG, user=PLACE, row=PLACE, back_off=FLOAT, request=WHOLE,
+    finish=FLOAT, finish_code=PLACE, pod=PLACE, outer=PLACE, began=FLOAT, own=FLOAT, name=WHOLE, hashed=HASH,
 )  # fmt: skip
-"""What one proxy does with one request; what a field means stands in `calls.py`."""
+"""What one proxy does with one request; what a field means stands in `calls.py`.  In front is what every event looks at."""
 
 TALLY = _record(requests=WHOLE, lowest=FLOAT, highest=FLOAT, total=FLOAT, squares=FLOAT, elapsed=FLOAT, unanswered=WHOLE)
 NOTE = _record(time=FLOAT, upstream=WHOLE, host=WHOLE, what=WHOLE, row=WHOLE)

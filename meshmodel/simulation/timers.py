@@ -33,7 +33,7 @@ def set_timer(timer: np.ndarray, tree: np.ndarray, slot: int, at: float) -> None
 def tournament(timer: np.ndarray) -> np.ndarray:
     """The tree of `timer`, (slots,) seconds, slots being a power of two: (2 * slots,) slots."""
     slots = len(timer)
-    tree = np.zeros(2 * slots, np.int64)
+    tree = np.zeros(2 * slots, np.int32)
     tree[slots:] = np.arange(slots)
     for node in range(slots - 1, 0, -1):
         left, right = tree[2 * node], tree[2 * node + 1]

@@ -116,7 +116,7 @@ def make(of: Layout, replications: int, log: dict[str, np.ndarray] | None, *, re
         "made_up": ((of.plan.hops, connections), np.uint64),
         "host": (hosts, state.HOST), "pool": ((workers, hosts), state.POOL), "pod": (pods, state.POD),
         "client": (connections, state.CLIENT), "accepted": ((of.plan.hops, connections), np.int64), "drawn": (1, float),
-        "call": (slots, state.CALL), "tried": ((slots, 4), np.int64), "free": (slots, np.int64),
+        "call": (slots, state.CALL), "tried": ((slots, 4), state.PLACE), "free": (slots, np.int64),
         "tally": (replications, state.TALLY), "buckets": ((replications * bounded, fortio.BUCKETS), np.int32),
         "codes": ((replications * bounded, len(of.codes)), np.int32), "answers": ((replications * bounded, 2 + counted), np.int32),
         "good": ((replications * bounded, 2 + counted), np.int32), "sent": ((replications, counted), np.int64),
