@@ -8,10 +8,13 @@ from collections.abc import Callable
 PATIENCE = 180.0
 """Seconds after which what has not come is taken for never."""
 
+MOMENT = 0.02
+"""Seconds from one look to the next."""
+
 
 def eventually(true: Callable[[], bool]) -> bool:
     """Whether it becomes true at all."""
     end = time.monotonic() + PATIENCE
     while not true() and time.monotonic() < end:
-        time.sleep(0.02)
+        time.sleep(MOMENT)
     return true()

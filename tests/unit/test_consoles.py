@@ -8,7 +8,7 @@ import pytest
 
 from meshmodel.teaching.consoles import Action, Choice, Console, Result, Slider, Toggle, table, yaml_of
 from meshmodel.teaching.plots import bare_picture
-from tests.patience import PATIENCE, eventually
+from tests.patience import MOMENT, PATIENCE, eventually
 
 CONTROLS = (
     Slider("delay", "delay", 0.5, least=0, most=2, step=0.05, unit="s"),
@@ -186,7 +186,7 @@ class Long:
     def __call__(self, s, progress, cancel):
         progress(0.5)
         self.begun.set()
-        while not self.go.wait(0.01):
+        while not self.go.wait(MOMENT):
             if cancel.is_set():
                 self.cancelled = True
                 raise ValueError("cancelled")
