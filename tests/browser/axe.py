@@ -1,0 +1,24 @@
+"""axe-core on a page in a browser: what a screen reader, a keyboard or weak eyes would stumble over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+GRAVE = ("serious", "critical")
+
+READ = ".jp-OutputArea-output, .jp-RenderedMarkdown"
+"""What is ours in a JupyterLab: what cells show and what is written between them."""
+
+
+def grave_findings(page: Any, selector: str, rules: dict[str, Any] | None = None) -> list[str]:
+    """axe-core's serious and critical findings inside `selector`: "rule: element"; skips where axe-core is not installed."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context={"include": [[part] for part in selector.split(", ")]}, options={"rules": rules or {}})
+    return [
+        f"{violation['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
+        for violation in found.response["violations"]
+        if violation["impact"] in GRAVE
+        for node in violation["nodes"]
+    ]
