@@ -1,23 +1,26 @@
-"""Speed of the Monte-Carlo engine beside a compiled loop, SimPy and Ciw, all in this one process.
+"""Speed of the Monte-Carlo engine beside a compiled loop, SimPy, Ciw and its own lock-step loop, all in this one process.
 
-    python benchmarks/run.py [--replications 2000] [--rounds 5] [--quick] [--write]
+    python benchmarks/run.py [--rounds 5] [--quick] [--write]
 
 The contestants take turns: round after round each runs every scenario once, so that a
 disturbance of the machine meets them all.  A ratio is taken within a round; what is
-printed is the median over the rounds.  Rates are requests per second of process CPU time;
-wall time is printed beside it.  README.md says how to read the tables.
+printed is the median over the rounds.  Rates are requests per second of process CPU time.
+Before the clock runs, every contestant's figures are held against ours.  README.md says how
+to read the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -30,22 +33,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ciw_loop  # noqa: E402
 import compiled_loop  # noqa: E402
+import growth  # noqa: E402
 import numpy as np  # noqa: E402
 import scenarios  # noqa: E402
 import simpy_loop  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from meshmodel import _files, catalogue, compare  # noqa: E402
+from meshmodel.results.fortio import Histogram  # noqa: E402
 from meshmodel.scenario import Scenario  # noqa: E402
+from meshmodel.simulation import admission, plan  # noqa: E402
+from meshmodel.simulation.closed_loop import ClosedLoopRun  # noqa: E402
 from meshmodel.simulation.montecarlo import simulate  # noqa: E402
-from meshmodel.simulation.plan import collapse, settled_when_sent  # noqa: E402
+from meshmodel.simulation.run import stream  # noqa: E402
 from meshmodel.teaching import plots  # noqa: E402
 
-SIZES = (200, 1000, 2000, 4000)
+SIZES = (1, 200, 2000)
 SECONDS = {scenarios.BITING: 15.0}
 """Instead of 60: ten times as many requests come, most of them refused at once."""
-IN_FLIGHT = (10, 50, 100, 1000)
-OURS, COMPILED, SIMPY, CIW = "meshmodel", "compiled loop", "SimPy", "Ciw"
+OURS, COMPILED, LOCK_STEP, SIMPY, CIW = "meshmodel", "compiled loop", "lock-step", "SimPy", "Ciw"
+MEMORY_REQUESTS = 100_000_000
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
+Call = Callable[[int], int]
+"""From a seed to the number of requests that were simulated."""
 
 
 class Timing(NamedTuple):
@@ -61,95 +73,199 @@ class Timing(NamedTuple):
         return self.requests / self.cpu
 
 
-def timed(call: Callable[[], int]) -> Timing:
-    """Time `call`, which returns a number of requests."""
+def timed(call: Call, seed: int) -> Timing:
     gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
-    requests = call()
+    requests = call(seed)
     return Timing(requests, time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def ours(scenario: Scenario, replications: int, seed: int) -> int:
+def take_turns(calls: Mapping[tuple, Call], rounds: int) -> dict[tuple, list[Timing]]:
+    """Each call's timing in every round; the first, in which caches fill, is not kept."""
+    results: dict[tuple, list[Timing]] = {key: [] for key in calls}
+    for seed in range(rounds + 1):
+        for key, call in calls.items():
+            results[key].append(timed(call, seed))
+    return {key: timings[1:] for key, timings in results.items()}
+
+
+def median(timings: list[Timing], figure: Callable[[Timing], float]) -> float:
+    return statistics.median(map(figure, timings))
+
+
+# --- who runs -----------------------------------------------------------------------------------
+
+
+def ours(scenario: Scenario, replications: int, threads: int = 1) -> Call:
     """The engine as a user calls it, up to the log of all requests."""
-    return int((simulate(scenario, replications, seed).log.code != -2).sum())
+    return lambda seed: int(simulate(scenario, replications, seed, threads=threads).requests.sum())
 
 
-def contestants(name: str, replications: int, quick: bool) -> dict[tuple[str, int], Callable[[Scenario, int], int]]:
-    """Who runs the scenario: (contestant, replications) -> call with (scenario, seed)."""
-    sizes = (replications,) if quick or name == scenarios.BITING else sorted({*SIZES, replications})
-    calls: dict[tuple[str, int], Callable[[Scenario, int], int]] = {}
-    calls[COMPILED, replications] = lambda scenario, seed: compiled_loop.run(scenario, replications, seed).requests
-    for size in sizes:
-        calls[OURS, size] = lambda scenario, seed, size=size: ours(scenario, size, seed)
-    if name in scenarios.SIMPLE:
-        few, fewer = (2, 1) if quick else (40, 10)
-        calls[SIMPY, few] = lambda scenario, seed: simpy_loop.run(scenario, few, seed).requests
-        calls[CIW, fewer] = lambda scenario, seed: ciw_loop.run(scenario, fewer, seed).requests
-    return calls
+def yardstick(scenario: Scenario, replications: int) -> Call:
+    return lambda seed: compiled_loop.run(scenario, replications, seed).requests
 
 
-def race(replications: int, rounds: int, quick: bool) -> str:
-    """All scenarios, all contestants; a table of rates and of ratios to the compiled loop."""
-    entries = [(name, who, call) for name in scenarios.NAMES for who, call in contestants(name, replications, quick).items()]
-    built = {name: scenarios.scenario(name, duration=SECONDS.get(name, 60.0)) for name in scenarios.NAMES}
-    for name in scenarios.NAMES:  # compile, and fill the caches of the calibration, before the clock runs
-        compiled_loop.run(built[name], 1, 1)
-        ours(built[name], 10, 1)
-    results: dict[tuple[str, tuple[str, int]], list[Timing]] = {(name, who): [] for name, who, _ in entries}
-    for seed in range(1, rounds + 1):
-        for name, who, call in entries:
-            results[name, who].append(timed(lambda call=call, name=name, seed=seed: call(built[name], seed)))
-    rows = [_row(name, who, timings, results[name, (COMPILED, replications)]) for (name, who), timings in results.items()]
-    headers = ("scenario", "contestant", "replications", "requests", "M/s CPU", "M/s wall", "ratio to compiled", "lowest", "highest")
-    return tabulate(rows, headers, tablefmt="github", floatfmt=("", "", "", "", ".3f", ".3f", ".3f", ".3f", ".3f"), intfmt=",")
+def lock_step(scenario: Scenario, replications: int) -> Call:
+    """The NumPy loop that runs where there is no compiler."""
+    reduced = plan.collapse(scenario)
+
+    def call(seed: int) -> int:
+        streams = [stream(seed, replication) for replication in range(replications)]
+        log, _ = ClosedLoopRun(reduced, streams, admission.room(reduced)).run()
+        return int((log.code != -2).sum())
+
+    return call
 
 
-def _row(name: str, who: tuple[str, int], timings: list[Timing], compiled: list[Timing]) -> tuple:
-    ratios = [mine.rate / other.rate for mine, other in zip(timings, compiled, strict=True)]
-    rate = statistics.median(t.rate for t in timings) / 1e6
-    wall = statistics.median(t.requests / t.wall for t in timings) / 1e6
-    return (name, *who, timings[0].requests, rate, wall, statistics.median(ratios), min(ratios), max(ratios))
+def agree(scenario: Scenario, name: str) -> None:
+    """Assert that the compiled loop runs the experiment that we run: mean latency and share of 200, within five standard errors."""
+    replay, theirs = simulate(scenario, 100, 11), compiled_loop.run(scenario, 100, 12)
+    runs = [theirs.log[a:b] for a, b in zip(theirs.first[:-1], theirs.first[1:], strict=True)]
+    good = replay.codes.get(200, np.zeros(100)) / replay.requests
+    pairs = {
+        "mean": (replay.mean, np.array([run["latency"].mean() for run in runs])),
+        "200": (good, np.array([(run["code"] == 200).mean() for run in runs])),
+    }
+    for figure, (a, b) in pairs.items():
+        error = np.sqrt((a.var() + b.var()) / 100)
+        assert abs(a.mean() - b.mean()) <= 5 * error + 1e-9, f"{name}: {figure}: {a.mean():.6g}, compiled loop {b.mean():.6g}"
 
 
-def in_flight(rounds: int, quick: bool) -> str:
-    """Cost per request as the requests in flight grow, beside the growth of their logarithm.
+def plays(scenario: Scenario) -> bool:
+    """Does the compiled loop know all that the scenario uses?"""
+    try:
+        compiled_loop.run(scenario, 1, 1)
+    except ValueError:
+        return False
+    return True
 
-    The number of replications stays, the duration shrinks: about as many requests each time.
-    """
-    replications = 50 if quick else 500
-    cases = [(name, n) for name in ("LEAST_CONN", scenarios.ALL) for n in IN_FLIGHT]
-    seconds = {n: max(1.5, (10 if quick else 60) * IN_FLIGHT[0] / n) for n in IN_FLIGHT}
-    built = {(name, n): scenarios.scenario(name, connections=n, duration=seconds[n]) for name, n in cases}
-    cost: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
-    for seed in range(1, rounds + 1):
-        for case in cases:
-            cost[case].append(1e6 / timed(lambda case=case, seed=seed: ours(built[case], replications, seed)).rate)
-    loops = {case: "settled" if settled_when_sent(collapse(built[case])) else "event" for case in cases}
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def race(rounds: int, quick: bool) -> tuple[str, dict[tuple, float]]:
+    """All scenarios, all contestants: rates, and ratios to the compiled loop at the same number of replications."""
+    sizes = SIZES[:2] if quick else SIZES
+    calls: dict[tuple, Call] = {}
+    for name in scenarios.NAMES:
+        scenario = scenarios.scenario(name, duration=SECONDS.get(name, 60.0))
+        agree(scenario, name)
+        for size in sizes:
+            calls[name, COMPILED, size] = yardstick(scenario, size)
+            calls[name, OURS, size] = ours(scenario, size)
+        if name in scenarios.SIMPLE:
+            few, fewer = (2, 1) if quick else (40, 10)
+            calls[name, LOCK_STEP, sizes[-1]] = lock_step(scenario, sizes[-1])
+            calls[name, SIMPY, few] = lambda seed, s=scenario, n=few: simpy_loop.run(s, n, seed).requests
+            calls[name, CIW, fewer] = lambda seed, s=scenario, n=fewer: ciw_loop.run(s, n, seed).requests
+    results = take_turns(calls, rounds)
+    rows, ratios = [], {}
+    for (name, who, size), timings in results.items():
+        beside = results[name, COMPILED, size if size in sizes else sizes[-1]]
+        each = [mine.rate / other.rate for mine, other in zip(timings, beside, strict=True)]
+        ratios[name, who, size] = statistics.median(each)
+        rows.append(
+            (name, who, size, timings[0].requests, median(timings, lambda t: t.rate) / 1e6, ratios[name, who, size], min(each), max(each))
+        )
+    headers = ("scenario", "contestant", "replications", "requests", "M/s CPU", "ratio to compiled", "lowest", "highest")
+    return tabulate(rows, headers, tablefmt="github", floatfmt=("", "", "", "", ".3f", ".3f", ".3f", ".3f"), intfmt=","), ratios
+
+
+def experiments(rounds: int) -> str:
+    """Every experiment of the tutorial: one replication, a move of its console's slider, and the ratio where the compiled loop plays it."""
     rows = []
-    for name, n in cases:
-        least = next(few for few in IN_FLIGHT if loops[name, few] == loops[name, n])
-        growth = statistics.median(mine / first for mine, first in zip(cost[name, n], cost[name, least], strict=True))
-        rows.append((name, loops[name, n], n, statistics.median(cost[name, n]), growth, np.log(n) / np.log(least)))
-    headers = ("scenario", "loop", "connections", "µs CPU per request", "growth", "growth of the logarithm")
-    return tabulate(rows, headers, tablefmt="github", floatfmt=("", "", "", ".3f", ".2f", ".2f"), intfmt=",")
+    for name in catalogue.names():
+        experiment = catalogue.experiment(name)
+        scenario, record = experiment.scenario(), experiment.record
+        known = plays(scenario)
+        calls: dict[tuple, Call] = {(OURS, size): ours(scenario, size) for size in SIZES}
+        if known:
+            agree(scenario, name)
+            calls |= {(COMPILED, size): yardstick(scenario, size) for size in SIZES}
+        results = take_turns(calls, rounds)
+        ratio = [
+            statistics.median(a.rate / b.rate for a, b in zip(results[OURS, size], results[COMPILED, size], strict=True)) if known else None
+            for size in SIZES
+        ]
+        moves = slider(scenario, record if isinstance(record, Histogram) else None, rounds)
+        rows.append((name, 1000 * median(results[OURS, 1], lambda t: t.wall), *ratio, *moves))
+    headers = (
+        "experiment",
+        "one replication, ms",
+        *(f"ratio at {size:,}" for size in SIZES),
+        "simulate 200, ms",
+        "compare",
+        "draw",
+        "a move",
+    )
+    return tabulate(rows, headers, tablefmt="github", floatfmt=("", ".1f", ".2f", ".2f", ".2f", ".0f", ".0f", ".0f", ".0f"), missingval="")
 
 
-def slider(rounds: int) -> str:
-    """What a move of a slider of the replay console does: simulate 200 replications, compare, draw the overlay."""
-    experiment = catalogue.experiment("lb-least-conn")
-    mesh, picture, rows = experiment.mesh(), plots.bare_picture(), []
+def slider(scenario: Scenario, record: Histogram | None, rounds: int) -> tuple[float, ...]:
+    """Milliseconds by the clock of what a move of a console's slider does: simulate 200 replications, compare, draw; and of all."""
+    picture, rows = plots.bare_picture(), []
     for seed in range(rounds + 1):
         times = [time.perf_counter()]
-        replay = mesh.fortio_load(connections=10, qps=1000, duration="60s", replications=200, seed=seed)
+        replay = simulate(scenario, 200, seed)
         times.append(time.perf_counter())
-        comparison = compare(replay, experiment.record, name="tutorial")
+        subject = compare(replay, record, name="tutorial") if record else replay
         times.append(time.perf_counter())
-        plots.overlay(comparison, onto=picture)
+        plots.overlay(subject, onto=picture)
         picture.html(80)
         times.append(time.perf_counter())
         rows.append([*(1000 * np.diff(times)), 1000 * (times[-1] - times[0])])
-    middle = np.median(rows[1:], axis=0)  # the first one fills caches
-    return tabulate([tuple(middle)], ("simulate, ms wall", "compare", "overlay as PNG", "all"), tablefmt="github", floatfmt=".0f")
+    return tuple(np.median(rows[1:], axis=0))
+
+
+def threads(rounds: int, quick: bool) -> str:
+    """Two threads against one, by the clock."""
+    replications = 200 if quick else 2000
+    rows = []
+    for name in scenarios.NAMES:
+        scenario = scenarios.scenario(name, duration=SECONDS.get(name, 60.0))
+        results = take_turns({(n,): ours(scenario, replications, n) for n in (1, 2)}, rounds)
+        each = [one.wall / two.wall for one, two in zip(results[1,], results[2,], strict=True)]
+        rows.append((name, replications, statistics.median(each), min(each), max(each)))
+    headers = ("scenario", "replications", "two threads to one", "lowest", "highest")
+    return tabulate(rows, headers, tablefmt="github", floatfmt=("", "", ".2f", ".2f", ".2f"), intfmt=",")
+
+
+def memory(quick: bool) -> str:
+    """The largest resident memory of a process that simulates so many requests, in both modes."""
+    requests = MEMORY_REQUESTS // (1000 if quick else 1)
+    rows = []
+    for keep in ("log", "figures"):
+        code = (
+            f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
+            "import resource, scenarios\nfrom meshmodel.simulation.montecarlo import simulate\n"
+            f"scenario = scenarios.scenario('LEAST_CONN'); count = int(simulate(scenario, 1, 1).requests.sum())\n"
+            f"replay = simulate(scenario, {requests} // count, 1, keep={keep!r})\n"
+            "print(int(replay.requests.sum()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        )
+        counted, peak = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        rows.append((keep, int(counted), float(peak)))
+    return tabulate(rows, ("keep", "requests", "largest resident memory, MB"), tablefmt="github", floatfmt=".0f", intfmt=",")
+
+
+# --- report -------------------------------------------------------------------------------------
+
+
+def draw(ratios: Mapping[tuple, float], path: Path) -> None:
+    """The ratios to the compiled loop, a bar for each contestant, on a logarithmic axis."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.add_subplot()
+    keys = [key for key in ratios if key[1] != COMPILED][::-1]
+    colours = {OURS: "#0072b2", LOCK_STEP: "#56b4e9", SIMPY: "#e69f00", CIW: "#d55e00"}
+    axes.barh(
+        [f"{name}\n{who}, {size:,}" for name, who, size in keys], [ratios[key] for key in keys], color=[colours[key[1]] for key in keys]
+    )
+    axes.axvline(1, color="#777777")
+    axes.set_xscale("log")
+    axes.set_xlabel("requests per second of CPU, the compiled loop of the same scenario being 1 (replications behind the name)")
+    axes.tick_params(labelsize=7)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    _files.write(path, drawn.getvalue())
 
 
 def processor() -> str:
@@ -162,44 +278,44 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def report(replications: int, rounds: int, quick: bool) -> str:
-    """All tables as Markdown."""
+def report(rounds: int, quick: bool) -> tuple[str, dict[tuple, float]]:
+    """All tables as Markdown, and the ratios of the race."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "simpy", "ciw"))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    table, ratios = race(rounds, quick)
     parts = [
-        "# Results of benchmarks/run.py",
-        f"{date.today()}; {processor()}, {os.cpu_count()} cores, load {load:.1f} at the start; "
-        f"Python {platform.python_version()}, {packages}. "
-        f"{rounds} rounds{', --quick' if quick else ''}. README.md says how to read this.",
+        "# Benchmarks",
+        f"Made by `benchmarks/run.py --write`, which README.md beside it says how to read. {date.today()}; {processor()}, "
+        f"{os.cpu_count()} cores, load {load:.1f} at the start; Python {platform.python_version()}, {packages}; "
+        f"{rounds} rounds{', --quick' if quick else ''}.",
         "## Requests per second",
-        race(replications, rounds, quick),
-        "## Cost per request against requests in flight",
-        in_flight(rounds, quick),
-        "## A move of a slider: LEAST_CONN, 200 replications",
-        slider(rounds),
+        "![Requests per second of each contestant, as a ratio to the compiled loop.](benchmarks.svg)",
+        table,
+        "## Every experiment of the tutorial",
+        experiments(rounds),
+        "## Two threads",
+        threads(rounds, quick),
+        "## Growth",
+        growth.table(20_000 if quick else 200_000, rounds)[0],
+        "## Memory",
+        memory(quick),
     ]
-    return "\n\n".join(parts) + "\n"
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Speed of the Monte-Carlo engine beside a compiled loop, SimPy and Ciw.")
-    parser.add_argument("--replications", type=int, help="of the main comparison (2000; with --quick 200)")
-    parser.add_argument("--rounds", type=int, help="turns that each contestant has (5; with --quick 2)")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works: the numbers mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results.md")
-    given = parser.parse_args()
-    for name in ("replications", "rounds"):
-        if getattr(given, name) is not None and getattr(given, name) < 1:
-            parser.error(f"--{name}: must be 1 or more, got {getattr(given, name)}")
-    return given
+    return "\n\n".join(parts) + "\n", ratios
 
 
 def main() -> None:
-    given = arguments()
-    text = report(given.replications or (200 if given.quick else 2000), given.rounds or (2 if given.quick else 5), given.quick)
+    parser = argparse.ArgumentParser(description="Speed of the Monte-Carlo engine beside others.")
+    parser.add_argument("--rounds", type=int, default=5, help="turns that each contestant has (5)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works: the numbers mean little")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its figure")
+    given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error(f"--rounds: must be 1 or more, got {given.rounds}")
+    text, ratios = report(given.rounds, given.quick)
     print(text)
     if given.write:
-        _files.write(Path(__file__).parent / "results.md", text)
+        _files.write(DOCUMENT, text)
+        draw(ratios, DOCUMENT.with_suffix(".svg"))
 
 
 if __name__ == "__main__":
