@@ -26,6 +26,7 @@ TRADES = {
     "grid": "sweeps",
     "mesh": "the tutorial's verbs",
     "teaching": "figures and consoles",
+    "whatif": "numbers moved, objectives",
     "workloads": "what a load is told",
     "simulation": "Monte Carlo",
     "analytic": "closed forms",

@@ -21,6 +21,7 @@ from meshmodel._flags import glued, parsers
 from meshmodel._signals import ending_in_order
 from meshmodel._text import line
 from meshmodel.commands import calibrate, compare, diff
+from meshmodel.commands import report as report_page
 from meshmodel.commands.common import (
     applied,
     caller,
@@ -157,6 +158,7 @@ VERBS = {
     "measure": _measure,
     "compare": compare.run,
     "diff": diff.run,
+    "report": report_page.run,
     "calibrate": calibrate.run,
     "routes": _routes,
     "endpoints": _endpoints,

@@ -26,6 +26,7 @@ examples:
   meshmodel load testbed.yaml --overhead overhead.json
   meshmodel compare out.json least-conn.txt --plot compared.png
   meshmodel diff testbed.yaml --against dr-random.yaml
+  meshmodel report shop.yaml --target checkout --record incident.json --slo 'p99<300ms,errors<0.1%%'
   meshmodel endpoints testbed.yaml dr-outlier-detection.yaml --at 20s
 """
 
@@ -75,6 +76,12 @@ def parsers(run: Mapping[str, Any]) -> tuple[argparse.ArgumentParser, Mapping[st
     changed = verb(
         "diff", "what will this change do: two meshes under one load", *mesh, _load_flags, _simulation_flags, _output_flags, _plot_flag
     )
+    told = verb("report", "one page for the incident channel: what happens, why, and what to change", *mesh, _load_flags, _at_file)
+    told.add_argument("--record", metavar="RECORD", help="fortio's, to stand beside the model; its load is taken where no flag says one")
+    told.add_argument("--slo", metavar="'p99<300ms,errors<0.1%%'", help="find the change of the rules that brings it")
+    told.add_argument("-o", "--out", dest="html", type=_writable, default="report.html", metavar="OUT.html", help="(report.html)")
+    told.add_argument("--title", metavar="TEXT", help="of the page")
+    _simulation_flags(told, replications=200)
     against = "the other side: a mesh, or what is applied to that of FILE (or what FILE is applied to)"
     changed.add_argument("--against", nargs="+", required=True, metavar="OTHER", help=against)
     calibrated = verb("calibrate", "the overhead of your own mesh, from a record of it", _mesh_flags, _caller_flags, _said_flags)

@@ -134,6 +134,11 @@ class Mesh:
         """The manifest of a resource, as `kubectl get -o json` gives it: a dict to change and apply again."""
         return copy.deepcopy(self._resources[self._key(kind, name, namespace, self._resources)].manifest)
 
+    @property
+    def resources(self) -> list[Key]:
+        """(kind, namespace, name) of every resource, in the order in which they were applied first."""
+        return list(self._resources)
+
     def copy(self) -> Mesh:
         """Another mesh of the same resources; what is applied to one does not show in the other."""
         twin = copy.copy(self)

@@ -23,7 +23,8 @@ ALLOWED = {
     "mesh": {"workloads", "scenario", "istio", "results", "simulation", "analytic", "envoy"},
     "grid": {"scenario", "results", "simulation"},
     "evidence": {"scenario", "fakeservice", "workloads", "results", "simulation", "analytic", "envoy", "mesh"},
-    "teaching": {"scenario", "fakeservice", "results", "envoy"},
+    "whatif": {"scenario", "fakeservice", "results"},
+    "teaching": {"scenario", "fakeservice", "results", "envoy", "whatif"},
     "course": {"analytic", "evidence", "fakeservice", "mesh", "results", "rules", "teaching"},
     "warm": {"scenario", "simulation"},
 }

@@ -34,7 +34,7 @@ Two figures side by side are one `Picture` with two parts, one above the other b
 """
 
 from meshmodel.teaching.consoles.console import COARSE, FINE, Console
-from meshmodel.teaching.consoles.controls import Action, Choice, Result, Settings, Slider, Toggle, yaml_of
+from meshmodel.teaching.consoles.controls import Action, Choice, Result, Settings, Slider, Text, Toggle, yaml_of
 from meshmodel.teaching.consoles.tables import table
 
-__all__ = ["COARSE", "FINE", "Action", "Choice", "Console", "Result", "Settings", "Slider", "Toggle", "table", "yaml_of"]
+__all__ = ["COARSE", "FINE", "Action", "Choice", "Console", "Result", "Settings", "Slider", "Text", "Toggle", "table", "yaml_of"]

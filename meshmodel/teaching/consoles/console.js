@@ -46,7 +46,7 @@ class Console {
     const id = `mc-${control.name}-${Math.random().toString(36).slice(2)}`;
     const row = make("div", { class: `mc-control ${control.kind}` }, parent);
     const label = make("label", { for: id }, row, control.label);
-    const input = { slider: this.slider, choice: this.choice, toggle: this.toggle }[control.kind](control, row, id);
+    const input = { slider: this.slider, choice: this.choice, toggle: this.toggle, text: this.written }[control.kind].call(this, control, row);
     input.id = id;
     if (control.kind === "slider") {
       const said = make("span", { class: "mc-said", "aria-hidden": "true" }, row);
@@ -54,7 +54,50 @@ class Console {
       input.said = said;
     }
     this.inputs[control.name] = Object.assign(input, { control });
-    input.addEventListener("input", () => this.move({ [control.name]: this.read(input) }));
+    if (control.kind !== "text") input.addEventListener("input", () => this.move({ [control.name]: this.read(input) }));
+  }
+
+  written(control, row) {
+    const area = make("textarea", { rows: control.rows, spellcheck: "false", wrap: "off", autocapitalize: "off" }, row);
+    const marks = make("ul", { class: "mc-marks", "aria-live": "polite" }, row);
+    const type = () => {
+      clearTimeout(area.typing); // one question for a burst of letters
+      area.typing = setTimeout(() => this.move({ [control.name]: area.value }), 400);
+    };
+    const take = async (file) => {
+      area.value = await file.text();
+      type();
+    };
+    area.addEventListener("input", type);
+    area.addEventListener("dragover", (event) => event.preventDefault());
+    area.addEventListener("drop", (event) => {
+      if (!event.dataTransfer.files.length) return;
+      event.preventDefault();
+      take(event.dataTransfer.files[0]);
+    });
+    area.marks = marks;
+    return area;
+  }
+
+  markLines(input, found) {
+    const said = JSON.stringify(found ?? []);
+    if (input.marks.said === said) return;
+    input.marks.said = said;
+    input.marks.replaceChildren();
+    for (const [line, kind, words] of found ?? []) {
+      const item = make("li", { class: kind }, input.marks);
+      const go = this.button(item, line ? `line ${line}` : kind, () => this.goTo(input, line));
+      go.disabled = !line;
+      item.append(` ${kind}: ${words}`);
+    }
+  }
+
+  goTo(input, line) {
+    const lines = input.value.split("\n");
+    const start = lines.slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+    input.focus();
+    input.setSelectionRange(start, start + (lines[line - 1] ?? "").length);
+    input.scrollTop = (line - 4) * (input.scrollHeight / lines.length);
   }
 
   slider(control, row) {
@@ -123,7 +166,7 @@ class Console {
 
   read(input) {
     const { kind, stops } = input.control;
-    return kind === "toggle" ? input.checked : kind === "choice" ? input.value : stops ? stops[+input.value] : +input.value;
+    return kind === "toggle" ? input.checked : kind === "choice" || kind === "text" ? input.value : stops ? stops[+input.value] : +input.value;
   }
 
   move(values) {
@@ -164,6 +207,9 @@ class Console {
       const value = this.values[name], { kind, stops, unit } = input.control;
       if (kind === "toggle") input.checked = value;
       else if (kind === "choice") input.value = value;
+      else if (kind === "text") {
+        if (input.value !== value && document.activeElement !== input) input.value = value; // never under the fingers of who types
+      }
       else {
         input.value = stops ? stops.indexOf(value) : value;
         const said = `${+(+value).toPrecision(6)}${unit ? ` ${unit}` : ""}`;
@@ -185,6 +231,7 @@ class Console {
     this.image.alt = shown.alt ?? "";
     this.image.style.width = `${(shown.wide ?? 7.5) * INCH}px`;
     if (this.table.said !== shown.table) this.table.innerHTML = this.table.said = shown.table ?? "";
+    for (const [name, input] of Object.entries(this.inputs)) if (input.marks) this.markLines(input, shown.marks?.[name]);
     for (const part of ["text", "yaml"]) {
       this[part].box.hidden = !shown[part];
       this[part].content.textContent = shown[part] ?? "";

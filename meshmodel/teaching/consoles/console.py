@@ -246,6 +246,7 @@ class Console:
                 table=result.table,
                 text=result.text,
                 yaml=result.yaml,
+                marks={name: [list(mark) for mark in marks] for name, marks in result.marks.items()},
                 tutorial=dict(self._as_in_the_tutorial()),
                 wide=self._width,
                 busy=busy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,7 +100,33 @@ class Toggle:
         return "on" if value else "off"
 
 
-Control = Slider | Choice | Toggle
+@dataclass(frozen=True)
+class Text:
+    """A text of several lines, such as YAML; a file may be dropped onto it.  What `Result.marks` says of its lines stands below it."""
+
+    name: str
+    label: str
+    start: str
+    rows: int = 14
+
+    def spec(self) -> dict[str, Any]:
+        """What the browser is told."""
+        return {"kind": "text", "name": self.name, "label": self.label, "rows": self.rows}
+
+    def checked(self, value: Any) -> str:
+        """The text.  Raises InputError."""
+        if not isinstance(value, str) or len(value) > MOST_TEXT:
+            raise InputError(f"{self.label}: must be a text of at most {MOST_TEXT:,} characters")
+        return value
+
+    def says(self, value: Any) -> str:
+        """That there is a text, not the whole of it."""
+        return f"{len(str(value).splitlines())} lines"
+
+
+MOST_TEXT = 1_000_000
+
+Control = Slider | Choice | Toggle | Text
 
 
 @dataclass(frozen=True)
@@ -111,6 +137,7 @@ class Result:
     status : one sentence, which a screen reader says at every move: the finding.
     table : HTML, as `tables.table` makes it.  text : shown letter by letter, such as fortio's.
     yaml : what `kubectl apply -f` would take.  beside : what it is held against, such as "the tutorial's run of RANDOM".
+    marks : name of a `Text` -> (line, "error" or "warning", words) of what is to be said of its lines.
     data : whatever a notebook or a test wants of it.
     """
 
@@ -120,6 +147,7 @@ class Result:
     yaml: str = ""
     text: str = ""
     beside: str = ""
+    marks: Mapping[str, Sequence[tuple[int, str, str]]] = field(default_factory=dict)
     data: Any = None
 
     def __repr__(self) -> str:

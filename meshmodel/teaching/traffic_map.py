@@ -1,0 +1,79 @@
+"""The mesh as boxes and arrows, in SVG: the load, the callers, and each pod with its share of the answers and of the errors.
+
+An arrow is as wide as its share of the requests, and coloured by the errors that come back over it, as Kiali colours its edges.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import NamedTuple
+
+import numpy as np
+
+from meshmodel._text import shortened, visible
+from meshmodel.results.replay import Replay
+from meshmodel.results.tally import FIRST_POD
+from meshmodel.teaching.palette import ROLES
+
+WIDE, BOX, HIGH, GAP, TOP = 760, 190, 38, 16, 30
+MOST_PODS = 24
+
+
+class Flow(NamedTuple):
+    """Who answered: share of all requests, and the share of errors among these."""
+
+    name: str
+    share: float
+    errors: float
+
+
+def flows(replay: Replay) -> list[Flow]:
+    """Of each pod of the last hop, of the proxy, and of nobody (the client gave up), by share over all replications."""
+    requests = max(1, int(replay.requests.sum()))
+    answered, good = replay.counts.answers.sum(axis=1), replay.counts.good.sum(axis=1)
+    names = ("nobody: the client gave up", "a proxy itself", *replay.pod_names)
+    found = [Flow(name, n / requests, 1 - g / n if n else 0.0) for name, n, g in zip(names, answered.tolist(), good.tolist(), strict=True)]
+    return found[FIRST_POD:] + [flow for flow in found[1::-1] if flow.share]
+
+
+def traffic_map(replay: Replay) -> str:
+    """The map as an SVG element with an accessible name."""
+    ends = flows(replay)
+    shown = ends if len(ends) <= MOST_PODS else sorted(ends, key=lambda flow: -flow.share * (1 + flow.errors))[:MOST_PODS]
+    hops = ["load", *(shortened(visible(route.host.split(".")[0]), 24) for route in replay.scenario.routes)]
+    height = max(2, len(shown)) * (HIGH + GAP) + TOP + GAP
+    middle, last = height / 2, WIDE - BOX
+    step = (last - 40) / max(1, len(hops))
+    parts = [_hop(name, 10 + k * step, middle, step) for k, name in enumerate(hops)]
+    start = 10 + (len(hops) - 1) * step + 0.72 * step
+    for k, flow in enumerate(shown):
+        y = TOP + k * (HIGH + GAP) + HIGH / 2
+        parts.append(_arrow(start, middle, last, y, flow) + _pod(last, y, flow))
+    said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
+    name = html.escape(f"Traffic map: {' to '.join(hops)}; {said}", quote=True)
+    return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" class="map">{"".join(parts)}</svg>'
+
+
+def _colour(flow: Flow) -> str:
+    return ROLES["healthy"].light if flow.errors < 0.001 else ROLES["troubled"].light if flow.errors < 0.05 else ROLES["proxy"].light
+
+
+def _hop(name: str, x: float, y: float, step: float) -> str:
+    wide = 0.72 * step
+    line = f'<path d="M{x - 0.28 * step:.1f} {y:g}H{x:.1f}" class="way"/>' if x > 10 else ""
+    box = f'<rect x="{x:.1f}" y="{y - HIGH / 2:g}" width="{wide:.1f}" height="{HIGH}" rx="6" class="box"/>'
+    return f'{line}{box}<text x="{x + wide / 2:.1f}" y="{y + 5:g}" class="mid">{html.escape(name)}</text>'
+
+
+def _arrow(x: float, y: float, to: float, at: float, flow: Flow) -> str:
+    width = 1 + 14 * float(np.sqrt(flow.share))
+    bend = (x + to) / 2
+    way = f"M{x:.1f} {y:g}C{bend:.1f} {y:g} {bend:.1f} {at:g} {to:g} {at:g}"
+    return f'<path d="{way}" fill="none" stroke="{_colour(flow)}" stroke-width="{width:.1f}" stroke-opacity="0.75"/>'
+
+
+def _pod(x: float, y: float, flow: Flow) -> str:
+    said = f"{flow.share:.1%}" + (f", {flow.errors:.1%} errors" if flow.errors else "")
+    box = f'<rect x="{x:g}" y="{y - HIGH / 2:g}" width="{BOX - 4}" height="{HIGH}" rx="6" class="box" style="stroke:{_colour(flow)}"/>'
+    name = html.escape(shortened(visible(flow.name), 28))
+    return f'{box}<text x="{x + 8:g}" y="{y - 2:g}">{name}</text><text x="{x + 8:g}" y="{y + 13:g}" class="small">{said}</text>'
