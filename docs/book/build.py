@@ -58,7 +58,7 @@ def assemble(folder: Path, language: str = "en") -> None:
     notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
     (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
-    shutil.copy(_mathjax(), static / "tex-svg.js")
+    shutil.copy(mathjax(), static / "tex-svg.js")
     names = reference.write(folder / "reference")
     _contents(folder, [path.stem for path in notebooks], names)
 
@@ -71,7 +71,7 @@ def _chapters(folder: Path, language: str) -> list[Path]:
     return sorted((folder if language == "ko" else ROOT / "notebooks").glob("*.ipynb"))
 
 
-def _mathjax() -> Path:
+def mathjax() -> Path:
     """MathJax 3 in one file, with its fonts as outlines."""
     found = find_spec("sphinx-mathjax-offline")
     assert found is not None and found.origin is not None, "make book installs the extra `book`"
