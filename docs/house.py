@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "meshmodel"
 DRAWING = ROOT / "docs" / "house.svg"
 
-TOOLS = {"by_reference", "_data", "_files", "_signals", "_text", "compiled"}
+TOOLS = {"by_reference", "_data", "_files", "_lite", "_signals", "_text", "compiled"}
 """They know nothing of meshes; anybody may use them, and they are not drawn."""
 
 TRADES = {

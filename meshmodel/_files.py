@@ -6,15 +6,18 @@ is on the disk: a full disk, a kill or a power failure in between leaves the old
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from meshmodel._text import InputError, shortened
+
+if sys.platform != "emscripten" and sys.platform != "wasi":  # in a browser tab nobody else writes
+    import fcntl
 
 
 def read_text(path: str | os.PathLike[str], largest: int, error: type[InputError], what: str) -> str:
@@ -86,7 +89,8 @@ class Lines:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._stream = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked workers would share it, and outlive us
+            if sys.platform != "emscripten" and sys.platform != "wasi":
+                fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked workers would share it, and outlive us
             with open(self._stream, "rb", closefd=False) as stream:
                 content = stream.read()
             *self.found, self.torn = content.split(b"\n")

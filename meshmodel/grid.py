@@ -35,11 +35,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from meshmodel._lite import fewer
 from meshmodel._signals import ending_in_order
 from meshmodel._text import quoted
 from meshmodel.results.journal import SweepError, digest, journal
 from meshmodel.results.replay import Outcome, Replay
 from meshmodel.scenario import Scenario
+from meshmodel.simulation.admission import expected_requests
 from meshmodel.simulation.montecarlo import simulate
 
 MOST_CELLS = 1_000_000
@@ -186,7 +188,7 @@ def _figures(build: Callable[..., Scenario | Outcome], replications: int, cell: 
     wanted = inspect.signature(build).parameters
     try:
         built = build(**{name: value for name, value in offered.items() if name in wanted} | cell)
-        outcome = simulate(built, replications, seed) if isinstance(built, Scenario) else built
+        outcome = simulate(built, fewer(replications, expected_requests(built)), seed) if isinstance(built, Scenario) else built
     except ValueError as problem:
         raise SweepError(f"{', '.join(f'{name}={quoted(value)}' for name, value in cell.items())}: {problem}") from problem
     row = {"requests": int(outcome.requests.sum()) if isinstance(outcome, Replay) else outcome.figures()["count"].mean}

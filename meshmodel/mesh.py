@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tabulate import DataRow, TableFormat, tabulate
 
 from meshmodel import workloads
+from meshmodel._lite import fewer
 from meshmodel.istio import names, said
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
@@ -386,12 +387,13 @@ class Mesh:
         """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory.
 
         `resolution`: of fortio's buckets, in seconds; of figures it cannot be changed later."""
-        from meshmodel.simulation.admission import admit  # it loads numba, and what is refused should be so before
+        from meshmodel.simulation.admission import admit, expected_requests  # it loads numba, and what is refused should be so before
 
         if keep not in ("log", "figures"):
             raise ManifestError(f"keep: must be log or figures, got {keep!r}")
         replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0, 2**64 - 1)
         scenario = self.scenario(workload, target, locality)
+        replications = fewer(replications, expected_requests(scenario))
         admit(scenario, replications, keep)
         from meshmodel.simulation.montecarlo import simulate
 

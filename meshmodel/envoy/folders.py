@@ -7,13 +7,16 @@ holds between containers too, where process numbers mean nothing.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+if sys.platform != "emscripten" and sys.platform != "wasi":  # a browser tab has no locks, and no Envoy that would need one
+    import fcntl
 
 _PREFIX, _LOCK = "meshmodel-", ".meshmodel-lock"
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import resource
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +27,9 @@ import numpy as np
 from meshmodel.envoy.http_client import Answer, Client
 from meshmodel.envoy.live_fakeservice import sleep_until
 from meshmodel.scenario import ClosedLoop, HashPolicy, OpenLoop, Request, Workload, user_address
+
+if sys.platform != "emscripten" and sys.platform != "wasi":  # a browser tab has no limits, and no Envoy
+    import resource
 
 NEVER = 60.0
 """Seconds without an answer after which a client that would wait for ever is taken to wait in vain."""

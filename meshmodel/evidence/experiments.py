@@ -18,6 +18,7 @@ import yaml
 
 from meshmodel import workloads
 from meshmodel._data import data_path
+from meshmodel._lite import fewer
 from meshmodel.fakeservice import parse_duration
 from meshmodel.mesh import Mesh
 from meshmodel.results.fortio import Histogram, read_record
@@ -84,9 +85,12 @@ class Experiment:
         self, replications: int = 1000, seed: int = 1, executor: Executor | None = None, progress: bool = False, **options: Any
     ) -> Replay:
         """The Monte-Carlo replay; `options` as for `Mesh`."""
+        from meshmodel.simulation.admission import expected_requests
         from meshmodel.simulation.montecarlo import simulate
 
-        return self.as_recorded(simulate(self.scenario(**options), replications, seed, executor=executor, progress=progress))
+        scenario = self.scenario(**options)
+        made = fewer(replications, expected_requests(scenario))
+        return self.as_recorded(simulate(scenario, made, seed, executor=executor, progress=progress))
 
     def predict(self, **options: Any) -> Any:
         """The analytic prediction; `options` as for `Mesh`.  Raises `NoClosedForm` where there is none."""

@@ -1,0 +1,35 @@
+"""Where the loops cannot be compiled and somebody waits: fewer replications than were asked for, and a line that says so.
+
+That is a browser tab (Pyodide), where numba does not exist, and wherever MESHMODEL_LITE=1 says to do as there.  Everywhere
+else, with numba or without, all that were asked for are made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+REQUESTS = 12_000
+"""That a replay simulates in all, roughly: some seconds of Python."""
+
+LEAST = 4
+"""Replications at least: an interval of fewer says nothing."""
+
+_told: set[str] = set()
+
+
+def lite() -> bool:
+    """Are we where nothing can be compiled and few replications must do?"""
+    told = os.environ.get("MESHMODEL_LITE", "")
+    return told == "1" if told else sys.platform == "emscripten"
+
+
+def fewer(replications: int, requests: float) -> int:
+    """How many of the replications asked for are made, of so many requests each; prints a line at the first time that it is not all."""
+    if not lite():
+        return replications
+    made = min(replications, max(LEAST, int(REQUESTS / max(requests, 1.0))))
+    if made < replications and not _told:
+        _told.add("told")
+        print(f"Nothing can be compiled here: {made} replications instead of {replications}, so intervals are wide and figures rough.")
+    return made
