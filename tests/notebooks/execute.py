@@ -30,7 +30,7 @@ def run(path: Path, errors: bool = False) -> Any:
         NotebookClient(notebook, config=sockets, resources={"metadata": {"path": str(path.parent)}}, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
+            cell.outputs = joined(cell.outputs)
     return notebook
 
 
@@ -47,7 +47,7 @@ def execute(path: Path) -> None:
     _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
-def _joined(outputs: list) -> list:
+def joined(outputs: list) -> list:
     """Streams that the kernel happened to send in pieces become one again."""
     joined: list = []
     for output in outputs:

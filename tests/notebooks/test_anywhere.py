@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.notebooks.execute import joined
 from tests.notebooks.reading import read
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,6 @@ def _reads_the_same(stored: Path, fresh: Path) -> None:
     compared = 0
     for old, new in cells:
         if old.cell_type == "code" and not any(word in old.source for word in CHANCE):
-            assert "".join(map(read, new.outputs)) == "".join(map(read, old.outputs)), old.source
+            assert "".join(map(read, joined(new.outputs))) == "".join(map(read, old.outputs)), old.source
             compared += 1
     assert compared > 10

@@ -82,7 +82,8 @@ def _imported(node: ast.stmt) -> list[str]:
 def test_without_numba_and_what_a_tab_lacks_everything_imports_and_runs() -> None:
     """As in the tab: the missing modules cannot be imported at all."""
     script = (
-        "import sys, aiohttp.web, anywidget, ipywidgets, matplotlib.figure, pandas, scipy.stats, scipy.sparse.linalg, scipy.optimize, tqdm.auto\n"
+        "import sys, aiohttp.web, anywidget, ipywidgets, matplotlib.figure, pandas, scipy.stats, scipy.sparse.linalg, scipy.optimize\n"
+        "import tqdm.auto\n"
         "sys.platform = 'emscripten'  # for us; the others were told the truth\n"
         f"for name in {sorted(NOT_THERE | {'numba', 'llvmlite'})}: sys.modules[name] = None\n"
         "import meshmodel.envoy.engine, meshmodel.teaching.consoles.replay, meshmodel.teaching.theatre, meshmodel.evidence.conformance\n"
