@@ -122,7 +122,8 @@ class Console {
 
   bar() {
     const bar = make("div", { class: "mc-bar" }, this.head);
-    this.button(bar, "tutorial's values", () => this.move(this.model.get("shown").tutorial));
+    const tutorial = () => this.model.get("shown").tutorial;
+    if (Object.keys(tutorial()).length) this.button(bar, "tutorial's values", () => this.move(tutorial()));
     this.button(bar, "reset", () => this.move(this.spec.start));
     this.acts = this.spec.actions.map(({ label, missing }) => {
       const made = this.button(bar, label, () => this.ask({ act: label }));

@@ -232,6 +232,8 @@ class Console:
 
     def _compared(self, result: Result) -> str:
         beside = f"Beside it: {result.beside}. " if result.beside else ""
+        if not self._as_in_the_tutorial():  # it has nothing like it
+            return beside.strip()
         return beside + (f"Not as in the tutorial: {self.differs}." if self.differs else "As in the tutorial.")
 
     def _show(self, result: Result, busy: bool = False) -> None:

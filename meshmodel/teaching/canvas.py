@@ -1,0 +1,136 @@
+"""The ground that the chapters' figures are drawn on: one size, one ink, the finding as the title.
+
+Made to be read at 420 pixels (panels are stacked, letters large), on white and on a dark theme: the ground is
+transparent and the ink a grey that has the same contrast, 4.3 to 1, with either.  Colours are the roles' own
+(`palette`), each with at least 3 to 1 on both grounds; what is drawn is labelled where it is, without a legend.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.plots import DPI, Picture, image_html
+
+INK = "#7A7A7A"
+COLOUR = {name: role.light for name, role in ROLES.items()} | {"record": INK, "ink": INK}
+"""The colour of a role on a ground of any brightness."""
+
+WIDTH = 6.4
+SMALL, LETTERS, TITLE = 11, 12, 13.5
+HATCH = "////"
+"""What goes on although nobody waits for it, and answers that are no answers: hatched, also in grey."""
+
+_LINE, _LETTERS_OF_A_LINE, _ABOVE = 0.25, 53, 0.36  # inches, letters: of the title; inches: of what stands above the first panel
+
+
+class Sized(Picture):
+    """A picture that is drawn at its own size and shown at `shrink` times that."""
+
+    shrink = 1.0
+
+    def png(self, dpi: float | None = None) -> bytes:
+        """The picture as PNG, at `dpi` of what is shown; None: as a notebook stores it, in few colours and a third of the bytes."""
+        if dpi is not None:
+            return super().png(dpi * self.shrink)
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(super().png(DPI * self.shrink))) as picture:
+            picture.convert("RGBA").quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+    def html(self, dpi: float | None = None) -> str:
+        """The picture as HTML: an image whose accessible name is the alternative text."""
+        return image_html(self.png(dpi), self.alt_text)
+
+
+def canvas(
+    title: str, *heights: float, left: float = 0.72, right: float = 0.25, gap: float = 0.62, width: float = WIDTH
+) -> tuple[Picture, list[Axes]]:
+    """A picture of stacked panels of these heights under a title that says the finding; inches all.
+
+    On a page narrower than 6.4 inches letters and lines shrink with it, to 0.78 of their size at least.
+    """
+    shrink = min(1.0, max(0.78, width / WIDTH))
+    width /= shrink
+    lines = textwrap.wrap(title, round(_LETTERS_OF_A_LINE * width / WIDTH))
+    top, bottom = 0.1 + _LINE * len(lines) + _ABOVE, 0.56
+    height = top + bottom + sum(heights) + gap * (len(heights) - 1)
+    picture = Sized(figsize=(width, height), facecolor="none")
+    picture.shrink = shrink
+    picture.text(
+        0.02, 1 - 0.08 / height, "\n".join(lines), color=INK, fontsize=TITLE, fontweight="bold", ha="left", va="top", linespacing=1.2
+    )
+    panels, floor = [], height - top
+    for high in heights:
+        floor -= high
+        panels.append(_panel(picture, (left / width, floor / height, 1 - (left + right) / width, high / height)))
+        floor -= gap
+    return picture, panels
+
+
+def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:
+    axes = picture.add_axes(where, facecolor="none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, labelsize=SMALL)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    return axes
+
+
+def named(axes: Axes, x: str = "", y: str = "") -> None:
+    """The axes' names: the horizontal one below, the other one above its panel, upright."""
+    axes.set_xlabel(x, color=INK, fontsize=LETTERS)
+    if y:
+        axes.set_title(y, loc="left", color=INK, fontsize=LETTERS, pad=5)
+
+
+def say(axes: Axes, x: float, y: float, text: str, role: str = "ink", **style: Any) -> None:
+    """A direct label, in the colour of what it names."""
+    bold: dict[str, Any] = {"fontweight": "bold"} if role != "ink" else {}
+    look: dict[str, Any] = {"color": COLOUR[role], "fontsize": LETTERS, "va": "center"}
+    axes.text(x, y, text, **(look | bold | style))
+
+
+def said_apart(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], least: float) -> None:
+    """Labels (height, text, role) at the ends of lines, moved apart to `least` where they would meet."""
+    below = float("-inf")
+    for y, text, role in sorted(labels):
+        y = max(y, below + least)
+        say(axes, x, y, text, role)
+        below = y
+
+
+def bar(axes: Axes, y: Any, start: Any, stop: Any, role: str, high: float = 0.62, hatched: bool = False, **style: Any) -> None:
+    """Bars from one time to another; hatched ones are hollow."""
+    colour = COLOUR[role]
+    look = {"facecolor": "none", "hatch": HATCH, "edgecolor": colour} if hatched else {"facecolor": colour, "edgecolor": colour}
+    axes.barh(y, [b - a for a, b in zip(_list(start), _list(stop), strict=True)], high, left=start, linewidth=0.9, **(look | style))
+
+
+def _list(values: Any) -> list[float]:
+    return list(values) if hasattr(values, "__len__") else [values]
+
+
+def seconds(value: float) -> str:
+    """A time in words: 150 ms, 1.5 s."""
+    return f"{1000 * value:.0f} ms" if value < 0.9995 else f"{value:.3g} s"
+
+
+def key(axes: Axes, words: Sequence[tuple[str, str]]) -> None:
+    """Words in the colours of what they name, in a row above the panel: (text, role)."""
+    at: Any = axes.transAxes
+    for text, role in words:
+        first = at is axes.transAxes
+        at = axes.annotate(
+            text, (0, 1) if first else (1, 0), xycoords=at, xytext=(0 if first else 11, 7 if first else 0), textcoords="offset points",
+            color=COLOUR[role], fontsize=SMALL, fontweight="bold" if role != "ink" else None, va="bottom", annotation_clip=False,
+        )  # fmt: skip

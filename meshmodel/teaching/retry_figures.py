@@ -1,0 +1,379 @@
+"""Figures of the chapter on retries: ten calls try by try, the two clocks, the back-off, the words, the product over hops.
+
+Each figure has its numbers from a function of its own, which the console shares and a test holds against a closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from meshmodel.analytic.retries import amplification as product
+from meshmodel.analytic.retries import backoff_distribution
+from meshmodel.results.trace import Trace
+from meshmodel.rules import retries as rules
+from meshmodel.rules import timeouts
+from meshmodel.rules.outcomes import PER_TRY_TIMEOUT
+from meshmodel.scenario import Route
+from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, said_apart, say, seconds
+from meshmodel.teaching.palette import troubled
+from meshmodel.teaching.plots import Picture
+
+Call = tuple[int, float]
+"""A recorded call: code, seconds."""
+
+# --- ten calls ------------------------------------------------------------------------------
+
+
+def tries(trace: Trace) -> pd.DataFrame:
+    """The tries of the last hop, seconds from the start of their request: request, start, end, back_off, outcome, role, well, beside.
+
+    well: answered with less than 400; beside: the try before it was still under way, as in a hedge.
+    """
+    table = trace.attempts[trace.attempts.hop == trace.attempts.hop.max()]
+    zero = trace.requests.set_index("request").start
+    bad = troubled(trace.scenario)
+    answered = table.outcome.str.isdigit()
+    role = np.where(~answered, "proxy", np.where(table.endpoint.isin(bad), "troubled", "healthy"))
+    begin = table.start.fillna(table.chosen)
+    since = table.request.map(zero)
+    end = table.end.fillna(table.request.map(trace.requests.set_index("request").end))  # of a hedge, the try that lost
+    earlier = end.groupby(table.request).cummax().groupby(table.request).shift()
+    return pd.DataFrame(
+        {"request": table.request, "start": begin - since, "end": end - since, "back_off": table.back_off,
+         "outcome": table.outcome.fillna("").replace("", "left behind"), "role": np.where(table.outcome.fillna("") == "", "ink", role),
+         "well": answered & table.outcome.str.match("[123]"), "beside": begin < earlier}
+    )  # fmt: skip
+
+
+def ten_calls(trace: Trace, record: Sequence[Call] = (), name: str = "model", width: float = WIDTH) -> Picture:
+    """A row a call: its tries in the pods' colours, the back-offs between them, its code; the recorded calls as diamonds.
+
+    The record's rows are in its own order: which pod a call meets is chance, so rows do not belong together.
+    """
+    calls, table = trace.requests, tries(trace)
+    picture, (axes,) = canvas(
+        _ten_calls_say(calls, record, name), 0.3 * max(len(calls), len(record)) + 0.1, left=0.5, right=0.65, width=width
+    )
+    for row, (begin, end, code) in enumerate(zip(calls.start, calls.end, calls.code, strict=True)):
+        axes.plot([0, end - begin], [row, row], color=INK, linewidth=1, zorder=1)
+        say(axes, 1.015, row, str(code), "healthy" if code == 200 else "proxy", transform=axes.get_yaxis_transform(), fontsize=SMALL)
+    row_of = {request: row for row, request in enumerate(calls.request)}
+    for each in table.itertuples():
+        _one_try(axes, row_of[each.request], each)
+    for row, (code, took) in enumerate(record):
+        face, edge = (INK, INK) if code == 200 else ("white", COLOUR["proxy"])
+        axes.plot(took, row, "D", markersize=7, markerfacecolor=face, markeredgecolor=edge, markeredgewidth=2, zorder=4)
+    axes.set(ylim=(max(len(calls), len(record)) - 0.4, -0.6), xlim=(0, None))
+    axes.set_yticks(range(len(calls)), [str(row + 1) for row in range(len(calls))])
+    named(axes, "seconds since the call began")
+    words = [("answer", "healthy"), ("failed or slow pod", "troubled"), ("proxy gave up", "proxy")]
+    key(axes, [*words, *([("◆ recorded (◇ error)", "record")] if record else [])])
+    picture.alt_text = _ten_calls_text(calls, table, record, name)
+    return picture
+
+
+def _one_try(axes, row, each) -> None:
+    if each.back_off > 0 and not each.beside:
+        axes.plot([each.start - each.back_off, each.start], [row, row], ":", color=INK, linewidth=3, zorder=2)
+    if each.end - each.start > 0.002:
+        high = 0.3 if each.beside else 0.62
+        bar(axes, [row + 0.48 * each.beside], [each.start], [each.end], each.role, high, hatched=not each.well, zorder=3)
+    else:
+        axes.plot(each.start, row, "x", color=COLOUR[each.role], markersize=9, markeredgewidth=2.6, zorder=5, clip_on=False)
+
+
+def _ten_calls_say(calls: pd.DataFrame, record: Sequence[Call], name: str) -> str:
+    good = calls.code == 200
+    again = int((good & (calls.attempts > 1)).sum())
+    said = f"{name.capitalize()}: {int(good.sum())} of {len(calls)} calls succeed" + (f", {again} of them at a later try" if again else "")
+    return said + (f"; recorded: {sum(code == 200 for code, _ in record)}" if record else "")
+
+
+def _ten_calls_text(calls: pd.DataFrame, table: pd.DataFrame, record: Sequence[Call], name: str) -> str:
+    count = table.groupby("request").outcome.agg(", then ".join)
+    rows = [f"{code} ({count.get(request, 'no try')})" for request, code in zip(calls.request, calls.code, strict=True)]
+    recorded = "; recorded: " + ", ".join(f"{code} after {took:.3f} s" for code, took in record) if record else ""
+    return f"{_ten_calls_say(calls, record, name)}. Call by call, with its tries: {'; '.join(rows)}{recorded}"
+
+
+# --- two clocks -----------------------------------------------------------------------------
+
+
+class Span(NamedTuple):
+    """A part of a request's life: try number (0, 1, ...), seconds, and what it was."""
+
+    number: int
+    start: float
+    stop: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """What becomes of one request: its spans, when its caller hears, which code, and which clock ended it ("" or a field's name)."""
+
+    spans: tuple[Span, ...]
+    end: float
+    code: int
+    ended_by: str
+    timeout: float | None = None
+
+
+def clocks(
+    answers: Sequence[tuple[float, int]],
+    attempts: int,
+    per_try: float | None,
+    timeout: float | None,
+    retry_on: str = "5xx",
+    base: float = 0.025,
+) -> Clocks:
+    """The rules of `rules.timeouts` and `rules.retries` with plain numbers: try k meets a pod that takes answers[k] (seconds, code).
+
+    The last pod is met by all further tries; back-offs are as long as they can be.  None: no timeout of that kind.
+    """
+    deadline, now, spans = timeout or np.inf, 0.0, list[Span]()
+    for number in range(attempts + 1):
+        took, code = answers[min(number, len(answers) - 1)]
+        given_up = timeouts.attempt_deadline(now, per_try or np.inf, deadline, False)
+        stop, outcome = min(now + took, given_up), code
+        if now + took > given_up:
+            outcome, code = timeouts.outcome_at(given_up, deadline), 504
+        by = "" if now + took <= given_up else "perTryTimeout" if outcome == PER_TRY_TIMEOUT else "timeout"
+        spans.append(Span(number, now, stop, by or str(code)))
+        if by == "timeout" or number == attempts or not rules.covers(retry_on, (), outcome):
+            return Clocks(tuple(spans), stop, code, by, timeout)
+        wait = rules.longest_backoff(number + 1, base)
+        spans.append(Span(number + 1, stop, min(stop + wait, deadline), "back-off"))
+        if stop + wait > deadline:
+            return Clocks(tuple(spans), deadline, 504, "timeout", timeout)
+        now = stop + wait
+    raise AssertionError("the last try returns")
+
+
+def of_route(route: Route, answers: Sequence[tuple[float, int]]) -> Clocks:
+    """`clocks` of a scenario's route: what its proxy was told."""
+    told = route.retries
+    return clocks(answers, told.attempts, told.per_try_timeout, route.timeout, ",".join(told.retry_on), told.backoff_base_interval)
+
+
+def two_clocks(policies: Mapping[str, Clocks], width: float = WIDTH, says: str = "") -> Picture:
+    """A lane a policy: tries and back-offs of one request, the route's timeout as a line; solid answered, hatched given up."""
+    ends = [each.end for each in policies.values() if np.isfinite(each.end)]
+    horizon = 1.12 * max([*ends, *(each.timeout for each in policies.values() if each.timeout), 0.1])
+    good = [name for name, each in policies.items() if each.code < 400]
+    title = f"Answered in time under {', '.join(good)}" if good else "No policy leaves time for an answer"
+    left = 0.35 + 0.095 * max(map(len, policies))
+    picture, (axes,) = canvas(
+        says or (_one_says(policies) if len(policies) == 1 else title), 0.62 * len(policies) + 0.15, left=left, right=0.2, width=width
+    )
+    for lane, each in enumerate(policies.values()):
+        for span in each.spans:
+            _draw_span(axes, lane, span, horizon)
+        if each.timeout:
+            axes.plot([each.timeout] * 2, [lane - 0.45, lane + 0.45], color=COLOUR["proxy"], linewidth=3, zorder=4)
+        end, right = min(each.end, horizon), min(each.end, horizon) < 0.6 * horizon
+        told, role = _told(each), "healthy" if each.code < 400 else "proxy"
+        shift = (0.012 if right else -0.02) * horizon
+        say(axes, end + shift, lane + 0.36, told, role, fontsize=SMALL, ha="left" if right else "right")
+    axes.set(ylim=(len(policies) - 0.4, -0.55), xlim=(0, horizon))
+    axes.set_yticks(range(len(policies)), list(policies))
+    axes.tick_params(axis="y", labelsize=LETTERS, length=0)
+    named(axes, "seconds since the request reached the proxy")
+    key(axes, [("answer", "healthy"), ("try given up", "troubled"), ("back-off, at most", "ink"), ("❙ timeout", "proxy")])
+    picture.alt_text = "Tries of one request on a timeline. " + "; ".join(f"{name}: {_spans_told(each)}" for name, each in policies.items())
+    return picture
+
+
+def _draw_span(axes, lane: int, span: Span, horizon: float) -> None:
+    stop = min(span.stop, horizon)
+    if span.what == "back-off":
+        axes.plot([span.start, stop], [lane, lane], ":", color=INK, linewidth=4)
+    elif span.stop - span.start < 0.004 * horizon:
+        axes.plot(span.start, lane, "x", color=COLOUR["troubled"], markersize=10, markeredgewidth=3, clip_on=False)
+    else:
+        bar(axes, [lane], [span.start], [stop], "healthy" if span.what < "400" else "troubled", 0.4, hatched=not span.what < "400")
+        say(axes, (span.start + stop) / 2, lane - 0.34, f"try {span.number + 1}", ha="center", fontsize=SMALL)
+
+
+def _told(each: Clocks) -> str:
+    if not np.isfinite(each.end):
+        return "waits for ever"
+    return f"{each.code} after {seconds(each.end)}" + (f", by {each.ended_by}" if each.ended_by else "")
+
+
+def _one_says(policies: Mapping[str, Clocks]) -> str:
+    ((_, each),) = policies.items()
+    count = 1 + max(span.number for span in each.spans if span.what != "back-off")
+    return f"The caller hears {_told(each)}, {count} {'try' if count == 1 else 'tries'} made"
+
+
+def _spans_told(each: Clocks) -> str:
+    parts = [f"{'back-off' if s.what == 'back-off' else f'try {s.number + 1} ({s.what})'} to {s.stop:.3g} s" for s in each.spans]
+    return f"{', '.join(parts)}; {_told(each)}"
+
+
+# --- how long the caller can wait -----------------------------------------------------------
+
+
+def longest_wait(attempts: int, per_try: float | None, timeout: float | None, base: float = 0.025) -> float:
+    """Seconds after which a caller has an answer whatever the pods do: min(timeout, (1 + r) perTryTimeout + longest back-offs)."""
+    waits = sum(rules.longest_backoff(k, base) for k in range(1, attempts + 1))
+    return min(timeout or np.inf, (attempts + 1) * per_try + waits if per_try else np.inf)
+
+
+def longest_waits(
+    per_try: float, timeout: float | None, attempts: int = 2, most: int = 5, base: float = 0.025, width: float = WIDTH
+) -> Picture:
+    """A bar for each number of retries: tries that hang until `per_try`, the longest back-offs, and where the timeout cuts."""
+    worst = longest_wait(attempts, per_try, timeout, base)
+    cut = timeout is not None and worst == timeout
+    says = f"{attempts} retries of {seconds(per_try)}: the caller waits {seconds(worst)} at most" + (
+        ", since the timeout cuts" if cut else ""
+    )
+    picture, (axes,) = canvas(says, 0.42 * (most + 1) + 0.1, left=1.05, right=0.2, width=width)
+    for row in range(most + 1):
+        each = clocks([(np.inf, 200)], row, per_try, None, base=base)
+        for span in each.spans:
+            back_off = span.what == "back-off"
+            role, edge = ("ink", COLOUR["ink"]) if back_off else ("model", "white")
+            alpha = 1.0 if row == attempts else 0.55
+            bar(axes, [row], [span.start], [span.stop], role, 0.6, hatched=back_off, edgecolor=edge, alpha=alpha)
+        say(axes, each.end + 0.01 * per_try, row, f" {each.end:.2f} s", fontsize=SMALL)
+    if timeout:
+        axes.axvline(timeout, color=COLOUR["proxy"], linewidth=3)
+        say(axes, timeout, -0.72, f" timeout {seconds(timeout)}", "proxy", fontsize=SMALL)
+    axes.set(ylim=(most + 0.5, -1.0), xlim=(0, 1.12 * longest_wait(most, per_try, None, base)))
+    axes.set_yticks(range(most + 1), [f"{k} {'retry' if k == 1 else 'retries'}" for k in range(most + 1)])
+    named(axes, "seconds; pods that never answer")
+    key(axes, [("tries", "model"), ("longest back-offs", "ink")])
+    without = longest_wait(attempts, per_try, None, base)
+    picture.alt_text = f"{says}. Without the timeout it would be {without:.3f} s; with 0 to {most} retries: " + ", ".join(
+        f"{longest_wait(k, per_try, None, base):.3f}" for k in range(most + 1)
+    )
+    return picture
+
+
+# --- the back-off ---------------------------------------------------------------------------
+
+
+def backoff_times(callers: int, retries: int, base: float = 0.025, seed: int = 1) -> np.ndarray:
+    """Seconds at which callers who all failed at 0 send each retry, shape (retries, callers): sums of uniform back-offs."""
+    bounds = np.array([rules.longest_backoff(k, base) for k in range(1, retries + 1)])
+    return np.cumsum(np.random.default_rng(seed).uniform(0, bounds[:, None], (retries, callers)), axis=0)
+
+
+def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: int = 1, width: float = WIDTH) -> Picture:
+    """When callers who failed together come back: a dot a retry, and retries per 10 ms beside the formula and a world without jitter."""
+    times = backoff_times(callers, retries, base, seed)
+    bounds = tuple(rules.longest_backoff(k, base) for k in range(1, retries + 1))
+    edges = np.arange(0, sum(bounds) + 0.02, 0.01)
+    counts = np.array([np.histogram(row, edges)[0] for row in times])
+    most = int(counts.sum(axis=0).max())
+    who = "One caller" if callers == 1 else f"{callers:,} callers who failed together"
+    says = f"{who}: with jitter at most {most:,} of their retries in 10 ms, without it {callers:,}"
+    picture, (dots, rate) = canvas(says, 1.7, 1.7, width=width)
+    for k, row in enumerate(times):
+        role = ("model", "envoy", "troubled", "healthy", "proxy")[k % 5]
+        dots.plot(
+            1000 * row,
+            np.arange(1, callers + 1),
+            ".",
+            color=COLOUR[role],
+            markersize=12 if callers < 30 else 5 if callers < 300 else 2.5,
+            alpha=0.8,
+        )
+        rate.step(1000 * edges[:-1], counts[k], where="post", color=COLOUR[role], linewidth=1.8)
+        cdf_at, cdf = backoff_distribution(bounds[: k + 1])
+        expected = callers * np.diff(np.interp(edges, cdf_at, cdf))
+        seen = expected > 0.003 * callers
+        rate.plot(1000 * edges[:-1][seen] + 5, expected[seen], "o", color=COLOUR[role], markersize=3.5)
+        say(
+            rate,
+            500 * sum(bounds[: k + 1]),
+            1.02 * counts[k].max() + 0.02 * most,
+            f"retry {k + 1}",
+            role,
+            ha="center",
+            va="bottom",
+            fontsize=SMALL,
+        )
+    for axes in (dots, rate):
+        axes.set_xlim(0, 1000 * sum(bounds) * 1.02)
+    dots.set_ylim(0, callers + 1)
+    rate.set_ylim(0, 1.3 * most)
+    named(dots, y="callers, a dot a retry")
+    named(rate, "milliseconds since the failure", "retries in 10 ms: lines drawn, dots by formula")
+    last = ", ".join(f"retry {k + 1} {1000 * np.median(row):.0f} ms" for k, row in enumerate(times))
+    picture.alt_text = (
+        f"{says}. Bounds {', '.join(f'{1000 * b:.0f}' for b in bounds)} ms; median time of {last}; the formula's dots lie on the steps"
+    )
+    return picture
+
+
+# --- which words retry what -----------------------------------------------------------------
+
+
+def words(grid: pd.DataFrame, title: str) -> Picture:
+    """Which word (rows) retries which failure (columns): a filled square for yes, a dash for no."""
+    rows, columns = grid.shape
+    picture, (axes,) = canvas(title, 0.36 * rows + 0.1, left=2.35, right=0.1)
+    axes.spines[:].set_visible(False)
+    for i, j in np.argwhere(grid.to_numpy()).tolist():
+        axes.add_patch(_square(j, i))
+        say(axes, j, i, "yes", color="white", ha="center", fontweight="bold", fontsize=SMALL)
+    for i, j in np.argwhere(~grid.to_numpy()).tolist():
+        say(axes, j, i, "–", ha="center")
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.set_xticks(range(columns), [str(name) for name in grid.columns])
+    axes.set_yticks(range(rows), list(grid.index))
+    axes.tick_params(length=0, labelsize=SMALL, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xlabel("what the pod does", color=INK, fontsize=LETTERS)
+    told = [f"{name}: {', '.join(str(c) for c in grid.columns[row.to_numpy()]) or 'nothing'}" for name, row in grid.iterrows()]
+    picture.alt_text = f"{title}. Retried under {'; '.join(told)}"
+    return picture
+
+
+def _square(x: float, y: float):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, facecolor=COLOUR["model"], edgecolor="none")
+
+
+# --- the product over hops -------------------------------------------------------------------
+
+
+def amplified(
+    hops: int = 2, retries: int = 2, at: float = 1.0, points: Mapping[tuple[float, int], float] | None = None, width: float = WIDTH
+) -> Picture:
+    """Attempts at the last hop for one request against the failure probability: a line a number of hops, the engine's points on it.
+
+    points : (failure probability, hops) -> attempts per request.
+    """
+    worst, here = product(1.0, [retries] * hops), product(at, [retries] * hops)
+    each = "one hop" if hops == 1 else f"each of {hops} hops"
+    says = f"{retries} retries at {each}: {here:.3g} attempts a request at p = {at:g}, {worst:.0f} when all fails"
+    picture, (axes,) = canvas(says, 2.7, right=0.95, width=width)
+    p = np.linspace(0, 1, 201)
+    labels = []
+    for count in range(1, hops + 1):
+        role = ("model", "troubled", "proxy", "envoy")[(count - 1) % 4]
+        line = [product(x, [retries] * count) for x in p]
+        axes.plot(p, line, color=COLOUR[role], linewidth=2.4)
+        labels.append((line[-1], f" {count} {'hop' if count == 1 else 'hops'}", role))
+        for (x, n), measured in (points or {}).items():
+            if n == count:
+                axes.plot(x, measured, "o", clip_on=False, color=COLOUR[role], markersize=8, markerfacecolor="none", markeredgewidth=2)
+    axes.axvline(at, color=INK, linestyle="--", linewidth=1)
+    axes.set(xlim=(0, 1.005), ylim=(0, 1.08 * worst))
+    said_apart(axes, 1.0, labels, 0.09 * worst)
+    named(
+        axes, "probability that an attempt fails", "attempts at the last hop for one request" + ("; circles: the engine" if points else "")
+    )
+    told = "; ".join(f"p {x:g}, {n} hops: formula {product(x, [retries] * n):.2f}, engine {y:.2f}" for (x, n), y in (points or {}).items())
+    picture.alt_text = f"{says}. {told or 'The lines lie together while little fails and part when everything does'}"
+    return picture

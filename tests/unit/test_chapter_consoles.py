@@ -1,0 +1,138 @@
+"""The consoles of chapters 3 to 5 without a browser: what each computes, against closed forms and rules; every preset works."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from meshmodel.analytic.queues import erlang_b
+from meshmodel.teaching.consoles import COARSE, Settings, breaker, retry, storm, timeout, yaml_text
+
+CONSOLES = {
+    "cut the tail": timeout.cut_the_tail,
+    "zombies": timeout.zombies,
+    "ten calls": retry.ten_calls,
+    "two clocks": retry.two_clocks,
+    "back-off": retry.back_off,
+    "amplification": retry.amplification,
+    "storm": storm.storm,
+    "refusals": breaker.refusals,
+    "waiting room": breaker.waiting_room,
+    "breaker or detector": breaker.breaker_or_detector,
+}
+
+
+def settings(console, **values):
+    return Settings(**{control.name: control.checked(values.get(control.name, control.start)) for control in console.controls.values()})
+
+
+@pytest.mark.parametrize("name", CONSOLES)
+def test_every_preset_is_computed_drawn_at_two_widths_and_told(name):
+    console = CONSOLES[name]()
+    for preset in [{}, *console.presets.values()]:
+        result = console.compute(settings(console, **preset), 5)
+        documents = [each for each in yaml.safe_load_all(result.yaml) if each]
+        assert all(each["kind"] in ("VirtualService", "DestinationRule") for each in documents)
+        assert result.status and "<table" in result.table
+        for width in (3.9, 10.0):
+            picture = result.figure(width)
+            assert picture.alt_text and picture.get_figwidth() * picture.shrink == pytest.approx(width)
+            assert picture.png(60)[:4] == b"\x89PNG"
+
+
+def test_a_console_without_front_end_says_its_figure():
+    console = timeout.cut_the_tail()
+    assert "A timeout of 500 ms" in repr(console) and "the tutorial's ten calls" in repr(console)
+    assert console.set(timeout=0.2).status != "" and "timeout (2 s: none) 0.2 s (there 0.5 s)" in console.differs
+
+
+def test_the_tail_is_cut_as_the_formula_says():
+    """The engine's good answers a second of 50 runs of 10 s differ from the formula by a request in flight or two a connection."""
+    console = timeout.cut_the_tail()
+    for policy in timeout.POLICIES:
+        for tau in (0.2, 0.5, 2.0):
+            replay = console.compute(settings(console, timeout=tau, policy=policy), 50).data
+            good = replay.codes[200].mean() / replay.elapsed.mean()
+            taus, rates = timeout._least_request(1.0, float(replay.scenario.overhead.mean()), 10)
+            if policy == "LEAST_REQUEST":
+                expected = np.interp(min(tau, 1.24), taus, rates[:, 1])
+            else:
+                expected = timeout.figures.answers_a_second(
+                    ((2 / 3, 0.15, 200), (1 / 3, 1.0, 200)), [min(tau, 1.2)], 10, float(replay.scenario.overhead.mean())
+                )[0, 1]
+            assert good == pytest.approx(expected, rel=0.08)
+
+
+def test_zombies_appear_beyond_the_cliff():
+    console = timeout.zombies()
+    few, many = (console.compute(settings(console, connections=c), 20).data for c in (6, 20))
+    assert few.codes[200].mean() / few.elapsed.mean() > 17 > 5 > many.codes[200].mean() / many.elapsed.mean()
+
+
+def test_the_record_follows_the_experiment():
+    console = retry.ten_calls()
+    known = console.compute(settings(console, code="503", retry_on=retry.DEFAULT), 50)
+    unknown = console.compute(settings(console, code="502"), 50)
+    assert "Istio's default retry" in known.beside and unknown.beside == "no record of such calls"
+    assert known.data.codes[200].mean() == 10
+    assert console.compute(settings(console, code="503", retry_on=retry.DEFAULT, istio="1.24"), 50).data.codes[200].mean() < 8
+
+
+def test_two_clocks_wait_as_long_as_the_formula_says():
+    console = retry.two_clocks()
+    told, worst = console.compute(settings(console, timeout=0)).data.values()
+    assert told.end == pytest.approx(0.475) and worst.end == pytest.approx(0.975)
+    assert "for ever where pods hang" in console.compute(settings(console, per_try=0, timeout=0)).status
+
+
+def test_hops_multiply():
+    console = retry.amplification()
+    assert console.compute(settings(console, hops=4, attempts=2)).data == pytest.approx(81)
+
+
+def test_a_storm_stays_or_is_tamed():
+    console = storm.storm()
+    last = {}
+    for name in ("the storm", "no retries", "a budget", "turn load away"):
+        run, _ = console.compute(settings(console, **console.presets[name]), 10).data
+        last[name] = run.good[-6:-1].mean()
+    assert last["the storm"] < 1 and min(last["no retries"], last["a budget"], last["turn load away"]) > 14
+
+
+def test_refusals_are_erlangs():
+    """100 runs: 14,000 requests refused in bunches; 0.025 is more than four standard errors."""
+    console = breaker.refusals()
+    for limit, kind in ((2, "constant"), (2, "varied"), (5, "constant")):
+        formula, measured = console.compute(settings(console, limit=limit, kind=kind), 100).data
+        assert formula == erlang_b(limit, 2) and measured == pytest.approx(formula, abs=0.025)
+
+
+def test_a_larger_room_refuses_less_and_waits_longer():
+    console = breaker.waiting_room()
+    small, large = (console.compute(settings(console, room=room), 50).data for room in (1, 20))
+    assert small[0] > large[0] and small[1] < large[1]
+
+
+def test_the_detector_finds_the_pod_and_the_breaker_does_not():
+    console = breaker.breaker_or_detector()
+    good = {name: console.compute(settings(console, **console.presets[name]), 10).data[0] for name in ("neither", "breaker", "detector")}
+    assert good["detector"] > 0.9 > 0.75 > max(good["neither"], good["breaker"])
+
+
+def test_yaml_is_what_istio_takes():
+    assert yaml.safe_load(yaml_text.route("a", yaml_text.retries(2, "5xx", 0.3), yaml_text.timeout(0.5)))["spec"]["http"][0] == {
+        "route": [{"destination": {"host": "a"}}],
+        "retries": {"attempts": 2, "retryOn": "5xx", "perTryTimeout": "300ms"},
+        "timeout": "500ms",
+    }
+    assert yaml_text.retries(0, "5xx", 0.3) == "retries: {attempts: 0}" and yaml_text.timeout(0) == "" == yaml_text.traffic("a", "")
+
+
+def seconds_of_a_move(console, **values):
+    """For a report, not a test: what a coarse move takes, figure included."""
+    begun = time.perf_counter()
+    console.compute(settings(console, **values), COARSE).figure(7.5).png(96)
+    return time.perf_counter() - begun
