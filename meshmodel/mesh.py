@@ -219,13 +219,20 @@ class Mesh:
 
     def _read(self, sources: Iterable[Any], known: dict[Key, Resource]) -> list[Resource]:
         """The resources of one `apply`: created now, all in the same second, unless they are `known` already."""
-        context = Context(self.namespace, self.reading, self.defaults)
-        read_all = [read(document, context) for source in sources for document in resources(source)]
+        context, problems, found = Context(self.namespace, self.reading, self.defaults), [], []
+        for document in (document for source in sources for document in resources(source)):
+            try:
+                found.append(_resource(document, context))
+            except ManifestError as problem:
+                problems.append(problem)
+        if self.strict:
+            problems += [ManifestError(f"strict: {warning}") for warning in in_order(_notes(found))]
+        if problems:
+            raise together(problems)
         self._applied += 1
         return [
             replace(resource, created=known[resource.key].created if resource.key in known else (self._applied, resource.created[1]))
-            for resource in read_all
-            if resource is not None
+            for resource in found
         ]
 
     def _key(self, kind: str, name: str, namespace: str | None, known: dict[Key, Resource]) -> Key:

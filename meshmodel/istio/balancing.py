@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from meshmodel.istio.base import UNNEEDED, Context, milliseconds
+from meshmodel.istio.base import Context, milliseconds
 from meshmodel.istio.field import Field
 from meshmodel.istio.localities import LocalityLbSetting
 from meshmodel.istio.warnings import ISTIO_CLUSTER
@@ -59,7 +59,7 @@ def read_hashing(hashing: Field, context: Context) -> Hashing:
     hashing.only(*_KEYS, "ringHash", "maglev", "minimumRingSize")
     one_of(hashing, *_KEYS)
     one_of(hashing, "ringHash", "maglev", "minimumRingSize")
-    policy = _policy(hashing)
+    policy = _policy(hashing, context)
     if "maglev" in hashing:
         return Hashing(load_balancing="MAGLEV", policy=policy, maglev_table_size=_table_size(hashing.need("maglev")))
     given = hashing.get("minimumRingSize")
@@ -70,13 +70,14 @@ def read_hashing(hashing: Field, context: Context) -> Hashing:
     return Hashing(policy=policy, minimum_ring_size=size or DEFAULT_RING)
 
 
-def _policy(hashing: Field) -> HashPolicy | None:
+def _policy(hashing: Field, context: Context) -> HashPolicy | None:
     if "httpHeaderName" in hashing:
         return HashPolicy(kind="header", name=hashing.need("httpHeaderName").name())
     if "httpQueryParameterName" in hashing:
         return HashPolicy(kind="query_parameter", name=hashing.need("httpQueryParameterName").name())
     if "httpCookie" in hashing:
-        cookie = hashing.need("httpCookie").only("name", "ttl", "path", refused={"attributes": UNNEEDED})
+        cookie = hashing.need("httpCookie")
+        cookie.only("name", "ttl", "path", *context.neutral(cookie, {"attributes": [{"name": "text", "value": "text"}]}))
         cookie.get_or("path", "").text()
         ttl = cookie.get("ttl")
         return HashPolicy(kind="cookie", name=cookie.need("name").name(), ttl=ttl.duration(0) if ttl else None)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from meshmodel.istio import names
 from meshmodel.istio.defaults import FIELDS, OLDEST, IstioDefaults
-from meshmodel.istio.field import Field, ManifestError, Place
-from meshmodel.istio.warnings import NOT_MODELLED, MeshWarning
+from meshmodel.istio.field import Field, ManifestError, Place, together
+from meshmodel.istio.warnings import ASSUMPTION, CHANGES, NEUTRAL, NOT_MODELLED, NOTED, MeshWarning
 from meshmodel.scenario import Reading
 
 NO = "is not modelled"
-UNNEEDED = "is not modelled: leave it out, neither times nor codes depend on it"
 MAX_UINT32 = 2**32 - 1
 METADATA = (
     "name namespace labels annotations uid resourceVersion generation creationTimestamp managedFields selfLink "
-    "ownerReferences finalizers generateName"
+    "ownerReferences finalizers generateName deletionTimestamp deletionGracePeriodSeconds clusterName"
 ).split()
 
 
@@ -32,8 +31,22 @@ class Context:
     defaults: IstioDefaults
     warnings: list[MeshWarning] = field(default_factory=list)
 
-    def warn(self, at: Field, reason: str, source: str = NOT_MODELLED) -> None:
-        self.warnings.append(MeshWarning(at.owner, at.path, reason, source))
+    def warn(self, at: Field, reason: str, source: str = NOT_MODELLED, group: str = CHANGES) -> None:
+        self.warnings.append(MeshWarning(at.owner, at.path, reason, source, group))
+
+    def assume(self, at: Field, reason: str, source: str = NOT_MODELLED) -> None:
+        self.warn(at, reason, source, ASSUMPTION)
+
+    def note(self, at: Field, reason: str = NEUTRAL) -> None:
+        self.warn(at, reason, NOT_MODELLED, NOTED)
+
+    def neutral(self, parent: Field, shapes: Mapping[str, Shape]) -> list[str]:
+        """Check and note the fields of these shapes, on which neither times nor codes depend here; returns their names."""
+        for name, shape in shapes.items():
+            if name in parent:
+                check_shape(parent.need(name), shape)
+                self.note(parent.need(name))
+        return list(shapes)
 
     def only(self, parent: Field, *known: str, refused: Mapping[str, str] | None = None) -> Field:
         """`Field.only`, which also refuses what this version of Istio does not have yet, naming the one that has it."""
@@ -54,6 +67,7 @@ class Resource:
     """What every resource has: (`kind`, `namespace`, `name`) is its key.
 
     `created`: the number of the `apply` that made it, and its `metadata.creationTimestamp` ("~": it has none).
+    `export`: its `exportTo` (None: everywhere).
     """
 
     kind: str
@@ -62,6 +76,7 @@ class Resource:
     place: Place
     created: tuple[int, str] = (0, "~")
     warnings: tuple[MeshWarning, ...] = ()
+    export: tuple[str, ...] | None = None
     manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -71,6 +86,11 @@ class Resource:
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    def seen_from(self, namespace: str) -> bool:
+        """Whether proxies of that namespace have it (istio.io, exportTo)."""
+        places = {self.namespace if each == "." else each for each in self.export or ("*",)}
+        return "*" in places or namespace in places
+
     def fields(self, known: Container[str]) -> set[str]:
         """The names of the fields of its spec, alone and with the field that they stand in, that are `known`."""
         return set(_names("spec", self.manifest.get("spec"), known))
@@ -78,6 +98,12 @@ class Resource:
     def error(self, path: str, rule: str) -> ManifestError:
         """An error that shows only once the whole mesh is known."""
         return ManifestError(f"{self.place}: {self} {path}: {rule}".replace(" :", ":"))
+
+
+def read_export(spec: Field) -> tuple[str, ...] | None:
+    """`exportTo`: namespaces, "." for its own, "*" for all, "~" for none; None where it is not said."""
+    given = spec.get_or("exportTo", []).items()
+    return tuple(each.value if each.value in (".", "*", "~") else names.label(each) for each in given) or None
 
 
 def describe(parent: Field) -> Field:
@@ -97,11 +123,40 @@ def _names(parent: str, value: object, known: Container[str]) -> Iterator[str]:
 
 
 def unused(parent: Field, fields: list[str], context: Context) -> list[str]:
-    """Warn about each of `fields` that is there; returns `fields`, to be added to the known ones."""
+    """Note each of `fields` that is there; returns `fields`, to be added to the known ones."""
     for name in fields:
         if name in parent:
-            context.warn(parent.need(name), "has no effect here")
+            context.note(parent.need(name))
     return fields
+
+
+Shape = str | Mapping[str, Any] | list[Any]
+"""How a field must look: "text", "flag", "number", "any", "labels" (text by any name), a list of one shape, or fields by name."""
+
+
+def check_shape(field: Field, shape: Shape) -> None:
+    """Refuse what is not of this shape, as the API server would."""
+    if isinstance(shape, list):
+        for each in field.items():
+            check_shape(each, shape[0])
+    elif isinstance(shape, Mapping):
+        for name, child in field.only(*shape).mapping().items():
+            if child.value is not None:
+                check_shape(child, shape[name])
+    elif shape != "any":
+        {"text": Field.text, "flag": Field.boolean, "number": Field.integer, "labels": Field.texts}[shape](field)
+
+
+def collected(*readers: Callable[[], object]) -> None:
+    """Run all of them; the errors of all are raised together."""
+    problems = []
+    for reader in readers:
+        try:
+            reader()
+        except ManifestError as problem:
+            problems.append(problem)
+    if problems:
+        raise together(problems)
 
 
 def some(values: Field) -> list[Field]:

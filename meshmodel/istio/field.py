@@ -6,7 +6,7 @@ dr.yaml document 1 line 9: DestinationRule simple-backend-dr spec.host: must be 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,23 @@ _LONGEST_PATH = 200
 
 
 class ManifestError(InputError):
-    """A manifest that cannot be what its author means; one line that says where and why."""
+    """A manifest that cannot be what its author means; one line that says where and why.
+
+    `problems`: every problem that was found, a line each; the error itself is one line of as many of them as fit.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (str(self),)
+
+
+def together(problems: Sequence[ManifestError]) -> ManifestError:
+    """One error of several."""
+    lines = list(dict.fromkeys(line for problem in problems for line in problem.problems))
+    if len(lines) == 1:
+        return problems[0]
+    more = f" (and {len(lines) - 1} more problem{'s' if len(lines) > 2 else ''}: {'; '.join(lines[1:])})"
+    return ManifestError(lines[0] + more, lines)
 
 
 @dataclass(frozen=True)
@@ -97,11 +113,13 @@ class Field:
 
     def only(self, *known: str, refused: Mapping[str, str] | None = None) -> Field:
         """Refuse every field but `known`; `refused` says why a field that Istio has is not taken."""
-        refused = refused or {}
+        refused, problems = refused or {}, []
         for name, field in self.mapping().items():
             if name not in known:
                 near = nearest(name, [*known, *refused])
-                raise field.error(refused.get(name, f"unknown field{f', did you mean {near!r}?' if near else ''}"))
+                problems.append(field.error(refused.get(name, f"unknown field{f', did you mean {near!r}?' if near else ''}")))
+        if problems:
+            raise together(problems)
         return self
 
     def read(self, table: Table) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""The Kubernetes kinds, checked: Deployment (with what its fake-service does) and Service."""
+"""The Kubernetes kinds, checked: workloads (with what their fake-service does) and Service.
+
+A container that is no fake-service (neither its image nor a variable says so) does what a user says of it (`said`).
+Sources: Kubernetes API reference; istio.io, protocol selection.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +22,31 @@ MAX_PODS = 10_000
 """In a whole mesh."""
 FAILURES = ("refused", "reset", "hang")
 LOCALITY_RULE = 'must be "region", "region.zone" or "region.zone.subzone"'
-_DEPLOYMENT_UNUSED = "strategy revisionHistoryLimit minReadySeconds progressDeadlineSeconds paused".split()
+_WORKLOAD_UNUSED = (
+    "strategy revisionHistoryLimit minReadySeconds progressDeadlineSeconds paused updateStrategy serviceName volumeClaimTemplates "
+    "podManagementPolicy persistentVolumeClaimRetentionPolicy ordinals"
+).split()
 _POD_UNUSED = (
     "affinity automountServiceAccountToken dnsPolicy dnsConfig imagePullSecrets initContainers restartPolicy schedulerName securityContext "
-    "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork enableServiceLinks"
+    "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork enableServiceLinks "
+    "activeDeadlineSeconds ephemeralContainers hostAliases hostIPC hostPID hostUsers hostname nodeName os overhead preemptionPolicy priority "
+    "readinessGates resourceClaims resources runtimeClassName schedulingGates setHostnameAsFQDN shareProcessNamespace subdomain"
 ).split()
 _CONTAINER_UNUSED = (
     "args command lifecycle livenessProbe readinessProbe resources securityContext startupProbe stdin terminationMessagePath "
-    "terminationMessagePolicy tty volumeMounts workingDir"
+    "terminationMessagePolicy tty volumeMounts workingDir envFrom resizePolicy restartPolicy restartPolicyRules stdinOnce volumeDevices"
 ).split()
-_SERVICE_UNUSED = "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses".split()
+_SERVICE_UNUSED = (
+    "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses allocateLoadBalancerNodePorts "
+    "externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges trafficDistribution"
+).split()
+_SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy")
+_FAKE_SERVICE = re.compile(r"TIMING_(50|90|99)_PERCENTILE|TIMING_VARIANCE|ERROR_(TYPE|RATE|CODE|DELAY)|UPSTREAM_URIS|HTTP_CLIENT_KEEP_ALIVES")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Resource):
-    """`upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone".
+    """A workload of any kind.  `upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone".
 
     `broken` is what became of its first pods (`said`), `upstream_said`: its upstream is a user's word, no variable's.
     `timed`: somebody said what its answers take, if only by an image of fake-service.
@@ -57,16 +71,24 @@ class Deployment(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class ServicePort:
+    """`other`: what it speaks that is not HTTP; `protocol` is the transport's."""
+
     name: str
     port: int
     target: int | str
     http2: bool = False
+    other: str = ""
+    protocol: str = "TCP"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service(Resource):
+    """Without `selector` it has no pods of this mesh; `external` is an ExternalName's host."""
+
     selector: dict[str, str]
     ports: tuple[ServicePort, ...]
+    headless: bool = False
+    external: str = ""
 
     @property
     def fqdn(self) -> str:
@@ -78,33 +100,66 @@ class Service(Resource):
         return self.name, f"{self.name}.{self.namespace}", f"{self.name}.{self.namespace}.svc", self.fqdn
 
     def selects(self, deployment: Deployment) -> bool:
-        return self.namespace == deployment.namespace and self.selector.items() <= deployment.labels.items()
+        return bool(self.selector) and self.namespace == deployment.namespace and self.selector.items() <= deployment.labels.items()
 
 
-def read_deployment(document: Field, base: dict[str, object], context: Context) -> Deployment:
+def read_workload(document: Field, base: dict[str, object], context: Context) -> Deployment | None:
+    """A Deployment, StatefulSet, DaemonSet, ReplicaSet or Pod; None for one that another of them made."""
+    if any(owner.get_or("kind", "").value in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Node", "Job", "Rollout")
+           for owner in document.need("metadata").get_or("ownerReferences", []).items()):  # fmt: skip
+        context.note(document.need("kind"), "belongs to another resource, which counts")
+        return None
     spec = document.need("spec")
-    spec.only("replicas", "selector", "template", *unused(spec, _DEPLOYMENT_UNUSED, context))
-    template = spec.need("template").only("metadata", "spec")
-    labels = names.label_map(describe(template).get_or("labels", {}))
-    selector = spec.need("selector").only("matchLabels", refused={"matchExpressions": "is not modelled, use matchLabels"})
-    wanted = names.label_map(selector.get_or("matchLabels", {}))
-    if not wanted or not wanted.items() <= labels.items():
-        raise selector.error("must match the labels of the template")
+    if base["kind"] == "Pod":
+        template = document
+    else:
+        spec.only("replicas", "selector", "template", *unused(spec, _WORKLOAD_UNUSED, context))
+        template = spec.need("template").only("metadata", "spec")
+    labels = names.label_map(_metadata(template).get_or("labels", {}))
+    if base["kind"] != "Pod":
+        _check_selector(spec, labels, context)
     pod = template.need("spec")
     pod.only("containers", "serviceAccountName", "serviceAccount", "nodeSelector", *unused(pod, _POD_UNUSED, context))
-    container = _container(pod, context)
+    containers = _containers(pod, context)
+    container = _answering(containers, context)
     environment = _environment(container)
+    fake = "fake-service" in container.get_or("image", "").text() or any(map(_FAKE_SERVICE.fullmatch, environment))
     return Deployment(
         **base,  # type: ignore[arg-type]
-        replicas=spec.get_or("replicas", 1).integer(0, MAX_REPLICAS),
+        replicas=_replicas(document, spec, context),
         labels=labels,
-        behaviour=_behaviour(document, template, container, environment, context),
-        message=environment["MESSAGE"].text() if "MESSAGE" in environment else "Hello World",
+        behaviour=_behaviour(document, template, container, environment if fake else {}, context),
+        message=environment["MESSAGE"].text() if fake and "MESSAGE" in environment else "Hello World",
         locality=_locality(template, pod, labels),
-        upstream=_upstream(environment),
-        keep_alives=_keep_alives(environment),
-        named_ports=_named_ports(container),
+        upstream=_upstream(environment) if fake else None,
+        keep_alives=_keep_alives(environment) if fake else False,
+        named_ports=_named_ports(containers),
+        timed=fake,
     )
+
+
+def _metadata(template: Field) -> Field:
+    """A template may have none."""
+    return describe(template) if "metadata" in template else template.get_or("metadata", {})
+
+
+def _check_selector(spec: Field, labels: dict[str, str], context: Context) -> None:
+    selector = spec.need("selector").only("matchLabels", *unused(spec.need("selector"), ["matchExpressions"], context))
+    wanted = names.label_map(selector.get_or("matchLabels", {}))
+    if not (wanted or "matchExpressions" in selector) or not wanted.items() <= labels.items():
+        raise selector.error("must match the labels of the template")
+
+
+def _replicas(document: Field, spec: Field, context: Context) -> int:
+    """Its pods; a DaemonSet has one on each node, as many as its status says, else one."""
+    kind = document.need("kind").value
+    if kind == "Pod":
+        return 1
+    if kind != "DaemonSet":
+        return spec.get_or("replicas", 1).integer(0, MAX_REPLICAS)
+    found = document.get_or("status", {}).get_or("desiredNumberScheduled", 1).integer(0, MAX_REPLICAS)
+    context.assume(document.need("kind"), f"has a pod on each node: {found} here, as its status says (1 without)")
+    return found
 
 
 def refuse_too_many_pods(resources: Iterable[Resource]) -> None:
@@ -117,18 +172,31 @@ def refuse_too_many_pods(resources: Iterable[Resource]) -> None:
                 raise deployment.error("spec.replicas", f"makes more than {MAX_PODS} pods in all")
 
 
-def _container(pod: Field, context: Context) -> Field:
-    containers = pod.need("containers")
-    if len(containers.items()) != 1:
-        raise containers.error("must hold exactly one container (the sidecar is understood)")
-    container = containers.items()[0]
-    known = unused(container, _CONTAINER_UNUSED, context)
-    refused = {"envFrom": "is not modelled, write the variables in env"}
-    container.only("name", "image", "imagePullPolicy", "ports", "env", *known, refused=refused)
-    names.label(container.need("name"))
-    container.get_or("image", "").text()
-    container.get_or("imagePullPolicy", "Always").choice("Always", "IfNotPresent", "Never")
-    return container
+def _containers(pod: Field, context: Context) -> list[Field]:
+    """Its containers but the proxy's own, which is understood."""
+    found = pod.need("containers").items()
+    if not found:
+        raise pod.need("containers").error("must not be empty")
+    for container in found:
+        container.only("name", "image", "imagePullPolicy", "ports", "env", *unused(container, _CONTAINER_UNUSED, context))
+        names.label(container.need("name"))
+        container.get_or("image", "").text()
+        container.get_or("imagePullPolicy", "Always").choice("Always", "IfNotPresent", "Never")
+    return [container for container in found if container.need("name").value not in _SIDECARS] or found
+
+
+def _answering(containers: list[Field], context: Context) -> Field:
+    """The container that answers: the first of fake-service, else the first with a port, else the first."""
+
+    def rank(container: Field) -> tuple[bool, bool]:
+        variables = (entry.get_or("name", "").value for entry in container.get_or("env", []).items())
+        fake = any(isinstance(name, str) and _FAKE_SERVICE.fullmatch(name) for name in variables)
+        return not fake, not container.get_or("ports", []).items()
+
+    found = min(containers, key=rank)
+    if len(containers) > 1:
+        context.assume(found, f"of {len(containers)} containers {found.need('name').value} is taken to answer the requests")
+    return found
 
 
 def _environment(container: Field) -> dict[str, Field]:
@@ -140,7 +208,7 @@ def _environment(container: Field) -> dict[str, Field]:
         if name in variables:
             raise entry.error(f"the variable {name} stands twice")
         if "valueFrom" in entry:
-            if re.match(r"TIMING_|ERROR_|UPSTREAM_|HTTP_CLIENT_", name):
+            if _FAKE_SERVICE.fullmatch(name):
                 raise entry.error(f"the value of {name} must be written here")
             continue
         value = entry.get("value") or replace(entry, value="")
@@ -161,7 +229,7 @@ def _behaviour(document: Field, template: Field, container: Field, environment: 
     for remark in remarks:
         context.warn(variable(remark), remark, "nicholasjackson/fake-service")
     for parent in (document, template):
-        behaviour = _annotated(behaviour, parent.need("metadata").get_or("annotations", {}))
+        behaviour = _annotated(behaviour, parent.get_or("metadata", {}).get_or("annotations", {}))
     return behaviour
 
 
@@ -220,10 +288,10 @@ def _keep_alives(environment: dict[str, Field]) -> bool:
     return variable is not None and variable.value == "true"
 
 
-def _named_ports(container: Field) -> dict[str, int]:
+def _named_ports(containers: list[Field]) -> dict[str, int]:
     found = {}
-    for port in container.get_or("ports", []).items():
-        port.only("name", "containerPort", "protocol")
+    for port in (port for container in containers for port in container.get_or("ports", []).items()):
+        port.only("name", "containerPort", "protocol", "hostPort", "hostIP")
         number = port.need("containerPort").integer(1, 65535)
         if "name" in port:
             name = names.port(port.need("name"))
@@ -233,38 +301,50 @@ def _named_ports(container: Field) -> dict[str, int]:
     return found
 
 
+# ---- Service
+
+_HTTP_2 = ("http2", "grpc", "grpc-web", "kubernetes.io/h2c", "h2c")
+_NOT_HTTP = ("tcp", "tls", "udp", "https", "mongo", "mysql", "redis", "hbone", "kubernetes.io/wss", "sctp")
+
+
 def read_service(document: Field, base: dict[str, object], context: Context) -> Service:
     spec = document.need("spec")
-    refused = dict.fromkeys(("externalName", "trafficDistribution", "externalIPs"), "is not modelled")
     known = unused(spec, _SERVICE_UNUSED, context)
-    spec.only("selector", "ports", "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", *known, refused=refused)
-    spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer")
-    if spec.get_or("clusterIP", "").text() == "None":
-        raise spec.need("clusterIP").error("a headless Service is not modelled")
+    spec.only("selector", "ports", "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "externalName", *known)
     names.service(document.need("metadata").need("name"))
-    selector = names.label_map(spec.need("selector"))
-    if not selector:
-        raise spec.need("selector").error("must name at least one label")
-    ports = tuple(_service_port(port) for port in spec.need("ports").items())
-    if not ports:
-        raise spec.need("ports").error("needs at least one port")
-    numbers = [port.port for port in ports]
+    external = spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer", "ExternalName") == "ExternalName"
+    headless = spec.get_or("clusterIP", "").text() == "None"
+    listed = spec.get_or("ports", [])
+    ports = tuple(_service_port(port) for port in listed.items())
+    if not ports and not external and not headless:
+        raise listed.error("needs at least one port")
+    numbers = [(port.port, port.protocol) for port in ports]
     if len(set(numbers)) < len(numbers):
-        raise spec.need("ports").error("a port stands twice")
+        raise listed.error("a port stands twice")
     called = {port.name for port in ports}
     if len(ports) > 1 and ("" in called or len(called) < len(ports)):
-        raise spec.need("ports").error("several ports need a name each")
-    return Service(**base, selector=selector, ports=ports)  # type: ignore[arg-type]
+        raise listed.error("several ports need a name each")
+    return Service(
+        **base,  # type: ignore[arg-type]
+        selector={} if external else names.label_map(spec.get_or("selector", {})),
+        ports=ports,
+        headless=headless,
+        external=spec.need("externalName").name() if external else "",
+    )
 
 
 def _service_port(port: Field) -> ServicePort:
+    """Its protocol is what Istio takes it for: appProtocol, else the name up to its first dash; no word it knows: HTTP, as detected."""
     port.only("name", "port", "targetPort", "protocol", "nodePort", "appProtocol")
     number = port.need("port").integer(1, 65535)
     name = names.label(port.need("name")) if "name" in port else ""
     target = port.get_or("targetPort", number)
-    protocol = port.get_or("appProtocol", name.split("-")[0]).text()
-    port.get_or("protocol", "TCP").choice("TCP")
-    if protocol in ("tcp", "tls", "udp", "https", "grpc", "mongo", "mysql", "redis"):
-        raise port.error(f"only HTTP is modelled, and Istio takes this port for {protocol}")
+    if target.value == 0 or target.value == "":
+        target = replace(target, value=number)
+    protocol = port.get_or("appProtocol", name.split("-")[0]).text().lower()
+    if name.startswith("grpc-web") and "appProtocol" not in port:
+        protocol = "grpc-web"
+    transport = port.get_or("protocol", "TCP").choice("TCP", "UDP", "SCTP")
     where = names.port(target) if isinstance(target.value, str) else target.integer(1, 65535)
-    return ServicePort(name=name, port=number, target=where, http2=protocol == "http2")
+    other = transport.lower() if transport != "TCP" else protocol if protocol in _NOT_HTTP else ""
+    return ServicePort(name=name, port=number, target=where, http2=protocol in _HTTP_2, other=other, protocol=transport)

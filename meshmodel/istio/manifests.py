@@ -2,7 +2,7 @@
 
 Nothing is guessed: a field is used, or raises an error, or leaves a warning that names it.  Fields that
 only describe (image, port names, labels of the object itself ...) are taken without a word.
-This is the way in; the kinds are in `kubernetes`, `resources` (Istio's) and `envoy_filter`.
+This is the way in; the kinds are in `kubernetes`, `resources`, `virtual_service`, `gateway` and `envoy_filter`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from meshmodel.istio import names
 from meshmodel.istio.base import Context, Resource, describe
 from meshmodel.istio.envoy_filter import read_envoy_filter
 from meshmodel.istio.field import Field
-from meshmodel.istio.kubernetes import read_deployment, read_service
-from meshmodel.istio.resources import read_destination_rule, read_gateway, read_virtual_service
+from meshmodel.istio.gateway import read_gateway
+from meshmodel.istio.kubernetes import read_service, read_workload
+from meshmodel.istio.resources import read_destination_rule
+from meshmodel.istio.skipped import Skipped, read_skipped, skips
+from meshmodel.istio.virtual_service import read_virtual_service
 
-IGNORED_KINDS = ("Namespace", "ServiceAccount", "ConfigMap")
 _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
-READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource]]] = {
-    "Deployment": (("apps/v1",), read_deployment),
+READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource | None]]] = {
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), (("apps/v1",), read_workload)),
+    "Pod": (("v1",), read_workload),
     "Service": (("v1",), read_service),
     "Gateway": (_NETWORKING, read_gateway),
     "DestinationRule": (_NETWORKING, read_destination_rule),
@@ -30,18 +33,17 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource]]] = {
 }
 
 
-def read(document: Field, context: Context) -> Resource | None:
-    """The resource that a document describes; None for kinds that take no part (a Namespace ...).
-
-    Raises `ManifestError` with file, document, line and field.
+def read(document: Field, context: Context) -> Resource:
+    """The resource that a document describes; a `Skipped` for one that has no part in it.
+  Raises `ManifestError` with file, document, line and field.
     """
     kind = document.need("kind").text()
     metadata = document.need("metadata")
     name = metadata.need("name").name()
     document = document.named(f"{kind} {name}")
+    if skips(kind, document):
+        return read_skipped(document, context)
     names.subdomain(document.need("metadata").need("name"))
-    if kind in IGNORED_KINDS:
-        return None
     if kind not in READERS:
         near = nearest(kind, READERS)
         raise document.need("kind").error(f"this kind is not modelled{f', did you mean {near}?' if near else ''}")
@@ -60,4 +62,6 @@ def read(document: Field, context: Context) -> Resource | None:
         "created": (0, created.text() if created else "~"),
     }
     resource = reader(document, base, own)
+    if resource is None:
+        return Skipped(**base, warnings=tuple(own.warnings))  # type: ignore[arg-type]
     return replace(resource, warnings=tuple(own.warnings))

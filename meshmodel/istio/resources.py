@@ -1,52 +1,25 @@
-"""Istio's own kinds, checked: Gateway, DestinationRule and VirtualService (EnvoyFilter: `envoy_filter`).
+"""DestinationRule, checked: subsets and traffic policies (the other kinds: `virtual_service`, `gateway`, `envoy_filter`).
 
-Every field of Istio's API is either read, or refused with its reason, or warned about; any other
-field is an error that names the nearest one.  Ranges follow Istio's validation
-(istio/istio pkg/config/validation).  How the values meet the pods is `control_plane`'s business.
+Every field of Istio's API is either read, or refused with its reason, or noted; any other field is an error that names the
+nearest one.  Ranges follow Istio's validation (istio/istio pkg/config/validation).  How the values meet the pods is
+`control_plane`'s business.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from http import HTTPStatus
+from typing import Any
 
 from meshmodel._text import quoted
 from meshmodel.istio import names
-from meshmodel.istio.balancing import Hashing, LoadBalancer, one_of, read_answer, read_hashing, read_mirrors, read_slow_start
-from meshmodel.istio.base import MAX_UINT32, NO, UNNEEDED, Context, Resource, milliseconds, some, unused
-from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
+from meshmodel.istio.balancing import Hashing, LoadBalancer, one_of, read_hashing, read_slow_start
+from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, check_shape, collected, milliseconds, read_export
 from meshmodel.istio.field import Field, Table
-from meshmodel.istio.hosts import wildcards_over
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
-from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_CLUSTER, ISTIO_LOCALITY, ISTIO_RETRY
-from meshmodel.scenario import UNLIMITED, ConnectionPool, DirectResponse, Fault, OutlierDetection, RetryBudget, RetryPolicy
-
-RETRY_ON = tuple(
-    "5xx gateway-error reset reset-before-request connect-failure refused-stream unavailable cancelled deadline-exceeded internal "
-    "resource-exhausted retriable-4xx retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure".split()
-)
-"""Envoy's words of x-envoy-retry-on and x-envoy-retry-grpc-on (Envoy docs, router filter)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gateway(Resource):
-    """`selector` is taken for the labels of the gateway's pod; `hosts` are those of all its servers, `port` is the first one's."""
-
-    selector: dict[str, str]
-    hosts: tuple[str, ...]
-    port: int
-
-    def serves(self, host: str) -> bool:
-        return not self._patterns.isdisjoint((host, *wildcards_over(host)))
-
-    @cached_property
-    def _patterns(self) -> set[str]:
-        return {pattern.rpartition("/")[2] for pattern in self.hosts}
-
+from meshmodel.istio.warnings import ISTIO_CLUSTER, ISTIO_LOCALITY
+from meshmodel.scenario import UNLIMITED, ConnectionPool, OutlierDetection, RetryBudget
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficPolicy:
@@ -114,83 +87,29 @@ class DestinationRule(Resource):
     subsets: dict[str, Subset]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RouteDestination:
-    """`path` is the destination's field, for errors that show only when the mesh is known."""
-
-    host: str
-    subset: str | None
-    port: int | None
-    weight: int
-    path: str
-
-    @property
-    def key(self) -> tuple[str, str | None, int | None]:
-        """What its cluster depends on."""
-        return self.host, self.subset, self.port
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpRoute:
-    """`mirrors` are (destination, percent); with an `answer` of the proxy's own there are no destinations.
-
-    `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).
-    """
-
-    destinations: tuple[RouteDestination, ...]
-    timeout: float | None
-    retries: RetryPolicy
-    fault: Fault
-    ignore_previous_hosts: bool | None = None
-    mirrors: tuple[tuple[RouteDestination, float], ...] = ()
-    answer: DirectResponse | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class VirtualService(Resource):
-    """Only its first route counts: it matches every request."""
-
-    hosts: tuple[str, ...]
-    gateways: tuple[str, ...]
-    route: HttpRoute
-
-
-def read_gateway(document: Field, base: dict[str, object], context: Context) -> Gateway:
-    spec = document.need("spec").only("selector", "servers")
-    hosts: list[str] = []
-    for server in some(spec.need("servers")):
-        server.only("port", "hosts", "name", refused=dict.fromkeys(("tls", "bind", "defaultEndpoint"), NO))
-        port = server.need("port").only("number", "name", "protocol", "targetPort")
-        port.need("number").integer(1, 65535)
-        port.need("name").name()
-        if port.need("protocol").text() not in ("HTTP", "HTTP2"):
-            raise port.need("protocol").wrong("only HTTP is modelled")
-        hosts += [names.gateway_host(host) for host in some(server.need("hosts"))]
-    first = spec.need("servers").items()[0].need("port").need("number").integer()
-    return Gateway(**base, selector=names.label_map(spec.need("selector")), hosts=tuple(hosts), port=first)  # type: ignore[arg-type]
-
-
-_EXPORT = ": leave it out (then all namespaces see the resource), or the whole resource where the load's callers do not see it"
 _SELECTOR = ": leave it out where it selects all callers, and the whole rule where it selects none; callers that differ are two meshes"
+_OTHER_PROTOCOL = ": leave it out; what its pods get is then plain HTTP"
 _PASSTHROUGH = ": the proxy would call whatever address its caller asked for; leave it out and name the Service to call"
-
-
-def _everywhere(spec: Field) -> None:
-    if "exportTo" in spec and [entry.text() for entry in spec.need("exportTo").items()] != ["*"]:
-        raise spec.need("exportTo").error(NO + _EXPORT)
 
 
 def read_destination_rule(document: Field, base: dict[str, object], context: Context) -> DestinationRule:
     spec = context.only(document.need("spec"), "host", "trafficPolicy", "subsets", "exportTo", refused={"workloadSelector": NO + _SELECTOR})
-    _everywhere(spec)
     host = names.wildcard_host(spec.need("host"))
     subsets: dict[str, Subset] = {}
-    for subset in spec.get_or("subsets", []).items():
-        name = names.subset(subset.only("name", "labels", "trafficPolicy").need("name"))
-        if name in subsets:
-            raise subset.error(f"the subset {name} stands twice")
-        subsets[name] = Subset(labels=names.label_map(subset.get_or("labels", {})), policy=_policy_of(subset, context))
-    return DestinationRule(**base, host=host, policy=_policy_of(spec, context), subsets=subsets)  # type: ignore[arg-type]
+    policy: list[TrafficPolicy | None] = []
+    listed = spec.get_or("subsets", []).items()
+    collected(
+        lambda: policy.append(_policy_of(spec, context)),
+        *(lambda subset=subset: _add_subset(subsets, subset, context) for subset in listed),  # type: ignore[misc]
+    )
+    return DestinationRule(**base, host=host, policy=policy[0], subsets=subsets, export=read_export(spec))  # type: ignore[arg-type]
+
+
+def _add_subset(subsets: dict[str, Subset], subset: Field, context: Context) -> None:
+    name = names.subset(subset.only("name", "labels", "trafficPolicy").need("name"))
+    if name in subsets:
+        raise subset.error(f"the subset {name} stands twice")
+    subsets[name] = Subset(labels=names.label_map(subset.get_or("labels", {})), policy=_policy_of(subset, context))
 
 
 def _policy_of(parent: Field, context: Context) -> TrafficPolicy | None:
@@ -200,11 +119,12 @@ def _policy_of(parent: Field, context: Context) -> TrafficPolicy | None:
 
 def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -> TrafficPolicy:
     extra = ["port"] if port_level else ["portLevelSettings", "retryBudget"]
-    parts = ["loadBalancer", "outlierDetection", "connectionPool", "tls", *extra]
-    context.only(policy, *parts, refused=dict.fromkeys(("tunnel", "proxyProtocol"), NO))
-    if not any(part in policy and policy.need(part).value != [] for part in parts if part != "port"):
+    known = ["loadBalancer", "outlierDetection", "connectionPool", "tls", *extra]
+    context.only(policy, *known, refused=dict.fromkeys(("tunnel", "proxyProtocol"), NO + _OTHER_PROTOCOL))
+    if not any(part in policy and policy.need(part).value != [] for part in known if part != "port"):
         raise policy.error("must have at least one field, Istio refuses an empty one")
-    _no_effect(policy, context)
+    if "tls" in policy:
+        _tls(policy.need("tls"), context)
     balancer, outlier = policy.get("loadBalancer"), policy.get("outlierDetection")
     pool, budget = policy.get("connectionPool"), policy.get("retryBudget")
     ports: dict[int, TrafficPolicy] = {}
@@ -216,13 +136,14 @@ def _traffic_policy(policy: Field, context: Context, port_level: bool = False) -
     locality = balancer.get("localityLbSetting") if balancer else None
     if locality and outlier is None and ("failover" in locality or "failoverPriority" in locality):
         context.warn(locality, "failover needs outlierDetection in the same trafficPolicy, without it nothing fails over", ISTIO_LOCALITY)
-    return TrafficPolicy(
-        load_balancer=_load_balancer(balancer, context) if balancer else None,
-        outlier_detection=_outlier_detection(outlier, context) if outlier else None,
-        connection_pool=_connection_pool(pool, context) if pool else None,
-        retry_budget=_retry_budget(budget, context) if budget else None,
-        ports=ports,
-    )
+    read: dict[str, Any] = {}
+    parts = (
+        ("load_balancer", balancer, _load_balancer), ("outlier_detection", outlier, _outlier_detection),
+        ("connection_pool", pool, _connection_pool), ("retry_budget", budget, _retry_budget),
+    )  # fmt: skip
+    collected(*(lambda name=name, given=given, reader=reader: read.update({name: reader(given, context)})  # type: ignore[misc]
+                for name, given, reader in parts if given))  # fmt: skip
+    return TrafficPolicy(**read, ports=ports)
 
 
 def _load_balancer(balancer: Field, context: Context) -> LoadBalancer:
@@ -336,7 +257,8 @@ def _outlier_detection(outlier: Field, context: Context) -> tuple[OutlierDetecti
     codes = frozenset(code.integer(100, 599) for code in outlier.get_or("outlierDetectionHttpErrorCodes", []).items())
     if "consecutiveErrors" in outlier:
         outlier.need("consecutiveErrors").integer()
-        reason = "this deprecated field has no effect: consecutive5xxErrors holds, by default 5"
+        holds = outlier.get_or("consecutive5xxErrors", 5).value
+        reason = f"this deprecated field has no effect: consecutive5xxErrors holds, by default 5, so {holds} errors in a row eject"
         context.warn(outlier.need("consecutiveErrors"), reason, ISTIO_CLUSTER)
     given = outlier.read(_OUTLIER_DETECTION)
     if given.get("consecutive_local_origin_failure") and not given.get("split_external_local_origin_errors"):
@@ -369,44 +291,54 @@ def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
     if "tcp" not in pool.only("tcp", "http") and "http" not in pool:
         raise pool.error("must have at least one field, Istio refuses an empty one")
     tcp, http = pool.get_or("tcp", {}), pool.get_or("http", {})
-    context.only(tcp, *_TCP_POOL, "connectTimeout", "idleTimeout", refused={"maxConnectionDuration": NO, "tcpKeepalive": UNNEEDED})
-    refused = {"maxConcurrentStreams": NO, "http2KeepAlive": UNNEEDED}
-    context.only(http, *_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", "useClientProtocol", refused=refused)
-    _no_effect(tcp, context)
-    _no_effect(http, context)
+    context.only(tcp, *_TCP_POOL, "connectTimeout", "idleTimeout", *context.neutral(tcp, _TCP_NEUTRAL))
+    context.only(http, *_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", *context.neutral(http, _HTTP_NEUTRAL))
+    for parent in (tcp, http):
+        _durations(parent, context)
+        _zeros(parent, context)
     upgrade = http.get_or("h2UpgradePolicy", "DEFAULT").choice("DEFAULT", "DO_NOT_UPGRADE", "UPGRADE") == "UPGRADE"
     if upgrade and http.get_or("useClientProtocol", False).boolean():
         raise http.need("useClientProtocol").error("must not be true beside h2UpgradePolicy: UPGRADE, Istio refuses both")
     return ConnectionPool(**tcp.read(_TCP_POOL), **http.read(_HTTP_POOL), http2=upgrade)
 
 
-_TLS = "sni caCertificates caCrl clientCertificate privateKey credentialName subjectAltNames insecureSkipVerify".split()
+_KEEPALIVE = {"interval": "text", "time": "text", "probes": "number"}
+_TCP_NEUTRAL = {"tcpKeepalive": _KEEPALIVE, "maxConnectionDuration": "text"}
+_HTTP_NEUTRAL = {"http2KeepAlive": {"interval": "text", "timeout": "text"}, "maxConcurrentStreams": "number", "useClientProtocol": "flag"}
+_TLS = {
+    **dict.fromkeys("sni caCertificates caCrl clientCertificate privateKey credentialName mode".split(), "text"),
+    "subjectAltNames": ["text"], "insecureSkipVerify": "flag",
+}  # fmt: skip
 
 
-def _tls(tls: Field) -> None:
-    mode = tls.only("mode", refused=dict.fromkeys(_TLS, UNNEEDED)).get_or("mode", "DISABLE")
-    mode.choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+def _tls(tls: Field, context: Context) -> None:
+    check_shape(tls, _TLS)
+    tls.get_or("mode", "DISABLE").choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+    context.note(tls)
 
 
-def _idle_timeout(field: Field) -> float:
-    """0s switches TCP's off."""
-    return 0.0 if field.path.endswith("tcp.idleTimeout") and field.duration(0) == 0 else milliseconds(field)
+def _durations(parent: Field, context: Context) -> None:
+    """Check the times of connections; none of them changes anything here."""
+    for name in ("tcpKeepalive", "http2KeepAlive"):
+        for time in ("interval", "time", "timeout"):
+            if time in parent.get_or(name, {}):
+                milliseconds(parent.need(name).need(time))
+    if "maxConnectionDuration" in parent:
+        milliseconds(parent.need("maxConnectionDuration"))
+    if "idleTimeout" in parent:
+        idle = parent.need("idleTimeout")
+        if not (idle.path.endswith("tcp.idleTimeout") and idle.duration(0) == 0):  # 0s switches TCP's off
+            milliseconds(idle)
+        context.note(idle)
+    if "connectTimeout" in parent:
+        milliseconds(parent.need("connectTimeout"))
+        context.assume(parent.need("connectTimeout"), "a connection is made or refused at once here, so this time is never reached")
 
 
-_NO_EFFECT: dict[str, tuple[Callable[[Field], object], str]] = {
-    "connectTimeout": (milliseconds, "connecting takes no time here: a refused connection fails at once"),
-    "idleTimeout": (_idle_timeout, "connections are never idle for long enough here, so it changes nothing"),
-    "useClientProtocol": (Field.boolean, "the clients here speak HTTP/1.1, so it changes nothing"),
-    "tls": (_tls, "encryption takes no time and never fails here"),
-}
-
-
-def _no_effect(parent: Field, context: Context) -> None:
-    """Check and warn about fields that change neither times nor codes here."""
-    for name, (check, reason) in _NO_EFFECT.items():
-        if name in parent:
-            check(parent.need(name))
-            context.warn(parent.need(name), reason)
+def _zeros(parent: Field, context: Context) -> None:
+    for name in (*_TCP_POOL, *_HTTP_POOL):
+        if name in parent and parent.need(name).value == 0 and name != "maxRequestsPerConnection":
+            context.warn(parent.need(name), "0 is the same as not set: there is no limit", ISTIO_CLUSTER)
 
 
 def _retry_budget(budget: Field, context: Context) -> RetryBudget:
@@ -418,165 +350,3 @@ def _retry_budget(budget: Field, context: Context) -> RetryBudget:
     )
 
 
-def read_virtual_service(document: Field, base: dict[str, object], context: Context) -> VirtualService:
-    refused = dict.fromkeys(("tcp", "tls"), "only http is modelled")
-    spec = document.need("spec").only("hosts", "gateways", "http", "exportTo", refused=refused)
-    _everywhere(spec)
-    routes = some(spec.need("http"))
-    for unreachable in routes[1:]:
-        context.warn(unreachable, "the first route takes every request, this one is never reached", "istio.io VirtualService reference")
-    read = [_http_route(route, context) for route in routes]
-    gateways = tuple(names.gateway(gateway) for gateway in spec.get_or("gateways", []).items()) or ("mesh",)
-    return VirtualService(
-        **base,  # type: ignore[arg-type]
-        hosts=_hosts(spec.need("hosts"), "mesh" in gateways),
-        gateways=gateways,
-        route=read[0],
-    )
-
-
-def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
-    """The hosts, none of them twice or covered by another, nor "*" for the sidecars (`ValidateVirtualService`)."""
-    hosts = {names.wildcard_host(field): field for field in some(listed)}
-    if inside and "*" in hosts:
-        raise hosts["*"].error('"*" is only for Gateways, sidecars need a host')
-    if len(hosts) < len(listed.items()):
-        raise listed.error("a host stands twice, which Istio refuses")
-    wild = {host for host in hosts if host.startswith("*")}
-    for host, where in hosts.items() if wild else ():
-        if wild.intersection(wildcards_over(host)) - {host}:
-            raise where.wrong("is covered by another host of the list, which Istio refuses")
-    return tuple(hosts)
-
-
-def _http_route(route: Field, context: Context) -> HttpRoute:
-    refused = {"delegate": NO} | dict.fromkeys(("headers", "corsPolicy", "rewrite"), UNNEEDED)
-    known = ("name", "match", "route", "redirect", "directResponse", "timeout", "retries", "fault")
-    context.only(route, *known, "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", refused=refused)
-    route.get_or("name", "").text()
-    for match in route.get_or("match", []).items():
-        match.get_or("name", "").text()
-        if match.plain() | {"name": ""} != {"uri": {"prefix": "/"}, "name": ""}:
-            raise match.error("a match is not modelled, except uri.prefix: /")
-    retries = route.get("retries")
-    ignoring = retries.get("retryIgnorePreviousHosts") if retries else None
-    answer = read_answer(route)
-    read = HttpRoute(
-        destinations=_destinations(route.need("route")) if answer is None else (),
-        mirrors=tuple((_destination(mirror, 100), percent) for mirror, percent in read_mirrors(route)),
-        answer=answer,
-        timeout=_route_timeout(route.need("timeout")) if "timeout" in route else None,
-        retries=_retries(retries, context) if retries else context.defaults.retry,
-        ignore_previous_hosts=ignoring.boolean() if ignoring else None,
-        fault=_fault(route.need("fault"), context) if "fault" in route else Fault(),
-    )
-    if answer is None:
-        return read
-    unused(route, ["timeout", "retries", "mirror", "mirrors"], context)
-    return replace(read, timeout=None, retries=RetryPolicy(attempts=0), mirrors=())
-
-
-def _route_timeout(field: Field) -> float:
-    if field.duration(-math.inf) == 0:
-        raise field.wrong("must be 1ms or more, Istio refuses 0s: leave it out for none")
-    return milliseconds(field)
-
-
-def _destinations(route: Field) -> tuple[RouteDestination, ...]:
-    found = []
-    for entry in some(route):
-        entry.only("destination", "weight", refused={"headers": UNNEEDED})
-        found.append(_destination(entry.need("destination"), entry.get_or("weight", 0).integer()))
-    if len(found) == 1:
-        return (replace(found[0], weight=100),)
-    if sum(each.weight for each in found) == 0:
-        raise route.error("the weights of several destinations must not sum to 0")
-    return tuple(found)
-
-
-def _destination(destination: Field, weight: int) -> RouteDestination:
-    destination.only("host", "subset", "port")
-    port, subset = destination.get("port"), destination.get("subset")
-    return RouteDestination(
-        host=names.host(destination.need("host")),
-        subset=names.subset(subset) if subset else None,
-        port=port.only("number").need("number").integer(1, 65535) if port else None,
-        weight=weight,
-        path=destination.path,
-    )
-
-
-_RETRIES: Table = {
-    "attempts": ("attempts", Field.integer),
-    "perTryTimeout": ("per_try_timeout", milliseconds),
-    "backoff": ("backoff_base_interval", milliseconds),
-    "retryIgnorePreviousHosts": ("previous_hosts", Field.boolean),
-}
-
-
-def _retries(retries: Field, context: Context) -> RetryPolicy:
-    """Istio's `ConvertPolicy`: the default policy, overridden field by field; attempts 0 (or absent) disables."""
-    context.only(retries, *_RETRIES, "retryOn", "retryRemoteLocalities")
-    changes = retries.read(_RETRIES)
-    words, codes = _retry_on(retries.get_or("retryOn", ""), context)
-    if words:
-        changes |= {"retry_on": words, "retriable_status_codes": codes}
-    if retries.get_or("retryRemoteLocalities", False).boolean():
-        changes["previous_priorities_update_frequency"] = PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
-    if changes.get("attempts", 0) > 0:
-        return replace(context.defaults.retry, **changes)
-    inert = next((name for name in ("perTryTimeout", "retryOn", "retryRemoteLocalities") if name in retries), None)
-    if inert and retries.need(inert).value != "":
-        raise retries.need(inert).error("needs attempts above 0, Istio refuses it without")
-    if len(retries.mapping()) > ("attempts" in retries):
-        context.warn(retries, "without attempts above 0 there are no retries, the other fields have no effect", ISTIO_RETRY)
-    return RetryPolicy(attempts=0)
-
-
-def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset[int]]:
-    """Envoy's words and the status codes of a comma list; a code brings `retriable-status-codes` along (`parseRetryOn`)."""
-    words, codes, parts = set(), set(), field.text().split(",")
-    if field.text() and any(not part or part != part.strip() for part in parts):
-        context.warn(field, "Istio's webhook refuses blanks and empty parts in retryOn; it is read without them", ISTIO_RETRY)
-    for part in (part.strip() for part in parts):
-        if part in RETRY_ON:
-            words.add(part)
-        elif re.fullmatch(r"[1-5][0-9][0-9]", part) and int(part) in set(HTTPStatus):
-            codes.add(int(part))
-        elif part:
-            replace(field, value=part).choice(*sorted(RETRY_ON), "a status code")
-    if "gateway-error" in words:
-        source = f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
-        context.warn(field, "gateway-error covers 502, 503 and 504; the tutorial says that it leaves 503 out", source)
-    if codes:
-        words.add("retriable-status-codes")
-    if "retriable-headers" in words:
-        source = "Envoy, retry_state_impl.cc: wouldRetryFromHeaders"
-        context.warn(field, "retriable-headers retries nothing: Istio has no field for the headers that it would look for", source)
-    return frozenset(words), frozenset(codes)
-
-
-def _fault(fault: Field, context: Context) -> Fault:
-    fault.only("delay", "abort")
-    delay, abort, read = fault.get("delay"), fault.get("abort"), Fault()
-    if not delay and not abort:
-        raise fault.error("must have a delay or an abort, Istio refuses an empty one")
-    if delay:
-        delay.only("fixedDelay", "percentage", "percent", refused={"exponentialDelay": NO})
-        read = replace(read, delay=milliseconds(delay.need("fixedDelay")), delay_percent=_percentage(delay, context))
-    if abort:
-        abort.only("httpStatus", "percentage", refused=dict.fromkeys(("grpcStatus", "http2Error"), NO))
-        read = replace(read, abort_code=abort.need("httpStatus").integer(200, 599), abort_percent=_percentage(abort, context))
-    return read
-
-
-def _percentage(parent: Field, context: Context) -> float:
-    whole = parent.get_or("percent", 0).integer(0, 100)
-    if "percentage" in parent:
-        percent = parent.need("percentage").only("value").get_or("value", 0.0)
-        if 0 < percent.number(0, 100) < 0.0001:
-            raise percent.wrong("must be 0, or 0.0001 or more: Istio refuses less")
-        return percent.number(0, 100)
-    if "percent" not in parent:
-        context.warn(parent, "without a percentage no request is affected", "istio/api networking/v1alpha3/virtual_service.proto")
-    return float(whole)

@@ -6,7 +6,8 @@ the rules here need a whole scenario: several pods, two routes, or the workload.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from meshmodel._text import visible
@@ -17,20 +18,51 @@ ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalance
 ISTIO_RETRY = "istio/istio pilot/pkg/networking/core/route/retry/retry.go"
 ISTIO_CLUSTER = "istio/istio pilot/pkg/networking/core/cluster_traffic_policy.go"
 NOT_MODELLED = "meshmodel: not modelled"
+CHANGES, ASSUMPTION, NOTED = "changes your result", "assumption", "noted"
+GROUPS = (CHANGES, ASSUMPTION, NOTED)
+"""What a warning is about: figures other than one would think; what was taken for granted; what was read and left out."""
+NEUTRAL = "neither times nor codes depend on it here, so it is left out"
 _SETTING = "spec.trafficPolicy.loadBalancer.localityLbSetting"
 
 
 @dataclass(frozen=True)
 class MeshWarning:
-    """`resource` ("DestinationRule simple-backend-dr"), `field` (its path), `reason` in words, `source` of the rule."""
+    """`resource` ("DestinationRule simple-backend-dr"), `field` (its path), `reason` in words, `source` of the rule.
+
+    `group`: one of `GROUPS`.  `first`: it stands before all others, since without it the figures are of another mesh.
+    """
 
     resource: str
     field: str
     reason: str
     source: str
+    group: str = CHANGES
+    first: bool = False
 
     def __str__(self) -> str:
-        return visible(f"{self.resource} {self.field}: {self.reason} [{self.source}]".replace("  ", " "))
+        where = " ".join(filter(None, (self.resource, self.field)))
+        return visible(f"{where}: {self.reason} [{self.source}]".replace("  ", " "))
+
+
+def in_order(found: Iterable[MeshWarning]) -> list[MeshWarning]:
+    """Each once: what comes first, then group by group; what is merely left out is one warning for each reason."""
+    found = list(dict.fromkeys(found))
+    left_out: dict[str, dict[str, list[str]]] = {}
+    for warning in (each for each in found if each.group == NOTED and each.reason == NEUTRAL):
+        name = re.sub(r"\[[0-9]+\]", "", warning.field).rpartition(".")[2]
+        left_out.setdefault(warning.reason, {}).setdefault(name, []).append(warning.resource)
+    kept = [each for each in found if each.reason not in left_out]
+    noted = [MeshWarning("", _listed(names), reason, NOT_MODELLED, NOTED) for reason, names in left_out.items()]
+    return sorted(kept + noted, key=lambda each: (not each.first, GROUPS.index(each.group)))
+
+
+def _listed(names: Mapping[str, list[str]]) -> str:
+    """Fields with whose they are: "corsPolicy (VirtualService a, 3 more), tls (DestinationRule b)"."""
+    shown = []
+    for name, owners in names.items():
+        others = len(set(owners)) - 1
+        shown.append(f"{name} ({owners[0]}{f', {others} more' if others else ''})")
+    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
 
 
 def scenario_warnings(

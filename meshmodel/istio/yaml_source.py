@@ -2,8 +2,8 @@
 
 `resources(source)` turns a path, YAML text, a dict, or a list of those into `Field` trees, one a resource.
 
-Hostile input is refused before it costs time: more than 1 MB a file, deep nesting, aliases that expand to more than
-`MAX_NODES` values, endless lists of sources, bytes that are no UTF-8 text.
+Hostile input is refused before it costs time: more than 1 MB a file (a List, as kubectl prints a whole cluster: `LIST` times as
+much), deep nesting, aliases that expand to more than `MAX_NODES` values, endless lists of sources, bytes that are no UTF-8 text.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = ["SUFFIXES", "Field", "ManifestError", "Place", "Table", "resources"]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 MAX_NODES = 50_000
+LIST = 8
 MAX_ALL = 10 * MAX_NODES
 MAX_SOURCES = 1000
 MAX_DIRECTIVES = 10
@@ -50,28 +51,37 @@ class _Budget:
 
     def __init__(self) -> None:
         self.values = self.before = self.sources = 0
+        self.most = MAX_NODES
 
     def value(self, place: Place, depth: int) -> None:
         self.values += 1
-        if self.values - self.before > MAX_NODES or depth > MAX_DEPTH:
-            raise ManifestError(f"{place}: expands to more than {MAX_NODES} values or {MAX_DEPTH} levels (anchors and aliases?)")
+        if self.values - self.before > self.most or depth > MAX_DEPTH:
+            raise ManifestError(f"{place}: expands to more than {self.most} values or {MAX_DEPTH} levels (anchors and aliases?)")
         if self.values > MAX_ALL:
             raise ManifestError(f"{place}: more than {MAX_ALL} values in all files together")
 
     def source(self, depth: int) -> None:
-        self.before = self.values
+        self.before, self.most = self.values, MAX_NODES
         self.sources += 1
         if self.sources > MAX_SOURCES or depth > MAX_DEPTH:
             raise ManifestError(f"{_WHAT}, got more than {MAX_SOURCES} of them or a list that holds itself")
 
 
-def resources(source: _Source) -> Iterator[Field]:
+def resources(source: _Source) -> Iterator[Field | ManifestError]:
     """Every resource in `source`: a path (a directory: its YAML files by name), YAML text, a dict, or a list of those.
 
     A string of several lines, or with a colon and a space, is YAML text; any other string is a path.
-    `kind: List` is unpacked.  Raises `ManifestError` on unreadable input and where there is no resource.
+    `kind: List` is unpacked.  A `ManifestError` stands for input that cannot be read, or in which there is no resource.
     """
-    for document in _documents(source, _Budget(), 0):
+    try:
+        for document in _documents(source, _Budget(), 0):
+            yield from [document] if isinstance(document, ManifestError) else _unpacked(document)
+    except ManifestError as problem:
+        yield problem
+
+
+def _unpacked(document: Field) -> Iterator[Field | ManifestError]:
+    try:
         kind = document.get("kind") if isinstance(document.value, dict) else None
         if kind is not None and kind.value == "List":
             document.only("apiVersion", "kind", "metadata", "items").need("apiVersion").choice("v1")
@@ -79,9 +89,11 @@ def resources(source: _Source) -> Iterator[Field]:
             yield from document.need("items").items()
         else:
             yield document
+    except ManifestError as problem:
+        yield problem
 
 
-def _documents(source: _Source, budget: _Budget, depth: int) -> Iterator[Field]:
+def _documents(source: _Source, budget: _Budget, depth: int) -> Iterator[Field | ManifestError]:
     budget.source(depth)
     if isinstance(source, Mapping):
         yield _from_plain(source, Place("dict"), "", budget, 0)
@@ -98,22 +110,30 @@ def _documents(source: _Source, budget: _Budget, depth: int) -> Iterator[Field]:
         raise ManifestError(f"{_WHAT}, got {type(source).__name__}")
 
 
-def _read(path: Path, budget: _Budget) -> Iterator[Field]:
+def _read(path: Path, budget: _Budget) -> Iterator[Field | ManifestError]:
     shown = shortened(str(path), 200)
     if "\0" in str(path):
         raise ManifestError(f"{shown}: no path has a NUL character")
     try:
         if path.is_dir():
             for file in _files_of(path):
-                yield from _documents(file, budget, 1)
+                yield from _each_alone(file, budget)
             return
         if not path.is_file():
             raise ManifestError(f"{shown}: {'is no ordinary file' if path.exists() else 'no such file'}")
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(LIST * MAX_BYTES + 1)
     except OSError as problem:
         raise ManifestError(f"{shown}: cannot be read: {problem.strerror}") from None
     yield from _parse(_decoded(content, path.name), path.name, budget)
+
+
+def _each_alone(file: Path, budget: _Budget) -> Iterator[Field | ManifestError]:
+    """The documents of a file of a folder; where it cannot be read the others still are."""
+    try:
+        yield from _documents(file, budget, 1)
+    except ManifestError as problem:
+        yield problem
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -124,9 +144,20 @@ def _files_of(folder: Path) -> list[Path]:
     return files
 
 
+_TOO_LARGE = f"larger than 1 MB, which no manifest is (a List, as of kubectl get -o yaml, may have {LIST} MB)"
+_A_LIST = re.compile(r'^"?kind"?: "?List"?|^ +"kind": "List"', re.MULTILINE)
+
+
+def _most(content: str | bytes) -> int:
+    """How many bytes a source may have: kubectl writes that it is a List at the top (JSON) or at the end (YAML)."""
+    ends = content[:2000], content[-2000:]
+    shown = [end.decode("utf-8", "replace") if isinstance(end, bytes) else end for end in ends]
+    return MAX_BYTES * (LIST if any(map(_A_LIST.search, shown)) else 1)
+
+
 def _decoded(content: bytes, source: str) -> str:
-    if len(content) > MAX_BYTES:
-        raise ManifestError(f"{source}: larger than 1 MB, which no manifest is")
+    if len(content) > _most(content):
+        raise ManifestError(f"{source}: {_TOO_LARGE}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -135,9 +166,10 @@ def _decoded(content: bytes, source: str) -> str:
 
 def _parse(text: str, source: str, budget: _Budget) -> Iterator[Field]:
     _refuse_strange(text, source)
+    budget.most = MAX_NODES * _most(text) // MAX_BYTES
     found = False
     try:
-        _refuse_depth(text, source)
+        _refuse_depth(text, source, budget.most)
         for number, node in enumerate(yaml.compose_all(text, Loader=_Loader), 1):
             if node is not None and not (node.tag == scalars.PLAIN and scalars.is_null(node.value)):
                 found = True
@@ -160,8 +192,8 @@ def _refuse_strange(text: str, source: str) -> None:
     if strange:
         what = "NUL bytes" if strange[0] == "\0" else f"the character {quoted(strange[0])}"
         raise ManifestError(f"{source} line {_line(text, strange.start())}: not a text file (it holds {what})")
-    if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
-        raise ManifestError(f"{source}: larger than 1 MB, which no manifest is")
+    if len(text) > _most(text) or len(text.encode()) > _most(text):
+        raise ManifestError(f"{source}: {_TOO_LARGE}")
     directives = [found.start() for found in re.finditer("^%", text, re.MULTILINE)]  # libyaml compares each with each
     if len(directives) > MAX_DIRECTIVES:
         raise ManifestError(f"{source} line {_line(text, directives[MAX_DIRECTIVES])}: not YAML: more than {MAX_DIRECTIVES} directives")
@@ -171,7 +203,7 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _refuse_depth(text: str, source: str) -> None:
+def _refuse_depth(text: str, source: str, most: int) -> None:
     depth = values = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
@@ -179,8 +211,8 @@ def _refuse_depth(text: str, source: str) -> None:
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
         values += isinstance(event, yaml.NodeEvent)
-        if depth > MAX_DEPTH or values > 2 * MAX_NODES:  # keys are events too, though no values
-            too_much = f"nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"holds more than {MAX_NODES} values"
+        if depth > MAX_DEPTH or values > 2 * most:  # keys are events too, though no values
+            too_much = f"nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"holds more than {most} values"
             assert event.start_mark is not None
             raise ManifestError(f"{source} line {event.start_mark.line + 1}: {too_much}")
 
@@ -213,6 +245,8 @@ def _from_pairs(node: yaml.MappingNode, here: Place, path: str, budget: _Budget,
         name = _key(key, at, path)
         if name in fields:
             raise Field(None, at, join(path, name)).error("stands twice in the same mapping")
+        if name == "managedFields" and path.endswith("metadata"):
+            continue  # half of a dump, and nobody reads it
         child_field = _from_node(child, here, join(path, name), budget, depth + 1)
         fields[name] = child_field if isinstance(child, yaml.ScalarNode) else replace(child_field, place=at)
     return fields
