@@ -15,7 +15,7 @@ import copy
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,31 +25,36 @@ from tabulate import DataRow, TableFormat, tabulate
 
 from meshmodel import workloads
 from meshmodel._lite import fewer
-from meshmodel.istio import names, said
+from meshmodel.istio import names, remarks, said
 from meshmodel.istio.base import Context, Resource
 from meshmodel.istio.control_plane import ControlPlane, Plan
 from meshmodel.istio.defaults import FIELDS, RULES, IstioDefaults, istio_defaults
+from meshmodel.istio.field import Field, Place, together
 from meshmodel.istio.kubernetes import LOCALITY_RULE, refuse_too_many_pods, slashed
 from meshmodel.istio.manifests import read
-from meshmodel.istio.resources import RETRY_ON
-from meshmodel.istio.said import Said, overlaid, timed
-from meshmodel.istio.warnings import MeshWarning, scenario_warnings
-from meshmodel.istio.yaml_source import Field, ManifestError, Place, resources
+from meshmodel.istio.mixture import mixed
+from meshmodel.istio.said import Said, overlaid
+from meshmodel.istio.skipped import Skipped
+from meshmodel.istio.skipped import remarks as leave_out
+from meshmodel.istio.virtual_service import RETRY_ON
+from meshmodel.istio.warnings import NOTED, MeshWarning, in_order, scenario_warnings
+from meshmodel.istio.yaml_source import ManifestError, resources
 from meshmodel.results.overhead import GIVEN, Sourced, tutorials
 from meshmodel.results.overhead import read as read_overhead
 from meshmodel.scenario import (
     UNLIMITED,
-    Behaviour,
     Change,
     ClosedLoop,
     Constant,
     Distribution,
     Errors,
     Injector,
+    Mixture,
     OpenLoop,
     Percentiles,
     Reading,
     Request,
+    RetryPolicy,
     Scenario,
     ScenarioError,
     Workload,
@@ -63,7 +68,7 @@ if TYPE_CHECKING:
     from meshmodel.results.replay import Replay
 
 Keep = Literal["log", "figures"]
-AnyRequest = Request | Mapping[str, Any] | None
+AnyRequest = workloads.AnyRequest
 Key = tuple[str, str, str]
 _ISTIOCTL = TableFormat(None, None, None, None, DataRow("", "     ", ""), DataRow("", "     ", ""), 0, None)
 """istioctl's columns: five spaces after the widest cell."""
@@ -85,6 +90,7 @@ class Mesh:
     connect_time : what a proxy needs for a new connection to a pod: "plain" or "mtls" (as a real Envoy was
         measured on loopback: 0.1 and 0.7 ms), seconds, or a duration such as "1ms".
     namespace : where a resource without a namespace goes, "default" as with kubectl ("istioinaction" is the tutorial's).
+    strict : what is otherwise only noted, and a rule that meets no Service, is an error.
 
     Raises ManifestError (a ValueError) with one line on anything that cannot be.
     """
@@ -99,6 +105,7 @@ class Mesh:
         connect_time: str | float = "plain",
         errors: Errors | None = None,
         percentiles: Percentiles | None = None,
+        strict: bool = False,
     ) -> None:
         try:
             self.reading = Reading(injector, errors, percentiles).checked()
@@ -106,6 +113,7 @@ class Mesh:
             raise ManifestError(str(problem)) from None
         self.defaults = istio_defaults(istio)
         self.namespace = names.label(Field(namespace, Place("Mesh"), "namespace"))
+        self.strict = strict
         self.workers = workloads.whole(workers, "workers", 1, 1000)
         self.overhead, self._overhead_source = _overhead(overhead)
         self.connect_time = workloads.connecting(connect_time)
@@ -177,10 +185,10 @@ class Mesh:
         if (p50 is None) == (record is None):
             raise ManifestError("timing: needs either p50 (with p90 and p99 where they are known) or a record")
         given = _recorded(record, name) if record is not None else _percentiles(p50, p90, p99)
-        timed(Behaviour(), given)
+        changes = said.timed(given)
         known = self._state(float("inf"))
         for each in said.workloads(name, known, self.namespace, "timing"):
-            self._said.append(Said(0.0, each.key, lambda pod: replace(pod, behaviour=timed(pod.behaviour, given), timed=True)))
+            self._said.append(Said(0.0, each.key, lambda pod: said.timing(pod, changes)))
         return self
 
     def calls(self, caller: str, callee: str) -> Mesh:
@@ -194,7 +202,10 @@ class Mesh:
         if number and not (number.isdecimal() and len(number) < 6):
             raise ManifestError(f"calls: {callee!r}: a port must be a number")
         found = said.service(name, known, self.namespace, "calls")
-        port = int(number) if number else found.ports[0].port
+        over_http = [port.port for port in found.ports if not port.other]
+        if not number and not over_http:
+            raise ManifestError(f"calls: Service {found.name} has no port for HTTP")
+        port = int(number) if number else over_http[0]
         for each in said.workloads(caller, known, self.namespace, "calls"):
             said.calling(each, found.fqdn, port)
             self._said.append(Said(0.0, each.key, lambda pod: said.calling(pod, found.fqdn, port)))
@@ -209,12 +220,12 @@ class Mesh:
         Raises ManifestError where there is no such Deployment, or it has fewer pods.
         """
         count = None if pods is None else workloads.whole(pods, "pods", 1)
-        change, time = said.failing(how), 0.0 if at is None else workloads.seconds(at, "at")
+        changes, time = said.failing(how), 0.0 if at is None else workloads.seconds(at, "at")
         found = said.workloads(name, self._state(time), self.namespace, "fail")
         if len(found) > 1:
             raise ManifestError(f"fail: {name} has the pods of several Deployments, name one ({', '.join(each.name for each in found)})")
-        said.broken(found[0], count, change)
-        self._said.append(Said(time, found[0].key, lambda pod: said.broken(pod, count, change)))
+        said.broken(found[0], count, changes)
+        self._said.append(Said(time, found[0].key, lambda pod: said.broken(pod, count, changes)))
         return self
 
     def _read(self, sources: Iterable[Any], known: dict[Key, Resource]) -> list[Resource]:
@@ -270,10 +281,12 @@ class Mesh:
         "region.zone.subzone": of the load's caller where `target` is a Service, else of the pods that call
         the last Service (default: their own label).
         """
-        plan = self._plan(0.0, target, locality)
+        if self.strict:
+            self._refuse_unmet()
+        plan = self._plan(0.0, target, locality, workload.request)
         changes = []
         for time in self._times():
-            later = self._plan(time, target, locality)
+            later = self._plan(time, target, locality, workload.request)
             if [(r.host, r.callers) for r in later.routes] != [(r.host, r.callers) for r in plan.routes]:
                 raise ManifestError(f"at {time:g}s: a change of which pods call which Service in the middle of a load is not modelled")
             changes.append(Change(at=time, routes=later.routes))
@@ -289,8 +302,16 @@ class Mesh:
         self._last = workload, target, _locality(locality)
         return scenario
 
-    def _plan(self, time: float, target: str | None, locality: str | None) -> Plan:
-        return self._control_plane(time).plan(target, _locality(locality))
+    def _plan(self, time: float, target: str | None, locality: str | None, request: Request | None = None) -> Plan:
+        control_plane, place = self._control_plane(time), _locality(locality)
+        if isinstance(request, Mixture):
+            return mixed([(control_plane.plan(target, place, each), weight) for each, weight in request.parts])
+        return control_plane.plan(target, place, request)
+
+    def _refuse_unmet(self) -> None:
+        problems = [resource.error(path, f"strict: {reason}") for resource, path, reason in remarks.unmet(self._control_plane(0.0))]
+        if problems:
+            raise together(problems)
 
     def _control_plane(self, time: float) -> ControlPlane:
         return ControlPlane(list(self._state(time).values()), self.defaults, self._address)
@@ -461,16 +482,16 @@ class Mesh:
 
     def proxy_config_routes(self, target: str | None = None, locality: str | None = None) -> str:
         """What the proxies' routes hold after Istio's defaults, one row a route."""
-        rows = []
-        for route in self._plan(0.0, target, locality).routes:
-            retries = route.retries
-            on = ",".join(word for word in RETRY_ON if word in retries.retry_on) if retries.attempts else "-"
-            codes = ",".join(map(str, sorted(retries.retriable_status_codes))) if retries.attempts else ""
-            timeout, per_try = ("none" if each is None else f"{each:g}s" for each in (route.timeout, retries.per_try_timeout))
+        plan, rows = self._plan(0.0, target, locality), []
+        for route, hop in zip(plan.routes, plan.hops, strict=True):
             limit = min((d.cluster.connection_pool.max_retries for d in route.destinations), default=UNLIMITED)
-            limited = "-" if limit == UNLIMITED else limit
-            rows.append((route.callers[0].name, route.host, timeout, retries.attempts, on, codes or "-", per_try, limited))
-        return _table(rows, ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES"))
+            for each in hop.routes:
+                of_it = route.retries if each is hop.http else each.retries
+                limited = "-" if limit == UNLIMITED or each is not hop.http else limit
+                rows.append((route.callers[0].name, route.host, *_policy(each.timeout, of_it), limited, each.asking))
+        headers = ("PROXY", "HOST", "TIMEOUT", "ATTEMPTS", "RETRYON", "CODES", "PER TRY", "MAX RETRIES", "MATCH")
+        every = all(row[-1] == "*" for row in rows)
+        return _table([row[:-1] for row in rows] if every else rows, headers[:-1] if every else headers)
 
     def version_rules(self, target: str | None = None, locality: str | None = None) -> list[str]:
         """Which rules of this version of Istio touch this mesh: those without which the proxies would be told something else.
@@ -499,28 +520,35 @@ class Mesh:
 
     @property
     def warnings(self) -> list[MeshWarning]:
-        """What Istio accepts but will not do what its author thinks; those on the workload are about the last one."""
-        found = [warning for resource in self._resources.values() for warning in resource.warnings]
+        """What Istio accepts but will not do what its author thinks; those on the workload are about the last one.
+
+        First what makes the figures those of another mesh, then group by group (`MeshWarning.group`).
+        """
+        now = self._state(0.0)
+        found = [warning for resource in now.values() for warning in resource.warnings]
         found += [warning for _, _, resource in self._later if resource is not None for warning in resource.warnings]
-        control_plane = self._control_plane(0.0)
-        found += control_plane.remarks()
+        control_plane = ControlPlane(list(now.values()), self.defaults, self._address)
+        found += remarks.of_mesh(control_plane, now.values())
         with suppress(ManifestError):  # not a whole mesh yet; a load will say what is missing
             found += self._scenario_warnings(control_plane)
-        return list(dict.fromkeys(found))
+        return in_order(found)
 
     def _scenario_warnings(self, control_plane: ControlPlane) -> list[MeshWarning]:
         workload, target, locality = self._last
-        plan = control_plane.plan(target, locality)
+        request = workload.request if workload else None
+        plan = self._plan(0.0, target, locality, request)
         changes = tuple(Change(at=when, routes=plan.routes) for when in self._times())
         any_load = workload or OpenLoop(segments=((1.0, 1.0, 1.0),))
         scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes)
         idle = [r for r in self._resources.values() if r.kind == "EnvoyFilter" and str(r) not in plan.filters]
         reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
         unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]
-        return unmet + scenario_warnings(scenario, plan.cluster_owner, plan.route_owner, plan.localities, self.defaults.retries_503)
+        owners = plan.cluster_owner, plan.route_owner, plan.localities
+        of_load = remarks.of_plan(control_plane, plan, _asked(request)) if workload else []
+        return of_load + unmet + scenario_warnings(scenario, *owners, self.defaults.retries_503)
 
     def __repr__(self) -> str:
-        names = ", ".join(f"{kind} {name}" for kind, _, name in self._resources)
+        names = ", ".join(map(str, (each for each in self._resources.values() if not isinstance(each, Skipped))))
         reading = ", ".join(f"{name}={word!r}" for name, word in self.reading._asdict().items() if word)
         return f"Mesh(istio={self.defaults.version!r}, {reading}, workers={self.workers}): {names or 'no resources'}"
 
@@ -544,6 +572,35 @@ class Later:
         key = self._mesh._key(kind, name, namespace, self._mesh._state(self._time))
         self._mesh._later.append((self._time, key, None))
         return self
+
+
+def _resource(document: Field | ManifestError, context: Context) -> Resource:
+    if isinstance(document, ManifestError):
+        raise document
+    return read(document, context)
+
+
+def _notes(resources: Iterable[Resource]) -> list[MeshWarning]:
+    """What of them is only noted."""
+    skipped = [each for each in resources if isinstance(each, Skipped)]
+    found = [warning for resource in resources for warning in resource.warnings] + leave_out(skipped)
+    return [warning for warning in found if warning.group == NOTED]
+
+
+def _asked(request: Request | None) -> str:
+    """A request in words."""
+    if isinstance(request, Mixture):
+        return " and ".join(dict.fromkeys(_asked(each) for each, _ in request.parts))
+    request = request or Request()
+    return " ".join((request.method, request.path, *(f"{name}: {value}" for name, value in request.headers)))
+
+
+def _policy(timeout: float | None, retries: RetryPolicy) -> tuple[object, ...]:
+    """Timeout, attempts, words, codes and per-try timeout as `proxy_config_routes` shows them."""
+    on = ",".join(word for word in RETRY_ON if word in retries.retry_on) if retries.attempts else "-"
+    codes = ",".join(map(str, sorted(retries.retriable_status_codes))) if retries.attempts else ""
+    whole, per_try = ("none" if each is None else f"{each:g}s" for each in (timeout, retries.per_try_timeout))
+    return whole, retries.attempts, on, codes or "-", per_try
 
 
 def _new_connections(plan: Plan, workload: Workload) -> bool:

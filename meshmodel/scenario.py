@@ -427,11 +427,12 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a load asks for; `headers` are (name, value) in their order."""
+    """What a load asks for; `headers` are (name, value) in their order, `port` is the one called (None: as the target has it)."""
 
     path: str = "/"
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
+    port: int | None = None
 
     def of(self, number: int, policies: Iterable[HashPolicy]) -> Request:
         """The same, by user number `number`: with the user's name wherever one of `policies` looks."""
@@ -444,6 +445,13 @@ class Request:
             elif policy.kind == "cookie":
                 headers.append(("Cookie", f"{policy.name}={user(number)}"))
         return replace(self, path=path, headers=tuple(headers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(Request):
+    """Requests of several kinds, each with its weight; what a proxy cannot tell apart is the first one's."""
+
+    parts: tuple[tuple[Request, float], ...]
 
 
 LOWEST_RATE, HIGHEST_RATE = 1e-6, 1e9

@@ -18,7 +18,7 @@ from typing import Any
 from meshmodel._text import quoted
 from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.yaml_source import ManifestError
-from meshmodel.scenario import MTLS_CONNECT, PLAIN_CONNECT, ClosedLoop, OpenLoop, Request
+from meshmodel.scenario import MTLS_CONNECT, PLAIN_CONNECT, ClosedLoop, Mixture, OpenLoop, Request
 
 FORTIO_TIMEOUT = "3s"
 """fortio's own default of `-timeout` (fhttp/http_client.go, HTTPReqTimeOutDefaultValue)."""
@@ -34,7 +34,7 @@ def fortio(
     duration: str | float = "60s",
     calls: int | None = None,
     timeout: str | float | None = FORTIO_TIMEOUT,
-    request: Request | Mapping[str, Any] | None = None,
+    request: AnyRequest = None,
     users: int = 0,
 ) -> ClosedLoop:
     """`fortio load -c connections -qps qps -t duration -timeout timeout`, or `-n calls` in place of `-t`.
@@ -56,7 +56,7 @@ def fortio(
     )
 
 
-def curl(n: int = 50, timeout: str | float | None = None, request: Request | Mapping[str, Any] | None = None, users: int = 0) -> ClosedLoop:
+def curl(n: int = 50, timeout: str | float | None = None, request: AnyRequest = None, users: int = 0) -> ClosedLoop:
     """A loop of `n` calls of curl, each on a connection of its own; without a `timeout` (its `-m`) it waits for ever."""
     return ClosedLoop(calls=whole(n, "n", 1), timeout=_patience(timeout), request=as_request(request), users=whole(users, "users", 0))
 
@@ -66,7 +66,7 @@ def open_loop(
     duration: str | float | None = None,
     arrivals: str = "poisson",
     timeout: str | float | None = None,
-    request: Request | Mapping[str, Any] | None = None,
+    request: AnyRequest = None,
     users: int = 0,
 ) -> OpenLoop:
     """`rate` requests a second for `duration`, or segments (seconds, first rate, last rate); `arrivals`: poisson or paced."""
@@ -99,21 +99,50 @@ _PATH = re.compile(r"/[!-~]{0,2000}")
 _VALUE = re.compile(r"[\t -~]{0,4000}")
 
 
-def as_request(given: Request | Mapping[str, Any] | None) -> Request:
-    """{"path": "/", "method": "GET", "headers": {"x-user": "jason"}}, or any part of it, as a `Request`; headers also as pairs."""
+AnyRequest = Request | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+MOST_KINDS = 100
+
+
+def as_request(given: AnyRequest) -> Request:
+    """{"path": "/", "method": "GET", "headers": {"x-user": "jason"}, "port": 8080}, or any part of it, as a `Request`; headers also
+    as pairs.  A list of those, each with a "weight", is a mixture."""
     if given is None or isinstance(given, Request):
         return given or Request()
-    if not isinstance(given, Mapping) or not given.keys() <= {"path", "method", "headers"}:
-        raise ManifestError(f"request: must be a dict with path, method or headers, got {quoted(given, 200)}")
+    if isinstance(given, (list, tuple)):
+        return _mixture(given)
+    if not isinstance(given, Mapping) or not given.keys() <= {"path", "method", "headers", "port"}:
+        raise ManifestError(f"request: must be a dict with path, method, headers or port, got {quoted(given, 200)}")
     headers = given.get("headers", ())
     pairs = list(headers.items()) if isinstance(headers, Mapping) else headers
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise ManifestError(f"request.headers: must be a dict of names and values, got {quoted(headers, 200)}")
+    port = given.get("port")
     return Request(
         path=_matching(given.get("path", "/"), "request.path", _PATH, "must begin with / and have no space or control character"),
         method=_matching(given.get("method", "GET"), "request.method", _METHOD, "must be GET, POST, PUT, PATCH, DELETE or OPTIONS"),
         headers=tuple(_header(name, value) for name, value in pairs),
+        port=None if port is None else whole(port, "request.port", 1, 65535),
     )
+
+
+def _mixture(given: Sequence[Any]) -> Request:
+    """Requests with their weights, which need not sum to anything; one alone is itself."""
+    parts = []
+    for each in given[: MOST_KINDS + 1]:
+        if not isinstance(each, Mapping):
+            raise ManifestError(
+                f"request: a mixture is a list of dicts with path, method, headers, port and weight, got {quoted(each, 200)}"
+            )
+        weight = each.get("weight", 1)
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise ManifestError(f"request.weight: must be more than 0, got {quoted(weight)}")
+        parts.append((as_request({name: value for name, value in each.items() if name != "weight"}), float(weight)))
+    if not 0 < len(parts) <= MOST_KINDS:
+        raise ManifestError(f"request: a mixture has from 1 to {MOST_KINDS} requests, got {len(given)}")
+    first = parts[0][0]
+    if len(parts) == 1:
+        return first
+    return Mixture(path=first.path, method=first.method, headers=first.headers, port=first.port, parts=tuple(parts))
 
 
 def _header(name: Any, value: Any) -> tuple[str, str]:

@@ -130,7 +130,7 @@ def unused(parent: Field, fields: list[str], context: Context) -> list[str]:
     return fields
 
 
-Shape = str | Mapping[str, Any] | list[Any]
+Shape = Any
 """How a field must look: "text", "flag", "number", "any", "labels" (text by any name), a list of one shape, or fields by name."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -21,22 +21,27 @@ from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
-from meshmodel.istio.hosts import ByHost, fqdn, oldest_first, wildcards_over
+from meshmodel.istio.gateway import Gateway, Server
+from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first, wildcards_over
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import Pod, locality_weights, priorities
-from meshmodel.istio.resources import (
-    DestinationRule,
-    Gateway,
-    HttpRoute,
-    RouteDestination,
-    Subset,
-    TrafficPolicy,
-    VirtualService,
-    hashing_at,
-    policy_at,
+from meshmodel.istio.matching import Asked, qualified
+from meshmodel.istio.resources import DestinationRule, Subset, TrafficPolicy, hashing_at, policy_at
+from meshmodel.istio.skipped import Skipped
+from meshmodel.istio.virtual_service import HttpRoute, RouteDestination, VirtualService
+from meshmodel.scenario import (
+    Caller,
+    Cluster,
+    ConnectionPool,
+    Destination,
+    DirectResponse,
+    Endpoint,
+    Fault,
+    Mirror,
+    Request,
+    RetryPolicy,
+    Route,
 )
-from meshmodel.istio.warnings import MeshWarning
-from meshmodel.scenario import Caller, Cluster, ConnectionPool, Destination, Endpoint, Fault, Mirror, RetryPolicy, Route
 
 T = TypeVar("T")
 INGRESS = "istio-ingressgateway"
@@ -44,7 +49,8 @@ ROOT_NAMESPACE = "istio-system"
 MAX_HOPS = 8
 MAX_SIZE = 100_000
 """Of all destinations of a load: pods, Deployments, callers and patches, counted for each destination, and pairs of places between them."""
-NAMES = "istio.io/latest/docs/reference/config/networking/destination-rule (host: short names)"
+NO_ROUTE = DirectResponse(status=404)
+"""What Envoy answers a request that no route is for (router filter, NR)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Plan:
     `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the VirtualService of a
     route's host (the Service where there is none), `localities` what a cluster's localityLbSetting asks for; `filters`
     are the EnvoyFilters that changed something; `keep_alives` is the last caller's (None: the load's own); `size` counts
-    towards `MAX_SIZE`.
+    towards `MAX_SIZE`; `hops` are what the routes were made from, and `deployments` those of the pods on the way.
     """
 
     routes: tuple[Route, ...] = ()
@@ -78,16 +84,31 @@ class Plan:
     filters: set[str] = field(default_factory=set)
     keep_alives: bool | None = None
     size: int = 0
+    hops: list[Hop] = field(default_factory=list)
+    deployments: list[Deployment] = field(default_factory=list)
+    services: list[Service] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Hop:
-    """What a route is made from: who is responsible for it, its hosts, the port called, and what it does."""
+class Hop:
+    """What a route is made from: who is responsible for it, its hosts, the port called, and what it may do.
+
+    `routes` are all that the proxy has, `asked` is what it is asked (its request None: anything), `http` the route that takes it.
+    """
 
     owner: VirtualService | Service
     hosts: tuple[str, ...]
     port: int
-    http: HttpRoute
+    routes: tuple[HttpRoute, ...]
+    asked: Asked
+    anything: bool = False
+
+    @property
+    def http(self) -> HttpRoute:
+        """The first route that takes what is asked; where none does, Envoy answers itself."""
+        asked = None if self.anything else self.asked
+        found = next((route for route in self.routes if route.takes(asked, self.asked)), None)
+        return found or HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=NO_ROUTE)
 
 
 class ControlPlane:
@@ -100,9 +121,10 @@ class ControlPlane:
         self.virtual_services = [r for r in resources if isinstance(r, VirtualService)]
         self.gateways = [r for r in resources if isinstance(r, Gateway)]
         self.filters = [r for r in resources if isinstance(r, EnvoyFilter)]
+        self.outside = {host for r in resources if isinstance(r, Skipped) for host in r.hosts}
         self._named = {name: service for service in reversed(self.services) for name in service.names}
-        self._ruled = ByHost(self.rules, _hosts)
-        self._routed = ByHost((vs for vs in self.virtual_services if "mesh" in vs.gateways), _hosts)
+        self.ruled = ByHost(self.rules, hosts_of)
+        self.routed = ByHost((vs for vs in self.virtual_services if "mesh" in vs.gateways and vs.routes), hosts_of)
         self.defaults = defaults
         self._address = address
         self._made: dict[Hashable, Any] = {}
@@ -115,27 +137,30 @@ class ControlPlane:
 
     # ---- the chain of routes
 
-    def plan(self, target: str | None, locality: str | None) -> Plan:
+    def plan(self, target: str | None, locality: str | None, request: Request | None = None) -> Plan:
         """The routes of a load on `target` (a Service, or a host of a Gateway; None: the only Gateway's host).
 
         `locality` ("region/zone/subzone") is where the load's caller stands: the caller of the first route when
-        `target` is a Service, else of the last one.
+        `target` is a Service, else of the last one.  `request`: what is asked, which may take other routes than the first ones
+        (None: whatever takes those).
         """
-        self._check()
         plan = Plan()
-        hop, proxies = self._entry(target, locality)
+        hop, proxies = self._entry(target, locality, request)
         for _ in range(MAX_HOPS):
             route, pods = self._route(plan, hop, proxies)
             plan.routes += (route,)
+            plan.hops.append(hop)
+            plan.deployments += [deployment for _, deployment in pods]
             owner = self._caller(pods)
             if owner is None or owner.upstream is None:
                 break
             host, number = owner.upstream
-            service = self._upstream(owner) or self.service(host, owner, "UPSTREAM_URIS")
-            hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"))
+            service = self.upstream(owner) or self.service(host, owner, "UPSTREAM_URIS")
+            request = hop.http.sent_on(hop.asked) if request is not None else None
             plan.keep_alives = owner.keep_alives
             last = None if self._called(target)[0] else locality
             proxies = [self._sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
+            hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"), proxies, request)
         else:
             raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
@@ -143,45 +168,77 @@ class ControlPlane:
             plan.routes = (self._route(plan, hop, moved)[0],)
         return plan
 
-    def _entry(self, target: str | None, locality: str | None) -> tuple[_Hop, list[Proxy]]:
+    def _entry(self, target: str | None, locality: str | None, request: Request | None) -> tuple[Hop, list[Proxy]]:
         service, number = self._called(target)
         if service is not None:
             place = locality or ""
             caller = Proxy(Caller(name="caller", locality=place), service.namespace, {}, Pod(place))
-            return self._hop(service, self._port(service, number, None, "target")), [caller]
-        bound = self._bound()
-        if target is not None:
-            bound = [(vs, gateway) for vs, gateway in bound if target in vs.hosts]
-            if not bound:
-                raise ManifestError(f"target: there is no Service {target}{_near(target, [s.name for s in self.services])}")
-        if len({vs.key for vs, _ in bound}) > 1:
-            names = ", ".join(sorted({host for vs, _ in bound for host in vs.hosts}))
-            raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
+            number = number or (request.port if request else None)
+            return self._hop(service, self._port(service, number, None, "target"), [caller], request), [caller]
+        bound = self._bound(target)
         if bound:
-            virtual_service, gateway = bound[0]
-            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, gateway.selector, Pod("", tuple(gateway.selector.items())), "GATEWAY")
-            return _Hop(virtual_service, virtual_service.hosts, gateway.port, virtual_service.route), [proxy]
-        called = {service.key for service in map(self._upstream, self.deployments) if service}
-        first = [service for service in self.services if service.key not in called]
+            vs, gateway, server = bound[0]
+            labels = gateway.selector
+            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, labels, Pod("", tuple(labels.items())), "GATEWAY")
+            routes = tuple(route for other, _, _ in bound for route in self._routes(other))
+            if server.redirects:
+                redirect = DirectResponse(status=301)
+                routes = (HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=redirect),)
+            hosts = (target,) if target else vs.hosts
+            name = f"{gateway.namespace}/{gateway.name}"
+            asked = Asked(
+                request=request or Request(), hosts=hosts, port=server.port, gateway=name, labels=labels, namespace=ROOT_NAMESPACE
+            )
+            return Hop(vs, vs.hosts, server.port, routes, asked, request is None), [proxy]
+        first = self._uncalled()
         if len(first) != 1:
             names = ", ".join(service.name for service in self.services) or "there is none yet"
             raise ManifestError(f"target: no Gateway leads into the mesh, name the Service to call as target ({names})")
-        return self._entry(first[0].name, locality)
+        return self._entry(f"{first[0].name}.{first[0].namespace}", locality, request)
 
-    def _bound(self) -> list[tuple[VirtualService, Gateway]]:
-        """Every VirtualService that stands at a Gateway, with it."""
-        found = []
+    def _uncalled(self) -> list[Service]:
+        """The Services that no other calls; of those, if any, the ones with pods that answer over HTTP, and a name of its own each."""
+        called = {service.key for service in map(self.upstream, self.deployments) if service}
+        first = [service for service in self.services if service.key not in called]
+        answering = [s for s in first if self.behind(s) and any(not port.other for port in s.ports)]
+        plain = [s for s in answering if not s.headless]
+        return plain or answering or first
+
+    def _bound(self, target: str | None) -> list[tuple[VirtualService, Gateway, Server]]:
+        """The VirtualServices that stand at a Gateway for the target, the oldest first; all must be for the same hosts."""
+        found: list[tuple[VirtualService, Gateway, Server]] = []
+        problems = []
         named = {(gateway.namespace, gateway.name): gateway for gateway in self.gateways}
-        for vs in self.virtual_services:
+        for vs in oldest_first(vs for vs in self.virtual_services if vs.routes and vs.hosts):
             for name in dict.fromkeys(name for name in vs.gateways if name != "mesh"):
-                namespace, _, short = name.rpartition("/")
-                gateway = named.get((namespace or vs.namespace, short))
+                gateway = named.get(tuple(qualified(name, vs.namespace).split("/", 1)))  # type: ignore[arg-type]
+                server = next(filter(None, map(gateway.server, vs.hosts)), None) if gateway else None
                 if gateway is None:
-                    raise vs.error("spec.gateways", f"there is no Gateway {name}{_near(short, [g.name for g in self.gateways])}")
-                if not any(gateway.serves(host) or host == "*" for host in vs.hosts):
-                    raise vs.error("spec.hosts", f"Gateway {gateway.name} serves {', '.join(gateway.hosts)}, none of these hosts")
-                found.append((vs, gateway))
-        return found
+                    problems.append(self._no_gateway(vs, name))
+                elif server is None:
+                    rule = f"Gateway {gateway.name} serves {', '.join(gateway.hosts) or 'nobody over HTTP'}, none of these hosts"
+                    problems.append(vs.error("spec.hosts", rule))
+                else:
+                    found.append((vs, gateway, server))
+        if target is not None:
+            here = [each for each in found if target in each[0].hosts]
+            found = here or [each for each in found if any(host.startswith("*") and covers(host, target) for host in each[0].hosts)]
+        if not found and problems:
+            raise problems[0]
+        if not found and target is not None:
+            raise ManifestError(f"target: there is no Service {target}{near(target, [s.name for s in self.services])}")
+        if len({vs.hosts for vs, _, _ in found}) > 1:
+            names = ", ".join(sorted({host for vs, _, _ in found for host in vs.hosts}))
+            raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
+        return list({vs.key: (vs, gateway, server) for vs, gateway, server in reversed(found)}.values())[::-1]
+
+    def _no_gateway(self, vs: VirtualService, name: str) -> ManifestError:
+        """That a Gateway is missing.  Raises it at once where another's name is so near that it must be meant."""
+        short, known = name.rpartition("/")[2], [gateway.name for gateway in self.gateways]
+        error = vs.error("spec.gateways", f"there is no Gateway {name}{near(short, known)}")
+        if difflib.get_close_matches(short, known, n=1, cutoff=0.9):
+            raise error
+        return error
 
     def _caller(self, pods: list[tuple[Endpoint, Deployment]]) -> Deployment | None:
         """One Deployment of the pods of a route, which must all call on alike; None where there is no pod."""
@@ -193,21 +250,48 @@ class ControlPlane:
 
     # ---- one route
 
-    def _hop(self, service: Service, port: ServicePort) -> _Hop:
+    def _hop(self, service: Service, port: ServicePort, proxies: list[Proxy], request: Request | None) -> Hop:
         """A call of a Service; without a VirtualService Istio writes a route of its own."""
         destination = RouteDestination(host=service.fqdn, subset=None, port=port.port, weight=100, path="")
         default = HttpRoute(
             destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault(), ignore_previous_hosts=True
         )
-        vs = next(iter(self._virtual_services(service)), None)
-        return _Hop(vs or service, (service.fqdn,), port.port, vs.route if vs else default)
+        caller = proxies[0]
+        vs = next((vs for vs in self.virtual_services_of(service) if vs.seen_from(caller.namespace)), None)
+        routes = self._routes(vs) if vs else (default,)
+        asked = [
+            Asked(request=request or Request(), hosts=service.names, port=port.port, labels=each.labels, namespace=each.namespace)
+            for each in {(proxy.namespace, id(proxy.pod)): proxy for proxy in proxies}.values()
+        ]
+        hops = [Hop(vs or service, (service.fqdn,), port.port, routes, each, request is None) for each in asked]
+        if vs is not None and len({id(hop.http) if hop.http in routes else 0 for hop in hops}) > 1:
+            raise vs.error("spec.http", "matches only some of the callers of a route, which is not modelled")
+        return hops[0]
 
-    def _route(self, plan: Plan, hop: _Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
+    def _routes(self, vs: VirtualService) -> tuple[HttpRoute, ...]:
+        """Its routes, those of its delegates in their place."""
+        found: list[HttpRoute] = []
+        for route in vs.routes:
+            if route.delegate is None:
+                found.append(route)
+                continue
+            namespace, name = route.delegate
+            delegate = next((d for d in self.virtual_services if (d.namespace, d.name) == (namespace, name) and not d.hosts), None)
+            if delegate is None:
+                known = [d.name for d in self.virtual_services if not d.hosts]
+                raise vs.error(f"{route.path}.delegate", f"there is no VirtualService {name} without hosts{near(name, known)}")
+            found += [each.under(route) for each in delegate.routes]
+        return tuple(found)
+
+    def _route(self, plan: Plan, hop: Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
         plan.route_owner[hop.hosts[0]] = str(hop.owner)
         weighed = [each for each in hop.http.destinations if each.weight]
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
         clusters: dict[Hashable, Cluster] = {}
         patches = self._patches(proxies)
+        for each in hop.http.destinations:
+            if not each.weight:  # it is asked for nothing, but must be there
+                self._subset(self.service(each.host, hop.owner, f"{each.path}.host"), proxies[0].namespace, each, hop.owner)
         for each in (*weighed, *(mirror for mirror, _ in hop.http.mirrors)):
             if each.key not in clusters:
                 clusters[each.key] = self._reached(plan, each, hop, proxies, patches, pods)
@@ -231,7 +315,7 @@ class ControlPlane:
         self,
         plan: Plan,
         each: RouteDestination,
-        hop: _Hop,
+        hop: Hop,
         proxies: list[Proxy],
         patches: list[tuple[EnvoyFilter, Patch]],
         pods: dict[str, tuple[Endpoint, Deployment]],
@@ -243,7 +327,7 @@ class ControlPlane:
         pods.update(owners)
         return cluster
 
-    def _hashed(self, each: RouteDestination, hop: _Hop, namespace: str) -> Hashing | None:
+    def _hashed(self, each: RouteDestination, hop: Hop, namespace: str) -> Hashing | None:
         """The `consistentHash` that a route to this destination hashes for."""
         service = self.service(each.host, hop.owner, f"{each.path}.host")
         owner, subset = self._ruler(service, namespace), self._subset(service, namespace, each, hop.owner)
@@ -277,10 +361,10 @@ class ControlPlane:
             raise envoy_filter.error("spec.workloadSelector", "selects only some of the callers of a route, which is not modelled")
         return answers == {True}
 
-    def _virtual_services(self, service: Service) -> list[VirtualService]:
+    def virtual_services_of(self, service: Service) -> list[VirtualService]:
         """Those that sidecars have for a Service, the one that holds first."""
         specific = self.defaults.has("specific_hosts")
-        return self._routed.most_specific(service.fqdn) if specific else self._routed.covering(service.fqdn)
+        return self.routed.most_specific(service.fqdn) if specific else self.routed.covering(service.fqdn)
 
     # ---- one cluster
 
@@ -288,12 +372,14 @@ class ControlPlane:
         self,
         plan: Plan,
         destination: RouteDestination,
-        hop: _Hop,
+        hop: Hop,
         proxies: list[Proxy],
         patches: list[tuple[EnvoyFilter, Patch]],
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
         service = self.service(destination.host, hop.owner, f"{destination.path}.host")
         port = self._destination_port(service, destination, hop, proxies[0].kind)
+        plan.services.append(service)
+        self._refuse_outside(service, port, hop.owner)
         namespace = proxies[0].namespace
         subset, owner = self._subset(service, namespace, destination, hop.owner), self._ruler(service, namespace)
         policy = policy_at(port.port, owner.policy if owner else None, subset.policy if subset else None)
@@ -303,7 +389,7 @@ class ControlPlane:
         plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
         budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
         places, callers = {owner.key for _, owner in pods}, {id(proxy.pod) for proxy in proxies}
-        plan.size += len(pods) + len(self._behind(service)) + len(proxies) + len(budgets) + len(places) * len(callers)
+        plan.size += len(pods) + len(self.behind(service)) + len(proxies) + len(budgets) + len(places) * len(callers)
         if plan.size > MAX_SIZE:
             rule = f"has, with the destinations before it, more than {MAX_SIZE:,} pods, callers and patches, counted for each destination"
             raise hop.owner.error(destination.path, rule)
@@ -314,8 +400,21 @@ class ControlPlane:
                 cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
         return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
 
-    def _destination_port(self, service: Service, destination: RouteDestination, hop: _Hop, kind: str) -> ServicePort:
+    def _refuse_outside(self, service: Service, port: ServicePort, owner: Resource) -> None:
+        """What is not pods that answer over HTTP cannot be played."""
+        if service.external:
+            raise service.error(
+                "spec.externalName", f"{service.external} is outside of the mesh, which is not modelled: name its pods instead"
+            )
+        if port.other:
+            raise owner.error("", f"only HTTP is modelled, and Istio takes port {port.port} of Service {service.name} for {port.other}")
+        if not service.selector and not service.external:
+            raise service.error("spec.selector", "there is none, so its pods are not known: give it one that selects some")
+
+    def _destination_port(self, service: Service, destination: RouteDestination, hop: Hop, kind: str) -> ServicePort:
         """A destination without a port takes the one that was called; at a Gateway the only one of a Service with one port."""
+        if service.external:
+            return ServicePort(name="http", port=destination.port or hop.port, target=destination.port or hop.port)
         if destination.port is None and kind == "GATEWAY" and len(service.ports) == 1:
             return service.ports[0]
         found = self._numbered(service).get(destination.port or hop.port)
@@ -356,13 +455,13 @@ class ControlPlane:
         )
         return balancer.on(cluster)
 
-    def _behind(self, service: Service) -> list[Deployment]:
+    def behind(self, service: Service) -> list[Deployment]:
         """The Deployments of a Service, in order."""
         return self._once(lambda: [d for d in sorted(self.deployments, key=lambda d: d.name) if service.selects(d)], "behind", service.key)
 
     def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
         """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""
-        chosen = [deployment for deployment in self._behind(service) if labels.items() <= deployment.labels.items()]
+        chosen = [deployment for deployment in self.behind(service) if labels.items() <= deployment.labels.items()]
         return [(pod, deployment) for deployment in chosen for pod in self._pods_of(deployment, service, port)]
 
     def _pods_of(self, deployment: Deployment, service: Service, port: ServicePort) -> list[Endpoint]:
@@ -372,7 +471,7 @@ class ControlPlane:
         number = _target(port, deployment)
         if number is None:
             raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
-        timings = (d.behaviour.timing_50_percentile for d in self._behind(service) if d.replicas)
+        timings = (d.behaviour.timing_50_percentile for d in self.behind(service) if d.replicas)
         fastest = self._once(lambda: min(timings, default=0.0), "fastest", service.key)
         inbound = self._inbound(deployment, number)
         return [
@@ -419,7 +518,7 @@ class ControlPlane:
         those for the most specific host.  Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule`.
         """
         places = (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE)
-        found = (self._ruled.most_specific(service.fqdn, place) for place in places)
+        found = ([r for r in self.ruled.most_specific(service.fqdn, place) if r.seen_from(namespace)] for place in places)
         return self._once(lambda: next(filter(None, found), []), "rules", service.key, namespace)
 
     def _ruler(self, service: Service, namespace: str) -> DestinationRule | None:
@@ -433,7 +532,7 @@ class ControlPlane:
         every = ((name, subset) for rule in reversed(self._rules(service, namespace)) for name, subset in rule.subsets.items())
         subsets = self._once(lambda: dict(every), "subsets", service.key, namespace)
         if destination.subset not in subsets:
-            rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{_near(destination.subset, list(subsets))}"
+            rule = f"no DestinationRule for {destination.host} has a subset {destination.subset}{near(destination.subset, list(subsets))}"
             raise owner.error(f"{destination.path}.subset", rule)
         return subsets[destination.subset]
 
@@ -444,13 +543,21 @@ class ControlPlane:
         service = self._named.get(fqdn(host, owner.namespace))
         if service is not None and service.fqdn == fqdn(host, owner.namespace):
             return service
-        raise owner.error(path, f"there is no Service {host}{_near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
+        if host in self.outside:
+            raise owner.error(path, f"{host} is outside of the mesh (ServiceEntry), which is not modelled: route to a Service of its pods")
+        raise owner.error(path, f"there is no Service {host}{near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
+
+    def knows(self, host: str) -> bool:
+        """Whether a resolved host, or a wildcard, is for some Service."""
+        if not host.startswith("*"):
+            return host in self._named and self._named[host].fqdn == host
+        return host in self._once(lambda: {wild for service in self.services for wild in wildcards_over(service.fqdn)}, "wildcards")
 
     def _find(self, target: str | None) -> Service | None:
         """The Service of that name, as Kubernetes' DNS knows it."""
         return self._named.get(target or "")
 
-    def _upstream(self, owner: Deployment) -> Service | None:
+    def upstream(self, owner: Deployment) -> Service | None:
         """The Service that the pods of a Deployment call on, if it is one of this mesh."""
         host = owner.upstream[0] if owner.upstream else ""
         return self._find(host if "." in host else f"{host}.{owner.namespace}")
@@ -460,22 +567,20 @@ class ControlPlane:
         name, _, number = (target or "").rpartition(":")
         return (self._find(name), int(number)) if name and re.fullmatch(r"\d{1,5}", number) else (self._find(target), None)
 
-    def _check(self) -> None:
-        """Every destination of every VirtualService must exist, whether or not the load passes it."""
-        for vs in self.virtual_services:
-            for destination in (*vs.route.destinations, *(mirror for mirror, _ in vs.route.mirrors)):
-                service = self.service(destination.host, vs, f"{destination.path}.host")
-                if destination.port is not None:
-                    self._port(service, destination.port, vs, f"{destination.path}.port")
-                namespace = vs.namespace if "mesh" in vs.gateways else ROOT_NAMESPACE
-                self._subset(service, namespace, destination, vs)
-
     def _numbered(self, service: Service) -> dict[int, ServicePort]:
-        return self._once(lambda: {port.port: port for port in service.ports}, "ports", service.key)
+        """Its ports by number; where TCP and UDP share one, TCP's."""
+        return self._once(lambda: {port.port: port for port in service.ports[::-1] if port.protocol == "TCP"}, "ports", service.key)
 
     def _port(self, service: Service, number: int | None, owner: Resource | None, path: str) -> ServicePort:
+        over_http = [port for port in service.ports if not port.other]
+        if number is None and len(service.ports) != 1 and len(over_http) == 1:
+            return over_http[0]
         if number is None and len(service.ports) == 1:
             return service.ports[0]
+        if service.external:
+            return ServicePort(name="http", port=number or 80, target=number or 80)
+        if not service.ports:
+            raise service.error("spec.ports", "there is none, so it cannot be called")
         found = self._numbered(service).get(number or 0)
         if found is None:
             ports = ", ".join(str(port.port) for port in service.ports)
@@ -484,47 +589,13 @@ class ControlPlane:
             raise owner.error(path, rule) if owner else ManifestError(f"{path}: {rule}")
         return found
 
-    def remarks(self) -> list[MeshWarning]:
-        """Resources for no Service, and of several VirtualServices or DestinationRules for one host which wins."""
-        ruled: list[tuple[DestinationRule | VirtualService, str]] = [(rule, "spec.host") for rule in self.rules]
-        ruled += [(vs, "spec.hosts") for vs in self.virtual_services if "mesh" in vs.gateways]
-        found = [
-            MeshWarning(str(resource), path, f"there is no Service {', '.join(_names(resource))}, so it has no effect", NAMES)
-            for resource, path in ruled
-            if not any(map(self._known, _hosts(resource)))
-        ]
-        alike = {(self._ruled.patterns(s.fqdn), self._routed.patterns(s.fqdn)): s for s in reversed(self.services)}
-        conflicts = [remark for service in reversed(alike.values()) for remark in self._conflicts(service)]
-        return found + conflicts
 
-    def _known(self, host: str) -> bool:
-        """Whether a resolved host, or a wildcard, is for some Service."""
-        if not host.startswith("*"):
-            return host in self._named and self._named[host].fqdn == host
-        return host in self._once(lambda: {wild for service in self.services for wild in wildcards_over(service.fqdn)}, "wildcards")
-
-    def _conflicts(self, service: Service) -> Iterator[MeshWarning]:
-        rules = self._ruled.covering(service.fqdn)
-        for namespace in dict.fromkeys(rule.namespace for rule in rules):
-            first, *others = self._ruled.most_specific(service.fqdn, namespace)
-            for rule in (rule for rule in rules if rule.namespace == namespace and rule is not first):
-                why = f"{_why(first, rule)}: its trafficPolicy wins, of this one only further subsets count"
-                beaten = "has the more specific host: this one has no effect for it"
-                yield _conflict(first, rule, "spec.host", why if rule in others else beaten)
-        winner = next(iter(self._virtual_services(service)), None)
-        for loser in self._routed.covering(service.fqdn):
-            if winner is not None and loser is not winner:
-                alike = set(_hosts(winner)) & set(_hosts(loser)) or not self.defaults.has("specific_hosts")
-                why = _why(winner, loser) if alike else "has the more specific host"
-                yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")
-
-
-def _names(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
+def names_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
     return (resource.host,) if isinstance(resource, DestinationRule) else resource.hosts
 
 
-def _hosts(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
-    return tuple(fqdn(host, resource.namespace) for host in _names(resource))
+def hosts_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
+    return tuple(fqdn(host, resource.namespace) for host in names_of(resource))
 
 
 def _target(port: ServicePort, deployment: Deployment) -> int | None:
@@ -532,17 +603,6 @@ def _target(port: ServicePort, deployment: Deployment) -> int | None:
     return deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
 
 
-def _why(winner: Resource, loser: Resource) -> str:
-    together = " (of those of one second the first by name)" if winner.created == loser.created else ""
-    return f"was applied first for the same host{together}"
-
-
-def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWarning:
-    """The warning that `loser` has no effect, or less, because `winner` is for the same host."""
-    source = "istio.io/latest/docs/ops/best-practices/traffic-management; pilot/pkg/model/push_context.go"
-    return MeshWarning(str(loser), path, f"{winner} {what}", source)
-
-
-def _near(name: str, known: list[str]) -> str:
+def near(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {near[0]}?" if near else f" (there are {', '.join(sorted(known))})" if known else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from meshmodel.istio import names
 from meshmodel.istio.base import Context, Resource, some
 from meshmodel.istio.field import Field
-from meshmodel.istio.hosts import covers
+from meshmodel.istio.hosts import wildcards_over
 from meshmodel.istio.warnings import NOTED
 
 HTTP = ("HTTP", "HTTP2", "HTTPS", "GRPC", "GRPC-WEB", "HTTP_PROXY")
@@ -23,7 +24,16 @@ class Server:
     redirects: bool = False
 
     def serves(self, host: str) -> bool:
-        return any(covers(pattern.rpartition("/")[2], host) or covers(host, pattern.rpartition("/")[2]) for pattern in self.hosts)
+        """Whether a VirtualService's host, which may be a wildcard, is one of its own, or covers one."""
+        return not self._patterns.isdisjoint((host, *wildcards_over(host))) or host in self._over
+
+    @cached_property
+    def _patterns(self) -> set[str]:
+        return {pattern.rpartition("/")[2] for pattern in self.hosts}
+
+    @cached_property
+    def _over(self) -> set[str]:
+        return {wild for pattern in self._patterns for wild in wildcards_over(pattern)}
 
 
 @dataclass(frozen=True, kw_only=True)

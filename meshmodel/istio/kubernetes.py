@@ -7,7 +7,7 @@ Sources: Kubernetes API reference; istio.io, protocol selection.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from meshmodel.fakeservice import from_environment
@@ -27,21 +27,26 @@ _WORKLOAD_UNUSED = (
     "podManagementPolicy persistentVolumeClaimRetentionPolicy ordinals"
 ).split()
 _POD_UNUSED = (
-    "affinity automountServiceAccountToken dnsPolicy dnsConfig imagePullSecrets initContainers restartPolicy schedulerName securityContext "
-    "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork enableServiceLinks "
-    "activeDeadlineSeconds ephemeralContainers hostAliases hostIPC hostPID hostUsers hostname nodeName os overhead preemptionPolicy priority "
-    "readinessGates resourceClaims resources runtimeClassName schedulingGates setHostnameAsFQDN shareProcessNamespace subdomain"
+    "affinity automountServiceAccountToken dnsPolicy dnsConfig imagePullSecrets initContainers restartPolicy schedulerName "
+    "securityContext terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork "
+    "enableServiceLinks activeDeadlineSeconds ephemeralContainers hostAliases hostIPC hostPID hostUsers hostname nodeName os "
+    "overhead preemptionPolicy priority readinessGates resourceClaims resources runtimeClassName schedulingGates "
+    "setHostnameAsFQDN shareProcessNamespace subdomain"
 ).split()
 _CONTAINER_UNUSED = (
     "args command lifecycle livenessProbe readinessProbe resources securityContext startupProbe stdin terminationMessagePath "
-    "terminationMessagePolicy tty volumeMounts workingDir envFrom resizePolicy restartPolicy restartPolicyRules stdinOnce volumeDevices"
+    "terminationMessagePolicy tty volumeMounts workingDir envFrom resizePolicy restartPolicy restartPolicyRules stdinOnce "
+    "volumeDevices"
 ).split()
 _SERVICE_UNUSED = (
-    "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses allocateLoadBalancerNodePorts "
-    "externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges trafficDistribution"
+    "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses "
+    "allocateLoadBalancerNodePorts externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges "
+    "trafficDistribution"
 ).split()
 _SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy")
-_FAKE_SERVICE = re.compile(r"TIMING_(50|90|99)_PERCENTILE|TIMING_VARIANCE|ERROR_(TYPE|RATE|CODE|DELAY)|UPSTREAM_URIS|HTTP_CLIENT_KEEP_ALIVES")
+_FAKE_SERVICE = re.compile(
+    r"TIMING_(50|90|99)_PERCENTILE|TIMING_VARIANCE|ERROR_(TYPE|RATE|CODE|DELAY)|UPSTREAM_URIS|HTTP_CLIENT_KEEP_ALIVES"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +65,14 @@ class Deployment(Resource):
     upstream: tuple[str, int] | None = None
     keep_alives: bool = False
     named_ports: dict[str, int] = field(default_factory=dict)
-    broken: tuple[Callable[[Behaviour], Behaviour], ...] = ()
+    broken: tuple[tuple[tuple[str, object], ...], ...] = ()
     upstream_said: bool = False
     timed: bool = True
 
     def behaviour_of(self, pod: int) -> Behaviour:
         """How its pod number `pod`, from 1, answers."""
-        return self.broken[pod - 1](self.behaviour) if pod <= len(self.broken) else self.behaviour
+        changes = dict(self.broken[pod - 1]) if pod <= len(self.broken) else {}
+        return replace(self.behaviour, **changes) if changes else self.behaviour  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +320,7 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
     names.service(document.need("metadata").need("name"))
     external = spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer", "ExternalName") == "ExternalName"
     headless = spec.get_or("clusterIP", "").text() == "None"
+    selector = names.label_map(spec.get_or("selector", {}))
     listed = spec.get_or("ports", [])
     ports = tuple(_service_port(port) for port in listed.items())
     if not ports and not external and not headless:
@@ -326,7 +333,7 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
         raise listed.error("several ports need a name each")
     return Service(
         **base,  # type: ignore[arg-type]
-        selector={} if external else names.label_map(spec.get_or("selector", {})),
+        selector={} if external else selector,
         ports=ports,
         headless=headless,
         external=spec.need("externalName").name() if external else "",

@@ -35,7 +35,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource | None]]] = {
 
 def read(document: Field, context: Context) -> Resource:
     """The resource that a document describes; a `Skipped` for one that has no part in it.
-  Raises `ManifestError` with file, document, line and field.
+    Raises `ManifestError` with file, document, line and field.
     """
     kind = document.need("kind").text()
     metadata = document.need("metadata")

@@ -126,7 +126,8 @@ class Match:
 
 
 _KNOWN = (
-    "name uri scheme method authority headers port sourceLabels gateways queryParams ignoreUriCase withoutHeaders sourceNamespace statPrefix"
+    "name uri scheme method authority headers port sourceLabels gateways queryParams ignoreUriCase withoutHeaders sourceNamespace "
+    "statPrefix"
 ).split()
 
 

@@ -8,7 +8,6 @@ nearest one.  Ranges follow Istio's validation (istio/istio pkg/config/validatio
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from meshmodel.istio.field import Field, Table
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ISTIO_CLUSTER, ISTIO_LOCALITY
 from meshmodel.scenario import UNLIMITED, ConnectionPool, OutlierDetection, RetryBudget
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficPolicy:
@@ -348,5 +348,3 @@ def _retry_budget(budget: Field, context: Context) -> RetryBudget:
         budget_percent=budget.get_or("percent", 20.0).number(0, 100),
         min_retry_concurrency=budget.get_or("minRetryConcurrency", 0).integer(0, MAX_UINT32) or 3,
     )
-
-

@@ -17,7 +17,6 @@ from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.base import Resource
 from meshmodel.istio.field import ManifestError
 from meshmodel.istio.kubernetes import FAILURES, Deployment, Service
-from meshmodel.scenario import Behaviour
 
 Key = tuple[str, str, str]
 Resources = Mapping[Key, Resource]
@@ -93,19 +92,21 @@ def _near(name: str, resources: Resources, kind: type[Resource]) -> str:
 # ---- what is said of them
 
 
-def timed(behaviour: Behaviour, percentiles: Sequence[float]) -> Behaviour:
-    """The behaviour with `percentiles` (p50, p90, p99 in seconds) in place of what its variables say."""
+Changes = tuple[tuple[str, object], ...]
+"""Fields of `Behaviour` with what they become."""
+
+
+def timed(percentiles: Sequence[float]) -> Changes:
+    """What p50, p90 and p99 (seconds) make of a behaviour: they stand in for all that its variables say of timings."""
     p50, p90, p99 = percentiles
     if not p50 <= p90 <= p99:
         raise ManifestError(f"timing: p50, p90 and p99 must not fall, got {p50:g}s, {p90:g}s, {p99:g}s")
-    return replace(
-        behaviour,
-        timing_50_percentile=p50,
-        timing_90_percentile=p90,
-        timing_99_percentile=p99,
-        timing_variance=0,
-        percentiles="program",
-    )
+    timings = ("timing_50_percentile", p50), ("timing_90_percentile", p90), ("timing_99_percentile", p99)
+    return (*timings, ("timing_variance", 0), ("percentiles", "program"))
+
+
+def timing(deployment: Deployment, changes: Changes) -> Deployment:
+    return replace(deployment, behaviour=replace(deployment.behaviour, **dict(changes)), timed=True)  # type: ignore[arg-type]
 
 
 def calling(deployment: Deployment, host: str, port: int) -> Deployment:
@@ -116,24 +117,21 @@ def calling(deployment: Deployment, host: str, port: int) -> Deployment:
     return replace(deployment, upstream=(host, port), upstream_said=True)
 
 
-def failing(how: str | int | float) -> Callable[[Behaviour], Behaviour]:
+def failing(how: str | int) -> Changes:
     """What becomes of a pod that fails in this way.  Raises ManifestError on any other."""
     word = str(how)
-    if word in FAILURES:
-        return lambda behaviour: replace(behaviour, failure=word)  # type: ignore[arg-type]
-    if word == "none":
-        return lambda behaviour: replace(behaviour, failure="none")
+    if word in (*FAILURES, "none"):
+        return (("failure", word),)
     if re.fullmatch("[2-5][0-9][0-9]", word):
-        return lambda behaviour: replace(behaviour, error_rate=1.0, error_code=int(word), error_type="http_error", error_delay=0.0)
+        return ("error_rate", 1.0), ("error_code", int(word)), ("error_type", "http_error"), ("error_delay", 0.0)
     if not isinstance(how, str) or not re.match("[0-9.]", how):
         raise ManifestError(f"how: {HOW}, got {quoted(how)}")
-    seconds = parse_duration(how, "how")
-    return lambda behaviour: timed(behaviour, (seconds,) * 3)
+    return timed((parse_duration(how, "how"),) * 3)
 
 
-def broken(deployment: Deployment, pods: int | None, change: Callable[[Behaviour], Behaviour]) -> Deployment:
+def broken(deployment: Deployment, pods: int | None, changes: Changes) -> Deployment:
     """The Deployment whose first `pods` pods (None: all) are changed; what was said of these before no longer holds."""
     if pods is not None and pods > deployment.replicas:
         raise ManifestError(f"fail: {deployment.name} has {deployment.replicas} pods, not {pods}")
-    rest = deployment.broken[deployment.replicas if pods is None else pods :]
-    return replace(deployment, broken=(change,) * (deployment.replicas if pods is None else pods) + rest)
+    count = deployment.replicas if pods is None else pods
+    return replace(deployment, broken=(changes,) * count + deployment.broken[count:])

@@ -41,14 +41,20 @@ class RouteDestination:
     weight: int
     path: str
 
+    @property
+    def key(self) -> tuple[str, str | None, int | None]:
+        """What its cluster depends on."""
+        return self.host, self.subset, self.port
+
 
 @dataclass(frozen=True, kw_only=True)
 class HttpRoute:
     """`mirrors` are (destination, percent); with an `answer` of the proxy's own there are no destinations.
 
-    `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).  `matches`: whom it is for (none:
-    everybody); of a delegate's route also those `within` which it was delegated to.  `rewrite_uri` is what the next hop sees of the path.  `delegate` is (namespace, name) of the VirtualService whose
-    routes stand in for this one.  `said`: the names of its fields.
+    `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).  `matches`: whom it is for
+    (none: everybody); of a delegate's route also those `within` which it was delegated to.  `rewrite_uri` is what the next
+    hop sees of the path.  `delegate` is (namespace, name) of the VirtualService whose routes stand in for this one.
+    `said`: the names of its fields.
     """
 
     destinations: tuple[RouteDestination, ...]
@@ -74,6 +80,14 @@ class HttpRoute:
         """Whether it takes what is asked; None: whatever `caller` may ask."""
         groups = (group for group in (self.matches, self.within) if group)
         return all(any(match.for_caller(caller) if asked is None else match.holds(asked) for match in group) for group in groups)
+
+    @property
+    def asking(self) -> str:
+        """What it takes, in short: "*" is everything."""
+        matches = (
+            self.matches if not self.within else tuple(f"{each} within {root}" for root in self.within for each in self.matches or ("*",))
+        )
+        return " or ".join(map(str, matches)) or "*"
 
     def under(self, root: HttpRoute) -> HttpRoute:
         """This route of a delegate, with what `root` says and it does not (virtualservice.go, `mergeHTTPRoute`)."""
@@ -110,8 +124,7 @@ _CORS = {
 _REWRITE = {"uri": "text", "authority": "text", "uriRegexRewrite": {"match": "text", "rewrite": "text"}}
 _NEUTRAL = {"headers": _HEADERS, "corsPolicy": _CORS, "rewrite": _REWRITE}
 _ROUTE = (
-    "name match route redirect directResponse delegate timeout retries fault "
-    "mirror mirrors mirrorPercent mirror_percent mirrorPercentage"
+    "name match route redirect directResponse delegate timeout retries fault mirror mirrors mirrorPercent mirror_percent mirrorPercentage"
 ).split()
 
 
@@ -154,7 +167,7 @@ def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
         raise listed.error("a host stands twice, which Istio refuses")
     wild = {host for host in hosts if host.startswith("*")}
     for host, where in hosts.items() if wild else ():
-        if (wild & wildcards_over(host)) - {host}:
+        if wild.intersection(wildcards_over(host)) - {host}:
             raise where.wrong("is covered by another host of the list, which Istio refuses")
     return tuple(hosts)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from meshmodel._text import visible
 from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, HashPolicy, Request, Route, Scenario, Workload
@@ -82,9 +83,11 @@ def scenario_warnings(
             found += _limits(owner, route, cluster, scenario)
             found += _hashing(owner, route, cluster, scenario.workload)
         found += _timeouts(route_owner[route.host], route, scenario)
+        found += _inert(route_owner[route.host], route)
         if not retries_503:
             found += _default_retry(route_owner[route.host], route)
-    return found + list(_two_hops(scenario.routes, route_owner))
+    found += _patience(route_owner[scenario.routes[0].host], scenario)
+    return found + list(_all_hops(scenario.routes, route_owner))
 
 
 def _locality(owner: str, cluster: Cluster, setting: str) -> Iterator[MeshWarning]:
@@ -221,12 +224,64 @@ def _default_retry(owner: str, route: Route) -> Iterator[MeshWarning]:
         yield MeshWarning(owner, "spec.http[0].retries.retryOn", reason, ISTIO_RETRY)
 
 
-def _two_hops(routes: tuple[Route, ...], route_owner: dict[str, str]) -> Iterator[MeshWarning]:
-    for first, second in zip(routes, routes[1:], strict=False):
-        codes = first.retries.retriable_status_codes if "retriable-status-codes" in first.retries.retry_on else frozenset()
-        repeats_500 = "5xx" in first.retries.retry_on or 500 in codes
-        if first.retries.attempts and second.retries.attempts and repeats_500:
-            product = (1 + first.retries.attempts) * (1 + second.retries.attempts)
-            reason = f"retries multiply over two hops: one request may become {product} at {second.host}"
-            source = "meshmodel: (1 + attempts) of both hops; simple-web turns any failure into 500"
-            yield MeshWarning(route_owner[first.host], "spec.http[0].retries.attempts", reason, source)
+def _inert(owner: str, route: Route) -> Iterator[MeshWarning]:
+    """Timeouts and retries that do less than they seem to."""
+    retries, field = route.retries, "spec.http[0]."
+    if owner.startswith("Service "):  # Istio's own default, which nobody wrote
+        return
+    if (route.fault.abort_percent or route.fault.delay_percent) and (retries.attempts or route.timeout):
+        reason = "an injected fault is answered before timeouts and retries: neither touches it, it tests the caller alone"
+        yield MeshWarning(owner, field + "fault", reason, "istio/api networking/v1alpha3/virtual_service.proto (HTTPFaultInjection)")
+    if retries.attempts and len([each for each in route.destinations if each.weight]) > 1:
+        reason = "a request's destination is drawn once, by weight: its retries stay there, they do not go to the other destinations"
+        yield MeshWarning(owner, field + "retries", reason, "istio/istio 18736; envoy router filter: the route is chosen once a request")
+    yield from _tries(owner, route)
+
+
+def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
+    retries, field = route.retries, "spec.http[0]."
+    per_try, router = retries.per_try_timeout, f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
+    if not retries.attempts:
+        return
+    if route.timeout is not None and (per_try is None or per_try >= route.timeout):
+        shorter = "" if per_try is None else f", which is no longer than a try's own {per_try:g} s"
+        reason = f"a try that is too slow is ended by the timeout of {route.timeout:g} s{shorter}: the request ends with it and is not tried again"
+        yield MeshWarning(owner, field + "timeout", reason, router)
+    if per_try is not None and not retries.retry_on & {"5xx", "gateway-error"} and not retries.hedge_on_per_try_timeout:
+        said = "Istio's default retryOn" if {"unavailable", "cancelled"} <= retries.retry_on else "this retryOn"
+        reason = f"a try that is ended by it is not tried again: {said} covers no per-try timeout, 5xx or gateway-error would"
+        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, f"{router} (x-envoy-retry-on)")
+
+
+def _patience(owner: str, scenario: Scenario) -> Iterator[MeshWarning]:
+    """A client that gives up while the first proxy still waits."""
+    route, patience = scenario.routes[0], scenario.workload.timeout
+    retries = route.retries
+    tries = None if retries.per_try_timeout is None else (1 + retries.attempts) * retries.per_try_timeout
+    longest = route.timeout if tries is None or (route.timeout is not None and route.timeout < tries) else tries
+    if patience is not None and longest is not None and longest > patience:
+        reason = f"the client gives up after {patience:g} s (code -1, -timeout), before the mesh does after {longest:g} s"
+        where = "timeout" if longest == route.timeout else "retries.perTryTimeout"
+        yield MeshWarning(owner, f"spec.http[0].{where}", reason, "fortio fhttp/http_client.go (-timeout); meshmodel: the load")
+
+
+def _all_hops(routes: tuple[Route, ...], route_owner: Mapping[str, str]) -> Iterator[MeshWarning]:
+    """Retries multiply over all hops in a row that try a failed call again: a failure of the last comes back as a 500 of each."""
+    trying = [bool(route.retries.attempts) for route in routes]
+    for last in range(len(routes) - 1, 0, -1):
+        first = last
+        while first > 0 and trying[first - 1] and _repeats_500(routes[first - 1]):
+            first -= 1
+        if first < last and trying[last]:
+            each = [1 + route.retries.attempts for route in routes[first : last + 1]]
+            shown = " x ".join(map(str, each))
+            hops = {2: "two", 3: "three"}.get(len(each), str(len(each)))
+            reason = f"retries multiply over {hops} hops: one request may become {prod(each)} at {routes[last].host} ({shown})"
+            source = "meshmodel: (1 + attempts) of all hops; simple-web turns any failure into 500"
+            yield MeshWarning(route_owner[routes[first].host], "spec.http[0].retries.attempts", reason, source)
+            return
+
+
+def _repeats_500(route: Route) -> bool:
+    codes = route.retries.retriable_status_codes if "retriable-status-codes" in route.retries.retry_on else frozenset()
+    return "5xx" in route.retries.retry_on or 500 in codes

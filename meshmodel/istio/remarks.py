@@ -1,0 +1,198 @@
+"""What there is to say of a mesh as a whole, before and beside its load: rules that meet nothing, pods of which nothing is known,
+Services that nobody calls, routes that no request reaches.  (What follows from a scenario's numbers: `warnings`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from meshmodel._text import nearest
+from meshmodel.istio import skipped
+from meshmodel.istio.base import Resource
+from meshmodel.istio.control_plane import NO_ROUTE, ROOT_NAMESPACE, ControlPlane, Hop, Plan, hosts_of, names_of
+from meshmodel.istio.field import ManifestError
+from meshmodel.istio.kubernetes import Service
+from meshmodel.istio.resources import DestinationRule
+from meshmodel.istio.virtual_service import HttpRoute, VirtualService
+from meshmodel.istio.warnings import ASSUMPTION, CHANGES, NOTED, MeshWarning
+
+NAMES = "istio.io/latest/docs/reference/config/networking/destination-rule (host: short names)"
+MATCHING = "istio.io VirtualService reference (HTTPMatchRequest)"
+SAID = "meshmodel: nobody has said"
+SYSTEM = (ROOT_NAMESPACE, "kube-system", "kube-public")
+MOST_NAMED = 5
+
+
+def of_mesh(mesh: ControlPlane, resources: Iterable[Resource]) -> list[MeshWarning]:
+    """Of the resources alone, without a load."""
+    left_out = [each for each in resources if isinstance(each, skipped.Skipped)]
+    return [*_without_service(mesh), *_unknown_destinations(mesh), *_all_conflicts(mesh), *skipped.remarks(left_out)]
+
+
+def of_plan(mesh: ControlPlane, plan: Plan, request: str) -> list[MeshWarning]:
+    """Of a load: `request` says what it asks, as "GET /"."""
+    return [*_untimed(plan), *_uncalled(mesh, plan), *_unmatched(plan, request), *_unreached(plan, request), *_taken_for_granted(plan)]
+
+
+# ---- rules that meet no Service
+
+
+def unmet(mesh: ControlPlane) -> Iterator[tuple[DestinationRule | VirtualService, str, str]]:
+    """Every rule that is for no Service of the mesh, its field, and what to say of it."""
+    known = [host for service in mesh.services for host in (service.name, service.fqdn)]
+    ruled: list[tuple[DestinationRule | VirtualService, str]] = [(rule, "spec.host") for rule in mesh.rules]
+    ruled += [(vs, "spec.hosts") for vs in mesh.virtual_services if "mesh" in vs.gateways and vs.hosts]
+    for resource, path in ruled:
+        if not any(map(mesh.knows, hosts_of(resource))):
+            shown = [name if "." in name else f"{name} in the namespace {resource.namespace}" for name in names_of(resource)]
+            yield resource, path, f"there is no Service {', '.join(shown)}{_nearest(resource, known, mesh)}, so it has no effect"
+
+
+def _nearest(resource: DestinationRule | VirtualService, known: list[str], mesh: ControlPlane) -> str:
+    """The Service that may be meant: the one of that name in another namespace, else the nearest name."""
+    short = {host.partition(".")[0] for host in hosts_of(resource)}
+    elsewhere = next((service.fqdn for service in mesh.services if service.name in short), None)
+    if elsewhere:
+        return f", did you mean {elsewhere} (or --namespace)?"
+    found = nearest(names_of(resource)[0], known) if names_of(resource) else None
+    return f", did you mean {found}?" if found else ""
+
+
+def _without_service(mesh: ControlPlane) -> Iterator[MeshWarning]:
+    for resource, path, reason in unmet(mesh):
+        if mesh.outside.isdisjoint(names_of(resource)):
+            yield MeshWarning(str(resource), path, reason, NAMES, CHANGES, first=True)
+        else:
+            yield MeshWarning(str(resource), path, "is for hosts outside of the mesh (ServiceEntry), which are not modelled", NAMES, NOTED)
+    delegated = {route.delegate for vs in mesh.virtual_services for route in vs.routes}
+    for vs in mesh.virtual_services:
+        if not vs.hosts and (vs.namespace, vs.name) not in delegated:
+            yield MeshWarning(
+                str(vs), "spec.hosts", "it has no hosts, and no other delegates to it: it has no effect", MATCHING, first=True
+            )
+
+
+def _unknown_destinations(mesh: ControlPlane) -> Iterator[MeshWarning]:
+    """Destinations of any route that are not there: a request on it would get 503, a load on it is refused."""
+    for vs in mesh.virtual_services:
+        for destination in (each for route in vs.routes for each in route.destinations):
+            try:
+                mesh.service(destination.host, vs, f"{destination.path}.host")
+            except ManifestError as problem:
+                reason = str(problem).partition(f"{destination.path}.host: ")[2]
+                yield MeshWarning(
+                    str(vs), f"{destination.path}.host", reason, NAMES, NOTED if destination.host in mesh.outside else CHANGES
+                )
+
+
+# ---- of two rules one wins
+
+
+def _all_conflicts(mesh: ControlPlane) -> Iterator[MeshWarning]:
+    alike = {(mesh.ruled.patterns(s.fqdn), mesh.routed.patterns(s.fqdn)): s for s in reversed(mesh.services)}
+    for service in reversed(alike.values()):
+        yield from _conflicts(mesh, service)
+
+
+def _conflicts(mesh: ControlPlane, service: Service) -> Iterator[MeshWarning]:
+    rules = mesh.ruled.covering(service.fqdn)
+    for namespace in dict.fromkeys(rule.namespace for rule in rules):
+        first, *others = mesh.ruled.most_specific(service.fqdn, namespace)
+        for rule in (rule for rule in rules if rule.namespace == namespace and rule is not first):
+            why = f"{_why(first, rule)}: its trafficPolicy wins, of this one only further subsets count"
+            beaten = "has the more specific host: this one has no effect for it"
+            yield _conflict(first, rule, "spec.host", why if rule in others else beaten)
+    winner = next(iter(mesh.virtual_services_of(service)), None)
+    for loser in mesh.routed.covering(service.fqdn):
+        if winner is not None and loser is not winner:
+            alike = set(hosts_of(winner)) & set(hosts_of(loser)) or not mesh.defaults.has("specific_hosts")
+            why = _why(winner, loser) if alike else "has the more specific host"
+            yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")
+
+
+def _why(winner: Resource, loser: Resource) -> str:
+    together = " (of those of one second the first by name)" if winner.created == loser.created else ""
+    return f"was applied first for the same host{together}"
+
+
+def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWarning:
+    """The warning that `loser` has no effect, or less, because `winner` is for the same host."""
+    source = "istio.io/latest/docs/ops/best-practices/traffic-management; pilot/pkg/model/push_context.go"
+    return MeshWarning(str(loser), path, f"{winner} {what}", source)
+
+
+# ---- what nobody has said
+
+
+def _untimed(plan: Plan) -> Iterator[MeshWarning]:
+    for deployment in {each.key: each for each in plan.deployments if not each.timed}.values():
+        reason = (
+            "nothing says what an answer of its pods takes, so it takes no time here: "
+            f"--timing {deployment.name}=P50,P90,P99 (mesh.timing), or a record of it"
+        )
+        yield MeshWarning(str(deployment), "", reason, SAID, first=True)
+
+
+def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
+    """Services with pods that the load does not come by: nobody calls them, and they call nobody."""
+    on_the_way = {deployment.key for deployment in plan.deployments}
+    called = {service.key for service in map(mesh.upstream, mesh.deployments) if service}
+    called |= {service.key for service in plan.services}
+    routed = {(vs.namespace, d.host) for vs in mesh.virtual_services for route in vs.routes for d in route.destinations}
+    routed_to = {host for namespace, name in routed for host in (name, f"{name}.{namespace}")}
+    alone = [
+        service
+        for service in mesh.services
+        if service.key not in called
+        and service.namespace not in SYSTEM
+        and routed_to.isdisjoint((service.fqdn, f"{service.name}.{service.namespace}"))
+        and mesh.behind(service)
+        and not any(deployment.key in on_the_way or deployment.upstream for deployment in mesh.behind(service))
+    ]
+    if alone:
+        names = ", ".join(service.name for service in alone[:MOST_NAMED])
+        more = f" and {len(alone) - MOST_NAMED} more" if len(alone) > MOST_NAMED else ""
+        caller = plan.deployments[-1].name if plan.deployments else "CALLER"
+        reason = f"nothing calls {names}{more}, so what they do is not in the figures: --calls {caller}={alone[0].name} (mesh.calls)"
+        yield MeshWarning("Service" if len(alone) == 1 else "Services", "", reason, SAID, first=True)
+
+
+def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:
+    for deployment in {each.key: each for each in plan.deployments if each.upstream_said}.values():
+        reason = "each request makes one call after another's, and its answer is 500 where that fails, as fake-service has it"
+        yield MeshWarning(str(deployment), "", reason, "nicholasjackson/fake-service", ASSUMPTION)
+    for service in {each.key: each for each in plan.services if each.headless}.values():
+        reason = "is headless: the load balancer of its rule picks the pod here, not the client by DNS"
+        yield MeshWarning(str(service), "spec.clusterIP", reason, "istio.io, traffic routing: headless Services", ASSUMPTION)
+
+
+# ---- routes and what is asked
+
+
+def _unmatched(plan: Plan, request: str) -> Iterator[MeshWarning]:
+    for hop in plan.hops:
+        if hop.http.answer is NO_ROUTE:
+            wanted = " or ".join(str(match) for route in hop.routes for match in route.matches[:2])
+            reason = (
+                f"no route takes {request}, so Envoy answers 404: ask for what one takes ({_short(wanted)}) with --path and -H (request=)"
+            )
+            yield MeshWarning(str(hop.owner), "spec.http", reason, MATCHING, first=True)
+
+
+def _unreached(plan: Plan, request: str) -> Iterator[MeshWarning]:
+    for hop in plan.hops:
+        others = _others(hop)
+        if others and hop.http.answer is not NO_ROUTE:
+            named = ", ".join(f"{route.name or route.path.removeprefix('spec.')} ({_short(route.asking)})" for route in others[:MOST_NAMED])
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            yield MeshWarning(str(hop.owner), "spec.http", f"{request} does not reach {named}{more}", MATCHING, ASSUMPTION)
+
+
+def _others(hop: Hop) -> list[HttpRoute]:
+    """The routes that something else would reach."""
+    end = next((number for number, route in enumerate(hop.routes) if route.takes_all), len(hop.routes))
+    return [route for route in hop.routes[: end + 1] if route is not hop.http]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
