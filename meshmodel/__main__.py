@@ -192,14 +192,16 @@ def _status(argv: Sequence[str]) -> int:
     except OSError as problem:
         return _bad_input(f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem))
     except (ValueError, OverflowError, RecursionError) as problem:
-        return _bad_input(str(problem))
+        return _bad_input(*getattr(problem, "problems", (str(problem),)))
     except MemoryError:
         return _bad_input("not enough memory; ask for fewer replications or a shorter load")
     return 0
 
 
-def _bad_input(message: str) -> int:
-    print(f"meshmodel: {line(' '.join(message.split()))}", file=sys.stderr)
+def _bad_input(*messages: str) -> int:
+    """Each problem is a line of its own."""
+    for message in messages:
+        print(f"meshmodel: {line(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -127,6 +127,7 @@ def _caller_flags(parser: argparse.ArgumentParser) -> None:
 def _said_flags(parser: argparse.ArgumentParser) -> None:
     """What manifests do not say: see `Mesh.timing`, `.calls` and `.fail`."""
     parser.add_argument("--namespace", default="default", metavar="NAME", help="where a resource without one goes (default)")
+    parser.add_argument("--strict", action="store_true", help="refuse what is only noted otherwise, and rules that meet no Service")
     timing = "what its answers take, or a fortio record or Prometheus histogram of it; repeatable"
     parser.add_argument("--timing", action="append", default=[], type=_timing, dest="timings", metavar="NAME=P50,P90,P99", help=timing)
     calls = "the pods of A call the Service B, where no UPSTREAM_URIS says so; repeatable"
@@ -182,9 +183,21 @@ def _request_flags(parser: argparse.ArgumentParser, patience: str) -> None:
     parser.add_argument("-timeout", metavar="TIME", help=f"how long a call waits for its answer, code -1 then ({patience})")
     parser.add_argument("--path", metavar="PATH", help="what is asked for (/)")
     parser.add_argument("-H", type=_header, action="append", dest="headers", metavar="'NAME: VALUE'", help="header of a call; repeatable")
+    parser.add_argument("-X", dest="method", metavar="METHOD", help="how it is asked for (GET)")
+    mixture = "one of several kinds of requests with its weight, in place of --path; repeatable"
+    parser.add_argument("--request", action="append", type=_one_of, dest="mixture", metavar="WEIGHT:PATH[;NAME: VALUE]", help=mixture)
     parser.add_argument(
         "--users", type=_whole, metavar="N", help="each call is one of N users', whom consistentHash tells apart (0: nobody's)"
     )
+
+
+def _one_of(text: str) -> dict[str, Any]:
+    """ "10:/items; end-user: tester" as a request of weight 10."""
+    weighted, *headers = text.split(";")
+    weight, _, path = weighted.partition(":")
+    if not path.startswith("/"):
+        raise argparse.ArgumentTypeError(f"must be WEIGHT:PATH such as 10:/items or '10:/items; end-user: tester', got {quoted(text)}")
+    return {"weight": _number(weight), "path": path.strip(), "headers": tuple(map(_header, headers))}
 
 
 def _simulation_flags(parser: argparse.ArgumentParser, replications: int = 1000) -> None:

@@ -34,7 +34,17 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def request(args: argparse.Namespace) -> dict[str, Any]:
     """`timeout`, `users` and `request` as `workloads` takes them."""
-    return given(args, "timeout", "users") | {"request": given(args, "path", "headers")}
+    common = given(args, "path", "headers", "method")
+    if args.mixture:
+        if "path" in common:
+            raise ValueError("--path: beside --request, which has its own")
+        return given(args, "timeout", "users") | {"request": [_beside(each, common) for each in args.mixture]}
+    return given(args, "timeout", "users") | {"request": common}
+
+
+def _beside(each: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """One of several requests with what all of them have."""
+    return common | each | {"headers": (*common.get("headers", ()), *each["headers"])}
 
 
 def workload(args: argparse.Namespace) -> Any:
@@ -63,7 +73,7 @@ def applied(args: argparse.Namespace) -> Any:
     """The mesh of the files, with what --at applies later and what is said beside them."""
     from meshmodel.mesh import Mesh
 
-    mesh = Mesh(**mesh_options(args), namespace=args.namespace).apply(*map(manifest, args.files))
+    mesh = Mesh(**mesh_options(args), namespace=args.namespace, strict=args.strict).apply(*map(manifest, args.files))
     for time, file in getattr(args, "at_file", ()):
         mesh.at(time).apply(manifest(file))
     _say(mesh, args)

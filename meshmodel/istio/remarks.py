@@ -140,6 +140,8 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
     called |= {service.key for service in plan.services}
     routed = {(vs.namespace, d.host) for vs in mesh.virtual_services for route in vs.routes for d in route.destinations}
     routed_to = {host for namespace, name in routed for host in (name, f"{name}.{namespace}")}
+    if any(route.direct_response for route in plan.routes):  # the load ends there
+        return
     alone = [
         service
         for service in mesh.services

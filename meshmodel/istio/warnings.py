@@ -42,7 +42,8 @@ class MeshWarning:
 
     def __str__(self) -> str:
         where = " ".join(filter(None, (self.resource, self.field)))
-        return visible(f"{where}: {self.reason} [{self.source}]".replace("  ", " "))
+        group = "" if self.group == CHANGES else f" ({self.group})"
+        return visible(f"{where}: {self.reason} [{self.source}]{group}".replace("  ", " "))
 
 
 def in_order(found: Iterable[MeshWarning]) -> list[MeshWarning]:
@@ -245,7 +246,8 @@ def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
         return
     if route.timeout is not None and (per_try is None or per_try >= route.timeout):
         shorter = "" if per_try is None else f", which is no longer than a try's own {per_try:g} s"
-        reason = f"a try that is too slow is ended by the timeout of {route.timeout:g} s{shorter}: the request ends with it and is not tried again"
+        ended = f"a try that is too slow is ended by the timeout of {route.timeout:g} s{shorter}"
+        reason = f"{ended}: the request ends with it and is not tried again"
         yield MeshWarning(owner, field + "timeout", reason, router)
     if per_try is not None and not retries.retry_on & {"5xx", "gateway-error"} and not retries.hedge_on_per_try_timeout:
         said = "Istio's default retryOn" if {"unavailable", "cancelled"} <= retries.retry_on else "this retryOn"

@@ -334,7 +334,6 @@ def test_the_pods_of_a_mirror_are_among_the_endpoints() -> None:
 @pytest.mark.parametrize(
     ("spec", "part"),
     [
-        ({"host": "backend", "exportTo": ["."]}, "exportTo: is not modelled: leave it out (then all namespaces see the resource)"),
         ({"host": "backend", "workloadSelector": {}}, "workloadSelector: is not modelled: leave it out where it selects all callers"),
         ({"host": "backend", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}, "leave it out and name the Service to call"),
     ],

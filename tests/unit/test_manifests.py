@@ -253,11 +253,12 @@ def test_a_list_a_json_file_and_a_directory(tmp_path):
         assert Mesh(overhead=0).apply(source).proxy_config_endpoints() == whole
 
 
-def test_kinds_that_take_no_part_are_taken_in_silence():
+def test_kinds_that_take_no_part_are_named_once():
     mesh = Mesh(overhead=0).apply(
         [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}} for kind in ("Namespace", "ServiceAccount", "ConfigMap")]
     )
-    assert mesh.warnings == [] and "no resources" in repr(mesh)
+    (noted,) = mesh.warnings
+    assert (noted.resource, noted.group) == ("Namespace, ServiceAccount, ConfigMap", "noted") and "no resources" in repr(mesh)
 
 
 # ---- Istio's schemas as an oracle: what they refuse we refuse, what we accept they accept
