@@ -540,7 +540,7 @@ class Mesh:
         changes = tuple(Change(at=when, routes=plan.routes) for when in self._times())
         any_load = workload or OpenLoop(segments=((1.0, 1.0, 1.0),))
         scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes)
-        idle = [r for r in self._resources.values() if r.kind == "EnvoyFilter" and str(r) not in plan.filters]
+        idle = [r for r in control_plane.filters if str(r) not in plan.filters and any(not patch.unmodelled for patch in r.patches)]
         reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
         unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]
         owners = plan.cluster_owner, plan.route_owner, plan.localities

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -163,6 +163,7 @@ class ControlPlane:
             hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"), proxies, request)
         else:
             raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
+        self._refuse_inbound(plan.deployments)
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
             moved = [replace(p, caller=replace(p.caller, locality=locality), pod=replace(p.pod, locality=locality)) for p in proxies]
             plan.routes = (self._route(plan, hop, moved)[0],)
@@ -348,7 +349,19 @@ class ControlPlane:
 
     def _patches(self, proxies: list[Proxy]) -> list[tuple[EnvoyFilter, Patch]]:
         unlike = list({(proxy.namespace, id(proxy.pod), proxy.kind): proxy for proxy in proxies}.values())
-        return [(f, patch) for f in self.filters for patch in f.patches if self._applies(f, patch, unlike)]
+        found = [(f, patch) for f in self.filters for patch in f.patches if self._applies(f, patch, unlike)]
+        for envoy_filter, patch in found:
+            _refuse(envoy_filter, patch)
+        return found
+
+    def _refuse_inbound(self, deployments: Iterable[Deployment]) -> None:
+        """Refuse what an EnvoyFilter does in the pods' own sidecars."""
+        pods = {deployment.key: deployment for deployment in deployments}.values()
+        for envoy_filter in self.filters:
+            for patch in (patch for patch in envoy_filter.patches if patch.unmodelled and patch.context in ("ANY", "SIDECAR_INBOUND")):
+                for pod in pods:
+                    if envoy_filter.namespace in (pod.namespace, ROOT_NAMESPACE) and envoy_filter.selector.items() <= pod.labels.items():
+                        _refuse(envoy_filter, patch)
 
     def _applies(self, envoy_filter: EnvoyFilter, patch: Patch, proxies: list[Proxy]) -> bool:
         answers = {
@@ -596,6 +609,12 @@ def names_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
 
 def hosts_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
     return tuple(fqdn(host, resource.namespace) for host in names_of(resource))
+
+
+def _refuse(envoy_filter: EnvoyFilter, patch: Patch) -> None:
+    if patch.unmodelled:
+        rule = f"{patch.unmodelled} is not modelled, and a proxy of this load has it: leave it out where it changes neither times nor codes"
+        raise envoy_filter.error("spec.configPatches", rule)
 
 
 def _target(port: ServicePort, deployment: Deployment) -> int | None:

@@ -1,7 +1,9 @@
 """EnvoyFilter in the three forms that retries need: a retry budget, a route's retry policy, hedging.
 
 A cluster's retry budget (applyTo CLUSTER), a route's retriable status codes and back-off (HTTP_ROUTE), and
-hedging on a per-try timeout (HTTP_ROUTE or VIRTUAL_HOST), all by MERGE.  Anything else is refused.
+hedging on a per-try timeout (HTTP_ROUTE or VIRTUAL_HOST), all by MERGE.  A filter that only observes (`OBSERVES`, as Istio's own
+of telemetry) is noted, one for the pods' own side of a proxy is too; anything else of these three is refused, and of another kind
+where a proxy of the load has it (`Patch.unmodelled`).
 Merging follows protobuf: a single value replaces, a list is appended to.
 """
 
@@ -31,6 +33,8 @@ class Patch:
     """The fields of `RetryPolicy` that it replaces."""
     retriable_status_codes: frozenset[int] = frozenset()
     """The codes that it adds (merging a list appends)."""
+    unmodelled: str = ""
+    """What it does that is not modelled."""
 
     def selects(self, host: str, port: int, subset: str | None) -> bool:
         """Whether a patch of clusters is for this one; no subset is written as an empty one."""
@@ -44,29 +48,70 @@ class EnvoyFilter(Resource):
 
 
 def read_envoy_filter(document: Field, base: dict[str, object], context: Context) -> EnvoyFilter:
-    spec = document.need("spec").only("workloadSelector", "configPatches", refused={"targetRefs": NO, "priority": NO})
+    spec = document.need("spec")
+    spec.only("workloadSelector", "configPatches", *context.neutral(spec, {"priority": "any"}), refused={"targetRefs": NO})
     selector = spec.get("workloadSelector")
     labels = names.label_map(selector.only("labels").get_or("labels", {})) if selector else {}
-    patches = tuple(_patch(patch) for patch in some(spec.need("configPatches")))
-    return EnvoyFilter(**base, selector=labels, patches=patches)  # type: ignore[arg-type]
+    patches = [_patch(patch, context) for patch in some(spec.need("configPatches"))]
+    return EnvoyFilter(**base, selector=labels, patches=tuple(filter(None, patches)))  # type: ignore[arg-type]
 
 
 _PATCHES = "only MERGE of a cluster's retry_budget, or of a route's retry_policy or hedge_policy, is modelled"
 
 
-def _patch(entry: Field) -> Patch:
+OBSERVES = re.compile(
+    r"stats|metadata_exchange|grpc_stats|access_?log|telemetry|tracing|stackdriver|alpn|x_?forwarded|server_header|request_id",
+    re.IGNORECASE,
+)
+"""Names of filters and fields that change neither times nor codes."""
+_ELSEWHERE = (
+    "HTTP_FILTER NETWORK_FILTER LISTENER LISTENER_FILTER FILTER_CHAIN ROUTE_CONFIGURATION EXTENSION_CONFIG BOOTSTRAP INVALID"
+).split()
+
+
+def _foreign(entry: Field, where: Field, context: Context) -> Patch | None:
+    """A patch of what no retry policy stands in: noted where it only observes, or is of the pods' own side; else kept to be refused."""
+    match, patch = entry.get_or("match", {}), entry.need("patch")
+    patch.need("operation").text()
+    side = match.get_or("context", "ANY").choice("ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY")
+    named = " ".join(_names(patch.get_or("value", {}).plain()))
+    if OBSERVES.search(named) or patch.need("operation").value == "REMOVE":
+        context.note(where, "observes requests, and changes neither times nor codes")
+        return None
+    if where.value == "BOOTSTRAP":
+        context.note(where)
+        return None
+    return Patch(context=side, unmodelled=f"{where.value} {named[:60]}".strip())
+
+
+def _names(value: object) -> list[str]:
+    """Every name and type that stands in it."""
+    if isinstance(value, list):
+        return [name for each in value for name in _names(each)]
+    if not isinstance(value, dict):
+        return []
+    own = [str(value[key]) for key in ("name", "@type", "type_url") if key in value]
+    return own + [name for key, each in value.items() if key not in ("inline_code", "inlineCode") for name in _names(each)]
+
+
+def _patch(entry: Field, context: Context) -> Patch | None:
     entry.only("applyTo", "match", "patch")
-    where, match, patch = entry.need("applyTo"), entry.get_or("match", {}), entry.need("patch").only("operation", "value")
+    where = entry.need("applyTo")
+    if where.text() in _ELSEWHERE:
+        return _foreign(entry, where, context)
+    if entry.get_or("match", {}).get_or("context", "").value == "SIDECAR_INBOUND":
+        return _foreign(entry, where, context)
+    match, patch = entry.get_or("match", {}), entry.need("patch").only("operation", "value")
     if where.text() not in ("CLUSTER", "HTTP_ROUTE", "VIRTUAL_HOST"):
         raise where.wrong(_PATCHES)
     if patch.need("operation").text() != "MERGE":
         raise patch.need("operation").wrong(_PATCHES)
     value = patch.need("value")
     match.only("context", "cluster" if where.value == "CLUSTER" else "routeConfiguration", refused={"proxy": NO, "listener": NO})
-    context = match.get_or("context", "ANY").choice("ANY", "SIDECAR_OUTBOUND", "GATEWAY")
+    side = match.get_or("context", "ANY").choice("ANY", "SIDECAR_OUTBOUND", "GATEWAY")
     if where.value == "CLUSTER":
-        return _cluster_patch(match, context, value)
-    return _route_patch(match, context, value, virtual_host=where.value == "VIRTUAL_HOST")
+        return _cluster_patch(match, side, value)
+    return _route_patch(match, side, value, virtual_host=where.value == "VIRTUAL_HOST")
 
 
 _MATCH_CLUSTER: Table = {

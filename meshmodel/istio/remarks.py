@@ -146,6 +146,7 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
         service
         for service in mesh.services
         if service.key not in called
+        and any(not port.other for port in service.ports)
         and service.namespace not in SYSTEM
         and routed_to.isdisjoint((service.fqdn, f"{service.name}.{service.namespace}"))
         and mesh.behind(service)

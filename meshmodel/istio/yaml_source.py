@@ -145,7 +145,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 _TOO_LARGE = f"larger than 1 MB, which no manifest is (a List, as of kubectl get -o yaml, may have {LIST} MB)"
-_A_LIST = re.compile(r'^"?kind"?: "?List"?|^ +"kind": "List"', re.MULTILINE)
+_A_LIST = re.compile(r'^kind: "?List"?|"kind": ?"List"', re.MULTILINE)
 
 
 def _most(content: str | bytes) -> int:
