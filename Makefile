@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu matrix notebooks book korean conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu matrix notebooks pages book korean conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -37,6 +37,9 @@ matrix: $(STAMP) ## all tests on every Python that is here, with the pinned, the
 
 notebooks: $(STAMP) ## runs every notebook and stores its outputs
 	$(BIN)/python tests/notebooks/execute.py notebooks/*.ipynb
+
+pages: $(STAMP) ## notebooks/README.md and notebooks/glossary.md, from the course's data
+	$(BIN)/python -m meshmodel.course.pages notebooks
 
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book

@@ -22,6 +22,8 @@ DOCUMENTS = {
     "record": "data/tutorial/README.md",
     "architecture": "docs/architecture.md",
     "conformance": "docs/conformance.md",
+    "course": "notebooks/README.md",
+    "glossary": "notebooks/glossary.md",
 }
 """Pages that are files of the repository."""
 
@@ -53,7 +55,7 @@ def assemble(folder: Path, language: str = "en") -> None:
     for name, text in pages().items():
         (folder / f"{name}.md").write_text(_in_korean(text) if language == "ko" else text, encoding="utf-8")
     for name, source in DOCUMENTS.items():
-        (folder / f"{name}.md").write_text((ROOT / source).read_text(encoding="utf-8"), encoding="utf-8")
+        (folder / f"{name}.md").write_text(chapters.linked((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(ROOT / "docs/house.svg", folder)
     notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 
@@ -33,7 +34,7 @@ def write(source: Path, destination: Path, language: str = "en") -> set[str]:
     classes: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _linked(cell.source)
+            cell.source = linked(cell.source)
         if cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), *_folding(cell.metadata)]
             classes |= {output.data[MIME]["class"] for output in cell.outputs if MIME in output.get("data", {})}
@@ -42,10 +43,15 @@ def write(source: Path, destination: Path, language: str = "en") -> set[str]:
     return classes
 
 
-def _linked(text: str) -> str:
+def linked(text: str) -> str:
+    """Links as the book has them: to its own pages, and to headings as Sphinx calls them (JupyterLab keeps capitals and marks)."""
     for old, new in PAGES.items():
         text = text.replace(f"](../{old}", f"]({new}").replace(f"]({old}", f"]({new}")
-    return text
+    return re.sub(r"(\.ipynb)#([^)\s]+)", lambda found: f"{found[1]}#{_slug(unquote(found[2]))}", text)
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^\w-]", "", heading.lower())
 
 
 def _folding(metadata: Mapping[str, Any]) -> list[str]:

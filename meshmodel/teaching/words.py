@@ -95,7 +95,7 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *found] if found else []
 
 
-SPOKEN = {"title", "label", "alt", "status", "differs", "alert", "caption"}
+SPOKEN = {"title", "label", "alt", "status", "differs", "alert", "caption", "says", "unit"}
 """The names under which a widget's state holds words for its reader."""
 
 

@@ -41,12 +41,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     write_notebook(home / "root/cards.ipynb", *CELLS)
     with jupyterlab(home / "root", home) as address, browser_page(address, home) as shown:
         run_all(shown, address, "cards.ipynb", home)
-        shown.locator(".mc.summary").wait_for()
+        shown.locator(".mq.summary").wait_for()
         yield shown
 
 
 def says(card: Any) -> str:
-    return card.locator(".mc-says").inner_text()
+    return card.locator(".mq-says").inner_text()
 
 
 def test_cards_by_keyboard_and_mouse(page: Any, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def _a_guess_by_keyboard(page: Any) -> None:
     box.focus()
     page.keyboard.type("2")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('.mc.guess .mc-says').textContent.includes('from 0 to 1')")
+    page.wait_for_function("() => document.querySelector('.mq.guess .mq-says').textContent.includes('from 0 to 1')")
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type("50 %")
     page.keyboard.press("Tab")
@@ -118,13 +118,13 @@ def _looks_well(page: Any, tmp_path: Path) -> None:
         for width in (420, 800, 1200):
             page.set_viewport_size({"width": width, "height": 1000})
             page.wait_for_timeout(300)
-            for k, card in enumerate(page.locator(".mc").all()):
+            for k, card in enumerate(page.locator(".mq").all()):
                 card.screenshot(path=tmp_path / f"{theme[11:]}-{width}-{k}.png")
             sticking = page.evaluate(
-                """() => [...document.querySelectorAll('.mc')].flatMap(card => { const box = card.getBoundingClientRect();
+                """() => [...document.querySelectorAll('.mq')].flatMap(card => { const box = card.getBoundingClientRect();
                     return [...card.querySelectorAll('p, input, button, img, label, pre, strong')].filter(part => {
                         const r = part.getBoundingClientRect(); return r.width && (r.left < box.left - 1 || r.right > box.right + 1); })
                         .map(part => part.outerHTML.slice(0, 100)); })"""
             )
             assert sticking == []
-        assert grave_findings(page, ".mc") == []
+        assert grave_findings(page, ".mq") == []

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from meshmodel.teaching import journal
+from meshmodel.teaching import journal, words
 from meshmodel.teaching.cards.exercise import ExerciseCard
 from meshmodel.teaching.cards.summary import Summary
 from meshmodel.teaching.exercises import Exercise, Mistake
@@ -51,7 +51,7 @@ def everything(card: Any) -> str:
 
 def test_a_card_names_its_objective_and_minutes_and_holds_no_answer() -> None:
     card = ExerciseCard(asked(), 3)
-    assert card.spec["title"] == "Exercise 3" and card.spec["chips"] == ["read a share", "about 2 minutes"]
+    assert card.spec["title"] == "Exercise 3" and [chip["label"] for chip in card.spec["chips"]] == ["read a share", "about 2 minutes"]
     assert buttons(card) == ["check", "hint", "solution"]
     for told in ("0.1345", "277", "Divide", "last bucket", "avoided"):
         assert told not in everything(card)
@@ -248,3 +248,24 @@ def test_words_are_escaped() -> None:
     share = guess("<b>`a<b`</b>?")
     assert share.spec["text"] == "&lt;b&gt;<code>a&lt;b</code>&lt;/b&gt;?"
     assert "<b>x</b>" not in share.reveal("<b>x</b>").html()
+
+
+def test_a_card_speaks_the_readers_language() -> None:
+    words.choose("ko")
+    try:
+        card, share = ExerciseCard(asked(), 3), guess("Which?")
+        share.lock(0.5)
+        told = json.dumps([card.get_state(["spec", "state"]), share.get_state(["spec", "state"])], ensure_ascii=False)
+        for english in (
+            "Exercise 3",
+            "about 2 minutes",
+            "Check",
+            "Hint 1 of 2",
+            "Show the solution",
+            "Predict first",
+            "Your answer",
+            "Locked",
+        ):
+            assert english not in told, english
+    finally:
+        words.choose("en")

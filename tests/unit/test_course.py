@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from meshmodel import Mesh
-from meshmodel.course import TITLES, exercises
+from meshmodel.course import TITLES, exercises, glossary, pages
 from meshmodel.course.chapter6 import RANDOM
 from meshmodel.teaching import typed
 from meshmodel.teaching.exercises import Exercise, ExerciseError
@@ -132,3 +132,39 @@ def test_a_stored_guess_is_not_spoiled(chapter: str) -> None:
             assert not {"text/html", "application/vnd.jupyter.widget-view+json"} <= data.keys()
             if ".reveal(" in cell.source.splitlines()[-1]:
                 assert data["text/html"].startswith("<details")
+
+
+# --- pages -----------------------------------------------------------------------------------------
+
+
+def test_the_pages_are_made_of_the_data(tmp_path: Path) -> None:
+    for path in FOLDER.glob("0*.ipynb"):
+        (tmp_path / path.name).symlink_to(path)
+    pages.write(tmp_path)
+    for name in ("README.md", "glossary.md"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (FOLDER / name).read_text(encoding="utf-8"), "make pages"
+
+
+def test_a_glossary_of_some_forty_words_each_with_its_own_anchor() -> None:
+    words = glossary.words()
+    assert 40 <= len(words) <= 60 and len({word.anchor for word in words}) == len(words)
+    for word in words:
+        assert word.means.endswith(".") and len(word.means) < 260 and str(word.chapter) in TITLES and word.ko
+
+
+def test_a_link_to_a_word_tells_its_meaning() -> None:
+    assert glossary.link("closed loops", "closed loop").startswith('[closed loops](glossary.md#closed-loop "A load of a fixed')
+    assert glossary.link("x", "Little's law").startswith("[x](glossary.md#littles-law ")
+    with pytest.raises(KeyError):
+        glossary.link("x", "unheard of")
+
+
+def test_links_to_words_in_the_chapters_lead_to_words() -> None:
+    anchors = {word.anchor for word in glossary.words()}
+    for path in FOLDER.glob("*.ipynb"):
+        assert set(re.findall(r"glossary\.md#([\w-]+)", path.read_text(encoding="utf-8"))) <= anchors
+
+
+def test_a_heading_in_a_link_is_what_jupyterlab_calls_it() -> None:
+    assert pages.fragment("Two clocks: `perTryTimeout` and `timeout`") == "Two-clocks:-perTryTimeout-and-timeout"
+    assert pages.fragment("Why not more?") == "Why-not-more%3F"

@@ -1,5 +1,5 @@
 // Draws a card and tells Python which button was pressed.
-//   spec:  kind, label (its accessible name), title, chips [text], text (html), fields [{label, unit, choices}], words
+//   spec:  kind, label (its accessible name), title, chips [{label}], text (html), fields [{label, unit, choices}], silent {label}
 //   state: buttons [{press, label, first}], says, tone (right, wrong, note), locked, done, parts [{title, html}], number
 
 const PATIENCE = 4000; // ms after which Python is said not to answer
@@ -22,10 +22,10 @@ function htmlIn(tag, attributes, html) {
 
 class Card {
   constructor(model, host) {
-    Object.assign(this, { model, spec: model.get("spec"), id: `mc-${Math.random().toString(36).slice(2)}` });
-    this.says = make("p", { class: "mc-says", role: "status", "aria-live": "polite", tabindex: -1 });
-    this.buttons = make("div", { class: "mc-buttons" });
-    this.parts = make("div", { class: "mc-parts" });
+    Object.assign(this, { model, spec: model.get("spec"), id: `mq-${Math.random().toString(36).slice(2)}` });
+    this.says = make("p", { class: "mq-says", role: "status", "aria-live": "polite", tabindex: -1 });
+    this.buttons = make("div", { class: "mq-buttons" });
+    this.parts = make("div", { class: "mq-parts" });
     this.form = make("form", {}, ...this.spec.fields.map((field, k) => this.field(field, k)), this.buttons);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -34,9 +34,9 @@ class Card {
     });
     this.root = make(
       "section",
-      { class: `mc ${this.spec.kind}`, "aria-label": this.spec.label, "data-lm-suppress-shortcuts": "true" },
+      { class: `mq ${this.spec.kind}`, "aria-label": this.spec.label, "data-lm-suppress-shortcuts": "true" },
       this.head(),
-      this.spec.text ? htmlIn("div", { class: "mc-text" }, this.spec.text) : null,
+      this.spec.text ? htmlIn("div", { class: "mq-text" }, this.spec.text) : null,
       this.form, this.says, this.parts,
     );
     for (const kind of ["keydown", "keyup", "keypress"]) this.root.addEventListener(kind, (event) => event.stopPropagation());
@@ -45,9 +45,9 @@ class Card {
   }
 
   head() {
-    const chips = (this.spec.chips ?? []).map((chip) => make("span", { class: "mc-chip" }, chip));
-    const title = this.spec.title ? make("strong", { class: "mc-title" }, this.spec.title) : null;
-    return title || chips.length ? make("div", { class: "mc-head" }, title, ...chips) : null;
+    const chips = (this.spec.chips ?? []).map((chip) => make("span", { class: "mq-chip" }, chip.label));
+    const title = this.spec.title ? make("strong", { class: "mq-title" }, this.spec.title) : null;
+    return title || chips.length ? make("div", { class: "mq-head" }, title, ...chips) : null;
   }
 
   field(field, k) {
@@ -55,14 +55,14 @@ class Card {
     if (field.choices.length) {
       const options = field.choices.map((choice) =>
         make("label", {}, make("input", { type: "radio", name: id, value: choice }), choice));
-      return make("fieldset", { class: "mc-field" }, make("legend", {}, field.label), ...options);
+      return make("fieldset", { class: "mq-field" }, make("legend", {}, field.label), ...options);
     }
     const input = make("input", {
       id, type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false",
       "aria-describedby": field.unit ? `${id}-unit` : null,
     });
-    const unit = field.unit ? make("span", { id: `${id}-unit`, class: "mc-unit" }, field.unit) : null;
-    return make("div", { class: "mc-field" }, make("label", { for: id }, field.label), input, unit);
+    const unit = field.unit ? make("span", { id: `${id}-unit`, class: "mq-unit" }, field.unit) : null;
+    return make("div", { class: "mq-field" }, make("label", { for: id }, field.label), input, unit);
   }
 
   values() {
@@ -82,11 +82,11 @@ class Card {
 
   silent() {
     this.root.removeAttribute("aria-busy");
-    this.say(this.spec.words.silent, "note");
+    this.say(this.spec.silent.label, "note");
   }
 
   say(text, tone) {
-    this.says.className = `mc-says ${tone ?? ""}`;
+    this.says.className = `mq-says ${tone ?? ""}`;
     if (this.says.textContent !== text) this.says.textContent = text ?? "";
   }
 
@@ -119,7 +119,7 @@ class Card {
     if (told === this.shown) return;
     this.shown = told;
     this.parts.replaceChildren(...parts.map((part) =>
-      make("div", { class: "mc-part" }, part.title ? make("strong", {}, part.title) : null, htmlIn("div", {}, part.html))));
+      make("div", { class: "mq-part" }, part.title ? make("strong", {}, part.title) : null, htmlIn("div", {}, part.html))));
   }
 }
 

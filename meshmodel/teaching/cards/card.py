@@ -17,16 +17,17 @@ import anywidget
 import traitlets
 
 from meshmodel.teaching.theme import themed
+from meshmodel.teaching.words import spoken
 
 _HERE = Path(__file__).parent
 
-WORDS = {"silent": "Python does not answer. Run the notebook's cells first (or again) to have this checked."}
+SILENT = "Python does not answer. Run the notebook's cells first (or again) to have this checked."
 """What the browser says by itself."""
 
 
 def style() -> str:
     """The style sheet."""
-    return themed(".mc") + (_HERE / "card.css").read_text(encoding="utf-8")
+    return themed(".mq") + (_HERE / "card.css").read_text(encoding="utf-8")
 
 
 class Card(anywidget.AnyWidget):
@@ -34,11 +35,11 @@ class Card(anywidget.AnyWidget):
 
     _esm = (_HERE / "card.js").read_text(encoding="utf-8")
     _css = style()
-    spec = traitlets.Dict().tag(sync=True)
-    state = traitlets.Dict().tag(sync=True)
+    spec = traitlets.Dict().tag(sync=True, to_json=lambda value, _: spoken(value))
+    state = traitlets.Dict().tag(sync=True, to_json=lambda value, _: spoken(value))
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        super().__init__(spec={"words": WORDS, "fields": [], **spec})
+        super().__init__(spec={"silent": {"label": SILENT}, "fields": [], **spec})
         self._busy = threading.RLock()
         self.on_msg(self._heard)
 

@@ -29,7 +29,7 @@ class ExerciseCard(Card):
                 "kind": "exercise",
                 "label": f"{self.title}: {exercise.objective}".rstrip(": "),
                 "title": self.title,
-                "chips": [text for text in (exercise.objective, minutes) if text],
+                "chips": [{"label": text} for text in (exercise.objective, minutes) if text],
                 "text": inline(exercise.question),
                 "fields": [answer],
             }
@@ -80,14 +80,17 @@ class ExerciseCard(Card):
         says, _, code = self.exercise.solution.partition("\n\n")
         return f"<p>{answer}</p>" + (f"<p>{inline(says)}</p>" if says else "") + (f"<pre>{escape(code)}</pre>" if code else "")
 
+    def _told(self) -> list[str]:
+        return [chip["label"] for chip in self.spec["chips"]]
+
     def text(self) -> str:
-        told = f" ({'; '.join(self.spec['chips'])})" if self.spec["chips"] else ""
+        told = f" ({'; '.join(self._told())})" if self._told() else ""
         question = f" {self.exercise.question}" if self.exercise.question else ""
         return f"{self.title}{told}.{question} Without a box to type into: check({self.exercise.name!r}, your answer)"
 
     def html(self) -> str:
         text = f"<p>{inline(self.exercise.question)}</p>" if self.exercise.question else ""
-        told = escape(" · ".join(self.spec["chips"]))
+        told = escape(" · ".join(self._told()))
         return f'<div style="{BOX}"><b>{self.title}</b> {told}{text}<p>Run the notebook to answer it here.</p></div>'
 
 
