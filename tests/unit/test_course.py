@@ -11,7 +11,6 @@ import pytest
 
 from meshmodel import Mesh
 from meshmodel.course import TITLES, exercises, glossary, pages
-from meshmodel.course.chapter6 import RANDOM
 from meshmodel.teaching import typed
 from meshmodel.teaching.exercises import Exercise, ExerciseError
 from tests.notebooks.reading import read
@@ -82,10 +81,6 @@ def test_names_are_the_courses_own() -> None:
         exercises(9)
     with pytest.raises(ExerciseError, match="no exercise 'x'; there are: slow_share, "):
         exercises(0)("x")
-
-
-def test_the_rule_that_chapter_6_asks_for_is_one() -> None:
-    assert "RANDOM" in own_mesh("400ms").apply(RANDOM).proxy_config_routes()
 
 
 # --- the chapters ---------------------------------------------------------------------------------
