@@ -37,6 +37,7 @@ import growth  # noqa: E402
 import numpy as np  # noqa: E402
 import scenarios  # noqa: E402
 import simpy_loop  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
@@ -264,7 +265,7 @@ def draw(ratios: Mapping[tuple, float], path: Path) -> None:
     axes.set_xlabel("requests per second of CPU, the compiled loop of the same scenario being 1 (replications behind the name)")
     axes.tick_params(labelsize=7)
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
     _files.write(path, drawn.getvalue())
 
 

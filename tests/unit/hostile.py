@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from meshmodel import __main__ as command_line
 from meshmodel import catalogue, workloads
+from meshmodel.commands import common
 from meshmodel.results.fortio import Histogram
 from meshmodel.scenario import ClosedLoop
 
@@ -251,7 +251,7 @@ def without_engine(args: Any) -> None:
     if "files" not in args:
         catalogue.experiment(args.name)
         return
-    mesh = command_line._mesh(args)
-    workload = command_line._workload(args) if "rate" in args else ClosedLoop(calls=workloads.whole(args.n, "n", 1))
-    mesh.scenario(workload, **command_line._caller(args))
-    print(mesh.proxy_config_routes(**command_line._caller(args)))
+    mesh = common.applied(args)
+    workload = common.workload(args) if "rate" in args else ClosedLoop(calls=workloads.whole(args.n, "n", 1))
+    mesh.scenario(workload, **common.caller(args))
+    print(mesh.proxy_config_routes(**common.caller(args)))

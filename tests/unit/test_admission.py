@@ -36,7 +36,7 @@ HINT = re.compile(r"\b(fewer|shorter|lower|less|smaller|at most|raise|give)\b")
 RETRIES = """
 apiVersion: networking.istio.io/v1beta1
 kind: VirtualService
-metadata: {name: simple-backend-vs}
+metadata: {name: simple-backend-vs, namespace: istioinaction}
 spec:
   hosts: [simple-backend]
   http:

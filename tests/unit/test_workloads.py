@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshmodel import ManifestError, Mesh, catalogue, workloads
+from meshmodel.__main__ import VERBS
 from meshmodel._data import data_path
 from meshmodel._flags import parsers
 from meshmodel.commands.common import workload as _workload
@@ -19,8 +20,7 @@ TESTBED = data_path("tutorial", "manifests", "testbed.yaml")
 
 def typed(*flags: str) -> ClosedLoop | OpenLoop:
     """The workload of a `meshmodel load` with these flags."""
-    run: dict[str, Any] = dict.fromkeys("replay load curl predict measure compare routes endpoints list student".split())
-    return _workload(parsers(run)[1]["load"].parse_args(["mesh.yaml", *flags]))
+    return _workload(parsers(dict[str, Any](VERBS))[1]["load"].parse_args(["mesh.yaml", *flags]))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_flags_and_keywords_say_the_same(flags: tuple[str, ...], said: ClosedLoo
 def test_verbs_and_programs_have_the_same_parameters(verb: Callable[..., Any], program: Callable[..., Any]) -> None:
     of_verb, of_program = inspect.signature(verb).parameters, inspect.signature(program).parameters
     assert {name: of_verb[name].default for name in of_program} == {name: each.default for name, each in of_program.items()}
-    assert of_verb.keys() - of_program.keys() == inspect.signature(Mesh.simulate).parameters.keys() - {"workload"}
+    assert of_verb.keys() - of_program.keys() == inspect.signature(Mesh.simulate).parameters.keys() - {"workload", "resolution"}
 
 
 def test_a_verb_hands_its_load_on(monkeypatch: pytest.MonkeyPatch) -> None:
