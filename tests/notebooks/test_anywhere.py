@@ -6,7 +6,6 @@ It runs as in a browser tab, without a compiler: what no random number is in rea
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from meshmodel import _files
 from tests.notebooks.execute import joined
 from tests.notebooks.reading import read
 
@@ -52,11 +52,11 @@ def test_the_wheel_has_the_data_and_nothing_of_the_checkout_else(site: Path) -> 
 def test_a_chapter_runs_from_the_wheel_in_an_empty_folder_without_a_home(site: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     folder.mkdir()
-    shutil.copy(ROOT / "notebooks/00-testbed.ipynb", folder)
+    _files.write(folder / "00-testbed.ipynb", (ROOT / "notebooks/00-testbed.ipynb").read_bytes())
     folder.chmod(0o555)
     chapter = folder / "00-testbed.ipynb"
     nowhere = tmp_path / "a file" / "home"  # below a file: nobody, not even root, can make it
-    (tmp_path / "a file").write_text("")
+    _files.write(tmp_path / "a file", "")
     environment = os.environ | {"PYTHONPATH": str(site), "MESHMODEL_LITE": "1", "NUMBA_DISABLE_JIT": "1", "HOME": str(nowhere)}
     environment |= {
         "XDG_CACHE_HOME": str(nowhere),
