@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from meshmodel._text import visible
-from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, HashPolicy, Request, Route, Scenario, Workload
+from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, HashPolicy, Request, RetryPolicy, Route, Scenario, Workload
 
 ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
 ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go"
@@ -230,13 +230,19 @@ def _inert(owner: str, route: Route) -> Iterator[MeshWarning]:
     retries, field = route.retries, "spec.http[0]."
     if owner.startswith("Service "):  # Istio's own default, which nobody wrote
         return
-    if (route.fault.abort_percent or route.fault.delay_percent) and (retries.attempts or route.timeout):
+    written = retries.attempts > 0 and not _is_default(retries)
+    if (route.fault.abort_percent or route.fault.delay_percent) and (written or route.timeout):
         reason = "an injected fault is answered before timeouts and retries: neither touches it, it tests the caller alone"
         yield MeshWarning(owner, field + "fault", reason, "istio/api networking/v1alpha3/virtual_service.proto (HTTPFaultInjection)")
-    if retries.attempts and len([each for each in route.destinations if each.weight]) > 1:
+    if written and len([each for each in route.destinations if each.weight]) > 1:
         reason = "a request's destination is drawn once, by weight: its retries stay there, they do not go to the other destinations"
         yield MeshWarning(owner, field + "retries", reason, "istio/istio 18736; envoy router filter: the route is chosen once a request")
     yield from _tries(owner, route)
+
+
+def _is_default(retries: RetryPolicy) -> bool:
+    """Whether it is what Istio writes where nothing is said."""
+    return retries.attempts == 2 and retries.per_try_timeout is None and {"unavailable", "cancelled", "refused-stream"} <= retries.retry_on
 
 
 def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
@@ -244,12 +250,13 @@ def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
     per_try, router = retries.per_try_timeout, f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
     if not retries.attempts:
         return
-    if route.timeout is not None and (per_try is None or per_try >= route.timeout):
+    covered = bool(retries.retry_on & {"5xx", "gateway-error"})
+    if route.timeout is not None and covered and (per_try is None or per_try >= route.timeout):
         shorter = "" if per_try is None else f", which is no longer than a try's own {per_try:g} s"
         ended = f"a try that is too slow is ended by the timeout of {route.timeout:g} s{shorter}"
         reason = f"{ended}: the request ends with it and is not tried again"
         yield MeshWarning(owner, field + "timeout", reason, router)
-    if per_try is not None and not retries.retry_on & {"5xx", "gateway-error"} and not retries.hedge_on_per_try_timeout:
+    if per_try is not None and not covered and not retries.hedge_on_per_try_timeout:
         said = "Istio's default retryOn" if {"unavailable", "cancelled"} <= retries.retry_on else "this retryOn"
         reason = f"a try that is ended by it is not tried again: {said} covers no per-try timeout, 5xx or gateway-error would"
         yield MeshWarning(owner, field + "retries.perTryTimeout", reason, f"{router} (x-envoy-retry-on)")
