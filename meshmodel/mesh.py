@@ -539,7 +539,7 @@ class Mesh:
         plan = self._plan(0.0, target, locality, request)
         changes = tuple(Change(at=when, routes=plan.routes) for when in self._times())
         any_load = workload or OpenLoop(segments=((1.0, 1.0, 1.0),))
-        scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes)
+        scenario = Scenario(routes=plan.routes, workload=any_load, workers=self.workers, changes=changes, connect_time=self.connect_time)
         idle = [r for r in control_plane.filters if str(r) not in plan.filters and any(not patch.unmodelled for patch in r.patches)]
         reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
         unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]

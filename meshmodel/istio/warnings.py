@@ -139,6 +139,14 @@ def _limits(owner: str, route: Route, cluster: Cluster, scenario: Scenario) -> I
         "http.http2MaxRequests": pool.max_requests,
         "http.maxRetries": pool.max_retries,
     }
+    if pool.max_requests_per_connection == 1 and pool.max_pending_requests < UNLIMITED and not pool.http2:
+        reason = (
+            f"each request waits for a connection of its own, and is pending meanwhile: {scenario.connect_time * 1000:g} ms here, "
+            "more over mutual TLS or a network (--connect-time), and so the more of them overflow a limit of "
+            f"{pool.max_pending_requests} pending"
+        )
+        source = f"{ENVOY_DOCS}/intro/arch_overview/upstream/circuit_breaking"
+        yield MeshWarning(owner, "spec.trafficPolicy.connectionPool.http.maxRequestsPerConnection", reason, source, ASSUMPTION)
     in_flight = _most_in_flight(scenario.workload, route)
     for name, limit in limits.items():
         if limit == UNLIMITED:

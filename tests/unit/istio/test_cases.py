@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from meshmodel.mesh import Mesh
+from meshmodel.scenario import SlowStart
+from meshmodel.workloads import curl, fortio
 
 CASES = Path(__file__).parents[2] / "cases"
 
@@ -44,3 +46,66 @@ def test_default_namespace_fqdn():
     assert replay.code_shares()[503].mean == pytest.approx(0.5)
     routed = mesh("default-namespace-fqdn", "route")
     assert routed.scenario(replay.scenario.workload, "api").routes[0].timeout == 1
+
+
+def test_prefix_rewrite_retries():
+    """istio/istio 39097: four attempts for a path that the prefix takes; `rewrite` is no reason to refuse."""
+    whole = mesh("prefix-rewrite-retries", "route")
+    replay = whole.curl(10, target="app", replications=10, request={"path": "/app/test/x"})
+    assert (replay.codes[500] == 10).all() and sum(replay.attempts.values())[0] == 40
+    bare = mesh("prefix-rewrite-retries", "route-bare").scenario(curl(1), "app").routes[0]
+    assert replay.scenario.routes[0].retries == bare.retries and bare.retries.attempts == 3
+    assert "500" not in whole.proxy_config_routes("app") and "/app/test/*" in whole.proxy_config_routes("app")
+    other = whole.scenario(curl(1), "app")
+    assert other.routes[0].direct_response.status == 404
+    assert any("no route takes GET /, so Envoy answers 404" in warning.reason for warning in whole.warnings if warning.first)
+
+
+def test_regex_match_and_preview():
+    """istio/istio 55748: an API of 3 s under perTryTimeout 2 s and retryOn 503 fails at 2 s with 504, in one attempt."""
+    routed = mesh("regex-match-and-preview", "route")
+    replay = routed.curl(5, target="try", replications=10, request={"path": "/v1"})
+    assert (replay.codes[504] == 5).all() and sum(replay.attempts.values())[0] == 5
+    assert replay.mean[0] == pytest.approx(2, abs=0.01)
+    assert any("covers no per-try timeout" in warning.reason for warning in routed.warnings)
+    without = mesh("regex-match-and-preview", "route-without-match").scenario(replay.scenario.workload, "try")
+    assert without.routes == replay.scenario.routes
+
+
+def test_sample_app_header_fault():
+    """istio samples/bookinfo, ratings-test-delay: the tester waits 7 s, everybody else takes the second route."""
+    stars = mesh("sample-app-header-fault", "rule", "route")
+    assert stars.scenario(curl(1), "stars").routes[0].fault.delay == 0
+    assert "does not reach http[0] (end-user=tester)" in next(w.reason for w in stars.warnings if w.group == "assumption")
+    assert "--timing stars-v1=" in stars.warnings[0].reason
+    tester = stars.scenario(curl(1, request={"headers": {"end-user": "tester"}}), "stars").routes[0].fault
+    assert (tester.delay, tester.delay_percent) == (7, 100)
+    front = mesh("sample-app-header-fault", "rule", "gateway")
+    assert front.scenario(curl(1, request={"path": "/api/v1/items/7"})).endpoints[0].name == "stars-v1-1"
+    assert front.scenario(curl(1)).routes[0].direct_response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("hash-cookie", "load_balancing", "RING_HASH"),
+        ("hash-header", "load_balancing", "RING_HASH"),
+        ("hash-ip", "load_balancing", "RING_HASH"),
+        ("warm-new", "slow_start", SlowStart(window=60)),
+        ("warm-old", "slow_start", SlowStart(window=180)),
+    ],
+)
+def test_sticky_and_warm_up(file, field, value):
+    """istio/istio 52871, 46569 and others: Envoy's ring hash and slow start."""
+    cluster = mesh("sticky-and-warm-up", file, istio="1.27").scenario(curl(1), "cache").routes[0].destinations[0].cluster
+    assert getattr(cluster, field) == value and len(cluster.endpoints) == 5
+
+
+def test_one_connection_breaker():
+    """istio.io, task Circuit breaking: with one request a connection each request is pending while it connects, which is said."""
+    api = mesh("one-connection-breaker", "rule")
+    api.scenario(fortio(3, 0, calls=30), "api")
+    assert any("each request waits for a connection of its own" in w.reason and w.group == "assumption" for w in api.warnings)
+    kept = mesh("one-connection-breaker", "rule-keepalive")
+    kept.scenario(fortio(3, 0, calls=30), "api")
+    assert not any("waits for a connection of its own" in warning.reason for warning in kept.warnings)
