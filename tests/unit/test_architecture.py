@@ -24,7 +24,7 @@ ALLOWED = {
     "grid": {"scenario", "results", "simulation"},
     "evidence": {"scenario", "fakeservice", "workloads", "results", "simulation", "analytic", "envoy", "mesh"},
     "whatif": {"scenario", "fakeservice", "results"},
-    "teaching": {"scenario", "fakeservice", "results", "envoy", "whatif"},
+    "teaching": {"analytic", "envoy", "evidence", "fakeservice", "mesh", "results", "rules", "scenario", "whatif"},
     "course": {"analytic", "evidence", "fakeservice", "mesh", "results", "rules", "teaching"},
     "warm": {"scenario", "simulation"},
 }
