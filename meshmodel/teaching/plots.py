@@ -22,7 +22,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from meshmodel._text import label, visible
 from meshmodel.results import fortio
@@ -40,7 +39,6 @@ DPI = 100
 MOST_BARS = 1500
 """How many requests a timeline draws at most."""
 
-_GAP = 0.25  # an empty stretch of more than this share of the axis is left out
 _RARE = 0.001  # buckets with fewer of the requests are not drawn
 
 
@@ -142,7 +140,8 @@ def overlay(
 ) -> Picture:
     """Recorded shares per fortio bucket, the model's predictive band, and the percentiles of both above.
 
-    The time axis leaves out long empty stretches, so that 0.15 s and 1 s can both be read.
+    Every bucket is a column, all equally wide: a bar's area is its share, however wide the bucket, and 0.15 s and 1 s
+    can both be read.  Within a column time runs evenly, as fortio's percentiles do; empty stretches are left out.
     `subject` is a comparison, or a replay with an optional record.  `onto` is a picture of
     `bare_picture` to draw anew: faster than a new one.
 
@@ -156,13 +155,13 @@ def overlay(
     drawn = np.flatnonzero((shares.mean(axis=1) >= 100 * _RARE) | (table > 0))
     starts, ends = _drawn_edges(replay, record, resolution, drawn)
     lo, hi = np.quantile(shares[drawn], [0.025, 0.975], axis=1)
-    time = _BrokenAxis(starts, ends)
+    time = _Columns(starts, ends, max(0.11, 0.8 / width))
     height_of = _Heights(max(hi.max(), recorded_shares.max()))
     picture = onto or bare_picture(width, height)
     axes = picture.axes[0]
     for artist in [*axes.collections, *axes.lines, *axes.texts]:
         artist.remove()
-    left, right = time(starts), time(ends)
+    left, right = time.left, time.right
     if record:
         _boxes(axes, left, right, height_of(0 * lo), height_of(recorded_shares[drawn]), facecolor="0.88", edgecolor="0.35", hatch="///")
     _boxes(axes, left, right, height_of(lo), height_of(hi), color=BLUE, alpha=0.55, linewidth=0)
@@ -171,7 +170,7 @@ def overlay(
     picture.seconds = time
     _draw_percentiles(axes, time, estimates, record)
     _draw_scales(axes, time, height_of)
-    _draw_key(axes, record is not None)
+    _draw_key(axes, record is not None, width)
     picture.alt_text = _overlay_text(replay, estimates, record)
     return picture
 
@@ -190,6 +189,13 @@ def bare_picture(width: float = 7.5, height: float = 3.6) -> Picture:
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return picture
+
+
+def paper(width: float, height: float) -> tuple[Picture, Axes]:
+    """An empty picture, and its one Axes whose coordinates are inches from the lower left corner."""
+    picture = bare_picture(width, height)
+    picture.axes[0].set(xlim=(0, width), ylim=(0, height))
+    return picture, picture.axes[0]
 
 
 def _sides(subject: Comparison | Replay, recorded: Histogram | None) -> tuple[Replay, Histogram | None, float]:
@@ -211,35 +217,36 @@ def _drawn_edges(replay: Replay, record: Histogram | None, resolution: float, dr
     return np.maximum(lower[drawn], least), np.minimum(upper[drawn], most)
 
 
-_LEFT, _RIGHT, _FLOOR, _TOP = 0.11, 0.98, 0.25, 0.7
+_RIGHT, _FLOOR, _TOP = 0.98, 0.27, 0.7
 _LANES = {"p50": 0.76, "p75": 0.82, "p90": 0.88, "p99": 0.94}
 """Where, in parts of the picture, the shares and the percentiles above them are drawn."""
 
 
-class _BrokenAxis:
-    """Seconds to horizontal position; an empty stretch longer than `_GAP` of the whole is left out."""
+class _Columns:
+    """Seconds to horizontal position: a column for each bucket, and a gap where buckets in between are left out."""
 
-    def __init__(self, starts: np.ndarray, ends: np.ndarray) -> None:
-        cuts = np.flatnonzero(starts[1:] - ends[:-1] > _GAP * (ends[-1] - starts[0]))
-        self.begins, self.stops = starts[[0, *(cuts + 1)]], ends[[*cuts, -1]]
-        room = np.maximum(self.stops - self.begins, 0.01)
-        pad = 0.04 * room
-        share = np.sqrt(room)  # short stretches stay legible beside long ones
-        wide = share / share.sum() * (_RIGHT - _LEFT - 0.02 * len(cuts))
-        first = _LEFT + np.concatenate(([0.0], np.cumsum(wide + 0.02)[:-1]))
-        self.panels = list(zip(first, first + wide, strict=True))
-        self._seconds = np.column_stack((self.begins - pad, self.stops + pad)).ravel()
-        self._positions = np.array(self.panels).ravel()
+    def __init__(self, starts: np.ndarray, ends: np.ndarray, origin: float) -> None:
+        self.origin = origin
+        self.apart = np.concatenate(([False], starts[1:] > ends[:-1] + 1e-12))
+        pad, gap = 0.012, 0.022
+        wide = (_RIGHT - origin - 2 * pad - gap * self.apart.sum()) / len(starts)
+        self.left = origin + pad + wide * np.arange(len(starts)) + gap * np.cumsum(self.apart)
+        self.right = self.left + wide
+        self._seconds, self._positions = np.column_stack((starts, ends)).ravel(), np.column_stack((self.left, self.right)).ravel()
 
     def __call__(self, seconds: Any) -> np.ndarray:
         return np.interp(seconds, self._seconds, self._positions)
 
-    def ticks(self) -> list[float]:
-        """Round values of seconds in every panel."""
-        most = max(3, 7 // len(self.panels))
-        locator = MaxNLocator(most, steps=[1, 2, 5, 10])
-        spans = self._seconds.reshape(-1, 2).tolist()
-        return [float(v) for low, high in spans for v in locator.tick_values(low, high) if low <= v <= high]
+    def ticks(self, apart: float) -> list[tuple[float, float, str]]:
+        """(position, seconds, side of its text) of the buckets' edges, as many as have room; the two sides of a gap share it."""
+        kept: list[tuple[float, float, str]] = []
+        edges = list(zip(self._positions.tolist(), self._seconds.tolist(), strict=True))
+        torn = {2 * k for k in np.flatnonzero(self.apart).tolist()}
+        for k, (position, seconds) in enumerate(edges):
+            side = "left" if k in torn else "right" if k + 1 in torn or k + 1 == len(edges) else "center"
+            if not kept or position - kept[-1][0] >= apart or (k in torn and kept[-1][2] == "right"):
+                kept.append((position, seconds, side))
+        return kept
 
 
 class _Heights:
@@ -270,49 +277,58 @@ def _level_lines(axes: Axes, y: Any, left: Any, right: Any, **style: Any) -> Non
     _lines(axes, left, y, right, y, **style)
 
 
-def _draw_percentiles(axes: Axes, time: _BrokenAxis, estimates: Mapping[str, Estimate], record: Histogram | None) -> None:
+def _draw_percentiles(axes: Axes, time: _Columns, estimates: Mapping[str, Estimate], record: Histogram | None) -> None:
     mean, lo, hi = (time(values) for values in np.array([estimates[figure] for figure in _LANES]).T)
     lanes = np.array(list(_LANES.values()))
-    _level_lines(axes, lanes, lo, hi, color=VERMILION, linewidth=3.2)
-    _lines(axes, mean, lanes - 0.02, mean, lanes + 0.02, color=VERMILION, linewidth=1.4)
+    _level_lines(axes, lanes, lo, hi, color=BLUE, linewidth=3.2)
+    _lines(axes, mean, lanes - 0.02, mean, lanes + 0.02, color=BLUE, linewidth=1.6)
     if record:
         axes.plot(time([recorded_figure(record, figure) for figure in _LANES]), lanes, "D", color=BLACK, markersize=4)
 
 
-def _draw_scales(axes: Axes, time: _BrokenAxis, height_of: _Heights) -> None:
-    """Frame, ticks and labels; slanted strokes where the time axis is broken."""
-    at, levels = time.ticks(), height_of.ticks()
-    left, right = np.array(time.panels).T
+def _draw_scales(axes: Axes, time: _Columns, height_of: _Heights) -> None:
+    """Frame, ticks and labels; slanted strokes where buckets are left out."""
+    wide = axes.figure.get_size_inches()[0]
+    at, levels, origin = time.ticks(0.4 / wide), height_of.ticks(), time.origin
     style = {"color": "0.2", "linewidth": 0.8}
-    _level_lines(axes, _FLOOR, left, right, **style)
-    _lines(axes, _LEFT, _FLOOR, _LEFT, 0.97, **style)
-    _lines(axes, time(at), _FLOOR, time(at), _FLOOR - 0.015, **style)
-    _level_lines(axes, height_of(levels), _LEFT - 0.006, _LEFT, **style)
-    _level_lines(axes, _TOP + 0.025, _LEFT, _RIGHT, color="0.75", linewidth=0.6)
-    breaks = np.concatenate((right[:-1], left[1:]))
-    _lines(axes, breaks - 0.005, _FLOOR - 0.025, breaks + 0.005, _FLOOR + 0.025, **style)
-    for seconds in at:
-        axes.text(float(time(seconds)), _FLOOR - 0.03, f"{seconds:g}", ha="center", va="top", fontsize=9)
+    _lines(axes, [origin], _FLOOR, [_RIGHT], _FLOOR, **style)
+    _lines(axes, origin, _FLOOR, origin, 0.97, **style)
+    x = np.array([position for position, *_ in at])
+    _lines(axes, x, _FLOOR, x, _FLOOR - 0.015, **style)
+    _level_lines(axes, height_of(levels), origin - 0.006, origin, **style)
+    _level_lines(axes, _TOP + 0.025, origin, _RIGHT, color="0.75", linewidth=0.6)
+    breaks = (time.right[:-1] + time.left[1:])[time.apart[1:]] / 2
+    for shift in (-0.004, 0.004):
+        _lines(axes, breaks + shift - 0.005, _FLOOR - 0.025, breaks + shift + 0.005, _FLOOR + 0.025, **style)
+    for position, seconds, side in at:
+        axes.text(position, _FLOOR - 0.03, f"{seconds:.3g}", ha=side, va="top", fontsize=9)
     for name, y in [*((f"{level:g} %", float(height_of(level))) for level in levels), *_LANES.items()]:
-        axes.text(_LEFT - 0.012, y, name, ha="right", va="center", fontsize=9)
-    axes.text((_LEFT + _RIGHT) / 2, 0.115, "latency (s)", ha="center", va="center", fontsize=9)
-    axes.text(0.014, (_FLOOR + _TOP) / 2, "share of requests", rotation=90, ha="center", va="center", fontsize=9)
+        axes.text(origin - 0.012, y, name, ha="right", va="center", fontsize=9)
+    axes.text((origin + _RIGHT) / 2, 0.15, "latency (s), a column for each of fortio's buckets", ha="center", va="center", fontsize=9)
+    axes.text(0.1 / wide, (_FLOOR + _TOP) / 2, "share of requests", rotation=90, ha="center", va="center", fontsize=9)
 
 
-def _draw_key(axes: Axes, recorded: bool) -> None:
-    """The key below: model on the left, record on the right."""
-    y = 0.045
-    _boxes(axes, [0.05], [0.08], [y - 0.02], [y + 0.02], color=BLUE, alpha=0.55, linewidth=0)
-    _level_lines(axes, y, 0.05, 0.08, color=BLUE, linewidth=1.6)
-    _level_lines(axes, y, 0.32, 0.35, color=VERMILION, linewidth=3.2)
-    _lines(axes, 0.335, y - 0.02, 0.335, y + 0.02, color=VERMILION, linewidth=1.4)
-    texts = {0.088: "model: mean, 95 % of runs", 0.358: "its percentiles"}
-    if recorded:
-        _boxes(axes, [0.53], [0.56], [y - 0.02], [y + 0.02], facecolor="0.88", edgecolor="0.35", hatch="///")
-        axes.plot([0.685], [y], "D", color=BLACK, markersize=4)
-        texts |= {0.568: "recorded", 0.698: "recorded percentiles"}
-    for x, text in texts.items():
-        axes.text(x, y, text, va="center", fontsize=8.5)
+def _draw_key(axes: Axes, recorded: bool, width: float) -> None:
+    """The key below, in one row or, on a narrow page, in two."""
+    kinds = ("model: mean, 95 % of runs", "its percentiles", "recorded", "recorded percentiles")[: 4 if recorded else 2]
+    places = (
+        [(0.04, 0.08), (0.56, 0.08), (0.04, 0.025), (0.56, 0.025)]
+        if width < 6
+        else [(0.05, 0.05), (0.34, 0.05), (0.54, 0.05), (0.71, 0.05)]
+    )
+    mark = 0.24 / width
+    for kind, text, (x, y) in zip(range(4), kinds, places, strict=False):
+        if kind == 0:
+            _boxes(axes, [x], [x + mark], [y - 0.02], [y + 0.02], color=BLUE, alpha=0.55, linewidth=0)
+        if kind < 2:
+            _level_lines(axes, y, x, x + mark, color=BLUE, linewidth=1.6 + 1.6 * kind)
+        if kind == 1:
+            _lines(axes, x + mark / 2, y - 0.02, x + mark / 2, y + 0.02, color=BLUE, linewidth=1.6)
+        if kind == 2:
+            _boxes(axes, [x], [x + mark], [y - 0.02], [y + 0.02], facecolor="0.88", edgecolor="0.35", hatch="///")
+        if kind == 3:
+            axes.plot([x + mark / 2], [y], "D", color=BLACK, markersize=4)
+        axes.text(x + 1.35 * mark, y, text, va="center", fontsize=8.5)
 
 
 def _overlay_text(replay: Replay, estimates: Mapping[str, Estimate], record: Histogram | None) -> str:

@@ -76,14 +76,18 @@ def test_no_picture_touches_pyplot():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_time_axis_is_broken_where_nothing_happens_and_only_there():
-    two = plots._BrokenAxis(np.array([0.15, 0.2, 1.0]), np.array([0.2, 0.3, 1.06]))
-    assert list(zip(two.begins, two.stops, strict=True)) == [(0.15, 0.3), (1.0, 1.06)]
-    assert any(0.15 <= tick <= 0.3 for tick in two.ticks()) and any(1.0 <= tick <= 1.06 for tick in two.ticks())
-    assert not any(0.35 < tick < 0.95 for tick in two.ticks())
-    at = two(np.linspace(0.1, 1.1, 50))
-    assert (np.diff(at) >= 0).all() and at.min() >= plots._LEFT and at.max() <= plots._RIGHT
-    assert len(plots._BrokenAxis(np.array([0.15, 0.16]), np.array([0.16, 0.18])).panels) == 1
+def test_every_bucket_is_a_column_and_the_axis_is_broken_only_where_some_are_left_out():
+    starts, ends = np.array([0.15, 0.2, 1.0]), np.array([0.2, 0.3, 1.06])
+    axis = plots._Columns(starts, ends, 0.11)
+    assert np.ptp(axis.right - axis.left) < 1e-9  # areas are shares, however wide a bucket is
+    assert axis.left[1] == pytest.approx(axis.right[0]) and axis.left[2] > axis.right[1]
+    assert axis((starts + ends) / 2) == pytest.approx((axis.left + axis.right) / 2)  # as fortio interpolates
+    at = axis(np.linspace(0.1, 1.1, 50))
+    assert (np.diff(at) >= 0).all() and at.min() >= 0.11 and at.max() <= plots._RIGHT
+    assert [(seconds, side) for _, seconds, side in axis.ticks(0.05)] == [
+        (0.15, "center"), (0.2, "center"), (0.3, "right"), (1.0, "left"), (1.06, "right"),
+    ]  # fmt: skip
+    assert not plots._Columns(np.array([0.15, 0.16]), np.array([0.16, 0.18]), 0.11).apart.any()
 
 
 def test_overlay_draws_recorded_and_predicted_shares_where_they_belong(model, record):

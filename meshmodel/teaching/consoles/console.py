@@ -139,7 +139,8 @@ class Console:
         return self._tutorial(self._settings) if callable(self._tutorial) else self._tutorial
 
     def __repr__(self) -> str:
-        return f"{self.title}. {self._compared(self.result)} {self._result.status}. Figure: {self.picture.alt_text}"
+        stop = "" if self.title.endswith("?") else "."
+        return f"{self.title}{stop} {self._compared(self.result)} {self._result.status}. Figure: {self.picture.alt_text}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget for who has one, and the still figure for who has not: GitHub, paper, an untrusted notebook."""

@@ -1,0 +1,151 @@
+"""Who answered, and which percentiles are slow: two strips a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from meshmodel._text import label
+from meshmodel.evidence import catalogue, records
+from meshmodel.results.fortio import Histogram
+from meshmodel.results.replay import Outcome, Replay
+from meshmodel.teaching.palette import BLACK, ROLES, troubled
+from meshmodel.teaching.plots import Picture, paper
+
+NEEDLES = (50, 75, 90, 99)
+HIGH = 1.5
+"""Inches of one policy's two strips."""
+
+_FAST, _SLOW = ROLES["healthy"].light, ROLES["troubled"].light
+
+
+class Case(NamedTuple):
+    """Shares of one pod: the model's, (replications,); a real Envoy's, one a run; and the recorded one."""
+
+    model: np.ndarray
+    envoy: list[float]
+    recorded: float
+
+
+def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = 7.5) -> Picture:
+    """For each policy who answered, and all requests from the fastest to the slowest with p50 to p99 stuck into them.
+
+    The needles stand still, the step from fast to slow moves: a percentile jumps when the step passes it.
+    """
+    picture, axes = paper(width, HIGH * len(replays))
+    said = [draw_strips(axes, replay, HIGH * (len(replays) - 1 - row), width, name) for row, (name, replay) in enumerate(replays.items())]
+    picture.alt_text = "Who answered, and which percentiles are slow. " + "; ".join(said)
+    return picture
+
+
+def slow_share(replay: Replay) -> float:
+    """Mean share of the attempts that the slow or failing pods got."""
+    shares, bad = pod_shares(replay), troubled(replay.scenario)
+    return sum(share for pod, share in shares.items() if pod in bad)
+
+
+def pod_shares(replay: Replay) -> dict[str, float]:
+    """Mean share of the attempts, by pod of the last route."""
+    tried = replay.pod_attempts.sum(axis=1)
+    return dict(zip(replay.pod_names, (tried / max(1, tried.sum())).tolist(), strict=True))
+
+
+def draw_strips(axes: Axes, replay: Replay, floor: float, width: float, name: str = "") -> str:
+    """Both strips, in inches from `floor` on; returns what they say."""
+    left, right = 0.8, width - 0.15
+    values = {p: float(np.nanmean(replay.percentile(p))) for p in NEEDLES}
+    step = 100 * (1 - slow_share(replay))
+    if name:
+        axes.text(0.08, floor + HIGH - 0.1, label(name), va="top", fontsize=10, fontweight="bold")
+    _who(axes, replay, left, right, floor + 0.98)
+    _sorted(axes, values, step, left, right, floor + 0.2, width)
+    told = ", ".join(f"p{p} {value:.2f} s" for p, value in values.items())
+    return f"{name}{': ' * bool(name)}{100 - step:.0f} % go to the slow pod, slow from p{step:.0f} on; {told}"
+
+
+def _who(axes: Axes, replay: Replay, left: float, right: float, y: float) -> None:
+    bad, at = troubled(replay.scenario), left
+    axes.text(left - 0.08, y + 0.09, "who", ha="right", va="center", fontsize=9)
+    for pod, share in pod_shares(replay).items():
+        wide = share * (right - left)
+        axes.barh(y, wide, 0.2, left=at, align="edge", color=_SLOW if pod in bad else _FAST, edgecolor="white", linewidth=1)
+        if wide > 0.42:
+            axes.text(at + wide / 2, y + 0.09, f"{share:.0%}".replace("%", " %"), ha="center", va="center", fontsize=9, color=BLACK)
+        at += wide
+
+
+def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, right: float, y: float, width: float) -> None:
+    scale = (right - left) / 100
+    axes.text(left - 0.08, y + 0.09, "how fast", ha="right", va="center", fontsize=9)
+    for start, stop, colour, said in ((0, step, _FAST, "fast"), (step, 100, _SLOW, "slow")):
+        axes.barh(y, (stop - start) * scale, 0.2, left=left + start * scale, align="edge", color=colour, linewidth=0)
+        if (stop - start) * scale > 0.4:
+            axes.text(left + (start + 0.5 * min(stop - start, 40)) * scale, y + 0.09, said, ha="center", va="center", fontsize=9)
+    for number, (percent, value) in enumerate(values.items()):
+        x, high = left + percent * scale, (0.3, 0.5, 0.3, 0.5 if width > 5 else 0.68)[number]
+        slow = percent > step
+        axes.plot([x, x], [y - 0.03, y + high], color=BLACK, linewidth=1.2)
+        axes.plot([x], [y + high], "o", color=_SLOW if slow else _FAST, markeredgecolor=BLACK, markersize=6)
+        axes.text(
+            x - 0.07, y + high + 0.02, f"p{percent} {value:.2f} s", ha="right", va="center", fontsize=9, fontweight="bold" if slow else None
+        )
+    axes.text(left, y - 0.04, "0 %", ha="left", va="top", fontsize=8)
+    axes.text(right, y - 0.04, "100 % of the requests, sorted", ha="right", va="top", fontsize=8)
+
+
+def share_by_delay(simulated: Mapping[float, Replay], formula: Mapping[float, Outcome], deployment: str, *, width: float = 7.5) -> Picture:
+    """The share of a Deployment's requests against the time that its pods take: two engines, and the floor of 1/n^2 for n pods."""
+    delays, pods = list(simulated), len(next(iter(simulated.values())).pod_names)
+    estimates = [replay.endpoint_shares()[deployment] for replay in simulated.values()]
+    exact = [formula[delay].endpoint_shares()[deployment].mean for delay in delays]
+    picture = Picture(figsize=(width, 3), facecolor="white")
+    axes = picture.subplots()
+    axes.plot(delays, exact, color=ROLES["model"].light)
+    axes.vlines(delays, [e.lo for e in estimates], [e.hi for e in estimates], color=BLACK, linewidth=3)
+    axes.axhline(1 / pods**2, color=_SLOW, linestyle="--")
+    axes.text(delays[-1], 1 / pods**2 - 0.008, f"the floor, 1/{pods**2}", ha="right", va="top", fontsize=9)
+    axes.text(delays[1] + 0.08, exact[1], "line: the formula, bars: 95 % of the simulated runs", va="bottom", fontsize=9)
+    axes.set(xlabel="time that the slow pod takes (s)", ylabel="share of its requests", ylim=(0, 0.36))
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.subplots_adjust(left=0.1, right=0.98, top=0.97, bottom=0.17)
+    told = ", ".join(f"{100 * e.mean:.1f} % at {delay:g} s" for delay, e in zip(delays, estimates, strict=True))
+    picture.alt_text = f"The share of {deployment}: {told}; the floor is {100 / pods**2:.1f} %, and the formula agrees"
+    return picture
+
+
+def shares_beside(cases: Mapping[str, Case], *, width: float = 7.5) -> Picture:
+    """One share in several cases: the model's band, each run of a real Envoy as a dot, the record as a diamond."""
+    picture = Picture(figsize=(width, 1.1 + 0.62 * len(cases)), facecolor="white")
+    axes = picture.subplots()
+    said = []
+    for row, (name, case) in enumerate(cases.items()):
+        y = len(cases) - 1 - row
+        lo, hi = np.quantile(case.model, [0.025, 0.975])
+        axes.barh(y, 100 * max(hi - lo, 0.001), 0.5, left=100 * lo, color=ROLES["model"].light, alpha=0.4)
+        axes.plot([100 * case.model.mean()] * 2, [y - 0.25, y + 0.25], color=ROLES["model"].light, linewidth=2)
+        axes.plot(100 * np.array(case.envoy), np.full(len(case.envoy), y), "o", color=ROLES["envoy"].light, markersize=5)
+        axes.plot([100 * case.recorded], [y], "D", color=ROLES["record"].light, markersize=7, markerfacecolor="none", markeredgewidth=1.8)
+        real = f", a real Envoy {100 * min(case.envoy):.1f} to {100 * max(case.envoy):.1f} %" if case.envoy else ""
+        said.append(f"{name}: model {100 * lo:.1f} to {100 * hi:.1f} %{real}, recorded {100 * case.recorded:.1f} %")
+    axes.set_yticks(range(len(cases)), list(cases)[::-1], fontsize=9)
+    axes.set(
+        xlim=(8, 40),
+        ylim=(-0.6, len(cases) - 0.4),
+        xlabel="share of the slow pod (%): band the model, dots a real Envoy, diamond the record",
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.subplots_adjust(left=0.27, right=0.98, top=0.97, bottom=0.5 / (1.1 + 0.62 * len(cases)))
+    picture.alt_text = "The slow pod's share. " + "; ".join(said)
+    return picture
+
+
+def case(experiment: str, recorded: Histogram, replications: int = 200) -> Case:
+    """What the model, the real Envoy and a record make of an experiment; `recorded` has its slow requests in its last bucket."""
+    replay = catalogue.experiment(experiment).replay(replications, seed=1)
+    slow = [k for k, pod in enumerate(replay.pod_names) if pod in troubled(replay.scenario)]
+    runs = records.read(experiment) or []
+    envoy = [run["endpoints"][replay.pod_names[slow[0]]] / sum(run["endpoints"].values()) for run in runs]
+    return Case(replay.pod_attempts[slow].sum(axis=0) / replay.pod_attempts.sum(axis=0), envoy, recorded.counts[-1] / recorded.count)

@@ -1,0 +1,102 @@
+"""Console of chapter 1: policy, delay, pods, connections, labels and Istio's version, beside the tutorial's own runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from meshmodel._data import data_path
+from meshmodel.evidence import catalogue
+from meshmodel.mesh import Mesh
+from meshmodel.results.compare import Comparison, compare
+from meshmodel.results.replay import Replay
+from meshmodel.teaching import plots
+from meshmodel.teaching.balance import HIGH, draw_strips, slow_share
+from meshmodel.teaching.consoles.console import Console
+from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
+from meshmodel.teaching.consoles.replay import POLICIES, changes
+from meshmodel.teaching.consoles.tables import comparison_table, figures_table
+
+RECORDS = {"ROUND_ROBIN": "lb-round-robin", "LEAST_REQUEST": "lb-least-conn"}
+"""Which of the tutorial's experiments recorded a policy."""
+
+ISTIO = ("1.17", "1.24")
+_OVERLAY = 3.5  # inches
+
+
+def load_balancing(**start: Any) -> Console:
+    """One slow pod among others, ten connections, one minute; `start` sets controls before the first look."""
+    controls: list[Control] = [
+        Choice("policy", "policy", "LEAST_REQUEST", POLICIES),
+        Slider("delay", "delay of the slow pod", 1.0, least=0.15, most=2.5, step=0.05, unit="s"),
+        Slider("replicas", "other pods", 2, least=1, most=10),
+        Slider("connections", "connections", 10, least=1, most=50),
+        Choice("istio", "Istio", "1.17", ISTIO),
+        Toggle("labels", "labels of localities", False),
+        Slider("seed", "another run", 1, least=1, most=20),
+    ]
+    tutorial = {"delay": 1.0, "replicas": 2, "connections": 10, "istio": "1.17", "labels": False}
+    presets = {
+        "why not 33 %?": {"policy": "LEAST_REQUEST", "labels": True, "istio": "1.17"},
+        "one slow pod in five": {"replicas": 4},
+        "as good with ROUND_ROBIN": {"policy": "ROUND_ROBIN", "replicas": 6},
+        "one call at a time": {"connections": 1},
+    }
+    console = Console(
+        "One slow pod: who gets the requests, and which percentile says so?", controls, work, presets=presets, tutorial=tutorial
+    )
+    if start:
+        console.set(**start)
+    return console
+
+
+def work(s: Settings, replications: int) -> Result:
+    """The minute of fortio with these settings, beside the tutorial's run of the same policy."""
+    mesh = _mesh(s.istio, s.labels)
+    changed = changes(mesh, s, "simple-backend-1", "simple-backend-2", mesh.get("DestinationRule", "simple-backend-dr"))
+    replay = mesh.copy().apply(*changed).fortio_load(connections=s.connections, replications=replications, seed=s.seed)
+    record = _record(s.policy)
+    if record is None:
+        replay, comparison = replay.with_resolution(0.0001), None
+    else:
+        comparison = compare(replay, record, name="recorded")
+        assert isinstance(comparison, Comparison) and isinstance(comparison.outcome, Replay)
+        replay = comparison.outcome
+    return Result(
+        figure=lambda width: _figure(comparison or replay, replay, width),
+        status=_finding(replay),
+        table=comparison_table(comparison) if comparison else figures_table(replay),
+        yaml=yaml_of(*changed),
+        text=replay.histogram(0).to_text(),
+        beside=f"the tutorial's run of {s.policy}" if comparison else "",
+        data=comparison or replay,
+    )
+
+
+def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> plots.Picture:
+    picture = plots.Picture(figsize=(width, _OVERLAY + HIGH), facecolor="white")
+    for bottom, high, size in ((HIGH, _OVERLAY, (1, 1)), (0, HIGH, (width, HIGH))):
+        part = picture.add_axes((0, bottom / (_OVERLAY + HIGH), 1, high / (_OVERLAY + HIGH)))
+        part.set_axis_off()
+        part.set(xlim=(0, size[0]), ylim=(0, size[1]))
+    plots.overlay(subject, width=width, onto=picture)
+    picture.alt_text = f"{draw_strips(picture.axes[1], replay, 0, width)}. {picture.alt_text}"
+    return picture
+
+
+def _finding(replay: Replay) -> str:
+    share = slow_share(replay)
+    fast = [f"p{p}" for p in (50, 75, 90, 99) if p <= 100 * (1 - share)]
+    return f"{share:.1%} of the requests meet the slow pod: fast are {', '.join(fast) or 'none'} of p50 to p99".replace("%", " %") + (
+        f", and {replay.requests.mean():,.0f} requests fit into the minute"
+    )
+
+
+@lru_cache(maxsize=4)
+def _mesh(istio: str, labels: bool) -> Mesh:
+    names = ("testbed", *(("localities", "slow-backend-1-labelled") if labels else ("slow-backend-1",)), "dr-least-conn")
+    return Mesh(istio=istio, namespace="istioinaction").apply(*(data_path(f"tutorial/manifests/{name}.yaml") for name in names))
+
+
+def _record(policy: str) -> Any:
+    return catalogue.experiment(RECORDS[policy]).record if policy in RECORDS else None

@@ -1,0 +1,150 @@
+"""The ejection clock: a lane a pod, healthy, failing or out, and what the caller saw meanwhile."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from meshmodel._text import label
+from meshmodel.results.replay import Replay
+from meshmodel.scenario import OutlierDetection
+from meshmodel.teaching.palette import ROLES, fails
+from meshmodel.teaching.plots import Picture, paper
+
+LANE = 0.36
+_FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
+_LENS = (-0.6, 2.4)
+"""Seconds around a return that the lens shows."""
+
+
+class Stay(NamedTuple):
+    """A pod (its number) out from `start` to `stop`, seconds; `back`: it came back before the end."""
+
+    pod: int
+    start: float
+    stop: float
+    back: bool
+
+
+def stays(replay: Replay, i: int = 0) -> list[Stay]:
+    """Every ejection of one replication, in order."""
+    end, out, found = float(replay.elapsed[i]), {}, []
+    mine = replay.ejections.replication == i
+    for time, pod, gone in zip(*(getattr(replay.ejections, name)[mine].tolist() for name in ("time", "pod", "ejected")), strict=True):
+        if gone:
+            out[pod] = time
+        elif pod in out:
+            found.append(Stay(pod, out.pop(pod), time, True))
+    return sorted([*found, *(Stay(pod, start, end, False) for pod, start in out.items())], key=lambda stay: stay.start)
+
+
+def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, width: float = 7.5) -> Picture:
+    """One replication: lanes of the pods, the caller's 500s, the ticks of the interval, and the first return under a lens."""
+    high = LANE * len(replay.pod_names) + 2.35
+    picture, axes = paper(width, high)
+    picture.alt_text = draw_clock(axes, replay, i, cursor, 0.0, width)
+    return picture
+
+
+def around_return(replay: Replay, i: int = 0, *, width: float = 7.5) -> Picture:
+    """The first return of a pod under the lens: every call near it, and the window in which the workers still use the pod."""
+    returned = next(stay.stop for stay in stays(replay, i) if stay.back)
+    picture, axes = paper(width, 1.35)
+    rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
+    picture.alt_text = _lens(axes, replay, i, returned, rule, 0.4, 1.55, width - 0.15)
+    return picture
+
+
+def draw_clock(axes: Axes, replay: Replay, i: int, cursor: float | None, floor: float, width: float) -> str:
+    """The clock in inches above `floor`; returns what it says."""
+    found, end = stays(replay, i), float(replay.elapsed[i])
+    left, right = 1.55, width - 0.15
+    rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
+    scale, base = (right - left) / end, floor + 1.8
+    asked = replay.log.code[:, i] >= 500
+    failed = np.sort(replay.log.start[asked, i])
+    said = [
+        _lane(axes, replay, pod, found, rule, base + LANE * (len(replay.pod_names) - 1 - pod), left, scale, end)
+        for pod in range(len(replay.pod_names))
+    ]
+    top = base + LANE * len(replay.pod_names) + 0.12
+    axes.text(left - 0.08, top, "the caller's 500s", ha="right", va="center", fontsize=9)
+    axes.plot(left + failed * scale, np.full(len(failed), top), "|", color=_BAD, markersize=9)
+    _time(axes, found, rule, base, left, right, scale, end)
+    if cursor is not None:
+        x = left + min(cursor, end) * scale
+        axes.plot([x, x], [base - 0.1, top + 0.15], color="0.2", linewidth=1.2)
+        axes.text(
+            x,
+            top + 0.17,
+            f"istioctl at {min(cursor, end):g} s",
+            ha="center" if left + 0.5 < x < right - 0.6 else "right" if x > left + 0.5 else "left",
+            va="bottom",
+            fontsize=8.5,
+        )
+    returned = next((stay.stop for stay in found if stay.back), None)
+    if returned is not None:
+        said.append(_lens(axes, replay, i, returned, rule, floor + 0.35, left, right))
+    return f"Timetable of {end:.0f} s: " + "; ".join(said) + f"; the caller saw {len(failed)} answers of 500 or more"
+
+
+def _lane(
+    axes: Axes, replay: Replay, pod: int, found: list[Stay], rule: OutlierDetection | None, y: float, left: float, scale: float, end: float
+) -> str:
+    name = replay.pod_names[pod]
+    behaviour = next(e.behaviour for e in replay.scenario.routes[-1].endpoints if e.name == name)
+    colour = _ILL if fails(behaviour) else _FINE
+    axes.text(left - 0.08, y + 0.12, label(name), ha="right", va="center", fontsize=9)
+    axes.barh(y, end * scale, 0.24, left=left, align="edge", color=colour, alpha=0.9)
+    mine = [stay for stay in found if stay.pod == pod]
+    for stay in mine:
+        wide = (stay.stop - stay.start) * scale
+        axes.add_patch(
+            Rectangle((left + stay.start * scale, y), wide, 0.24, facecolor="0.93", edgecolor="0.45", hatch="////", linewidth=0.6)
+        )
+        times = int((stay.stop - stay.start + 1e-6) // rule.base_ejection_time) if rule and stay.back else 0
+        words = f"out {stay.stop - stay.start:.0f} s" if stay.back else "out"
+        if wide > 0.5:
+            words = f"×{times}: {words}" if times and wide > 0.9 else words
+            box, x = {"facecolor": "white", "edgecolor": "none", "pad": 1}, left + stay.start * scale + wide / 2
+            axes.text(x, y + 0.12, words, ha="center", va="center", fontsize=8.5, bbox=box)
+    return f"{name} out {len(mine)} times" if mine else f"{name} never out"
+
+
+def _time(
+    axes: Axes, found: list[Stay], rule: OutlierDetection | None, y: float, left: float, right: float, scale: float, end: float
+) -> None:
+    axes.plot([left, right], [y - 0.08, y - 0.08], color="0.3", linewidth=0.8)
+    returned = next((stay.stop for stay in found if stay.back), None)
+    if rule and returned is not None:
+        ticks = np.arange(returned % rule.interval, end, rule.interval)
+        axes.vlines(left + ticks * scale, y - 0.13, y - 0.03, color="0.55", linewidth=0.6)
+    step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if end / s <= 7)
+    for seconds in np.arange(0, end + 1e-9, step):
+        axes.text(left + seconds * scale, y - 0.16, f"{seconds:g}", ha="center", va="top", fontsize=8.5)
+    axes.text(left - 0.08, y - 0.16, "time (s), ticks", ha="right", va="top", fontsize=8.5)
+
+
+def _lens(axes: Axes, replay: Replay, i: int, returned: float, rule: OutlierDetection | None, y: float, left: float, right: float) -> str:
+    """The moments around the first return: the window in which the workers still use the pod, every call a dot."""
+    scale = (right - left) / (_LENS[1] - _LENS[0])
+    start, code = replay.log.start[:, i] - returned, replay.log.code[:, i]
+    near = (start >= _LENS[0]) & (start <= _LENS[1]) & (code > 0)
+    window = rule.update_merge_window if rule else 0.0
+    axes.add_patch(Rectangle((left, y), right - left, 0.8, facecolor="0.98", edgecolor="0.5", linewidth=0.8))
+    axes.add_patch(Rectangle((left - _LENS[0] * scale, y), window * scale, 0.8, facecolor="0.86", edgecolor="none"))
+    axes.text(left - _LENS[0] * scale + 0.05, y + 0.74, "merge window", va="top", fontsize=8.5)
+    for bad, colour, marker, level in ((False, _FINE, "o", 0.22), (True, _BAD, "X", 0.42)):
+        dots = start[near & ((code >= 500) == bad)]
+        axes.plot(left + (dots - _LENS[0]) * scale, np.full(len(dots), y + level), marker, color=colour, markersize=5, alpha=0.8)
+    axes.text(left - 0.08, y + 0.42, "500", ha="right", va="center", fontsize=9, color=_BAD)
+    axes.text(left - 0.08, y + 0.22, "200", ha="right", va="center", fontsize=9)
+    axes.text(left - 0.08, y + 0.7, "first return", ha="right", va="center", fontsize=9)
+    for seconds in (0, 1, 2):
+        axes.text(
+            left + (seconds - _LENS[0]) * scale, y - 0.04, f"+{seconds} s" if seconds else "back", ha="center", va="top", fontsize=8.5
+        )
+    return f"after the first return, at {returned:.1f} s, {int((near & (code >= 500) & (start >= 0)).sum())} calls fail"

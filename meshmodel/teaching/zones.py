@@ -1,0 +1,133 @@
+"""The map: zones as boxes, arrows as wide as their share of the calls and coloured by their errors, as Kiali draws them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from meshmodel._text import label
+from meshmodel.results.replay import Replay
+from meshmodel.rules.locality import level_loads
+from meshmodel.scenario import Caller, Endpoint
+from meshmodel.teaching.palette import BLACK, ROLES
+from meshmodel.teaching.plots import Picture, paper
+
+_FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
+
+
+class Part(NamedTuple):
+    """What a pod did: its share of all requests, and the share of its own answers that failed."""
+
+    share: float
+    errors: float
+
+
+def parts(replay: Replay) -> dict[str, Part]:
+    """Pod (and "envoy", where the proxy answered itself) -> its part, over all replications."""
+    names = (*replay.pod_names, "nobody", "envoy")
+    asked = replay.log.code != -2
+    who, failed = replay.log.endpoint[asked] % len(names), replay.log.code[asked] >= 400
+    total, bad = np.bincount(who, minlength=len(names)), np.bincount(who[failed], minlength=len(names))
+    return {name: Part(float(n / max(1, total.sum())), float(b / max(1, n))) for name, n, b in zip(names, total, bad, strict=True)}
+
+
+def zones(replay: Replay, *, width: float = 7.5) -> Picture:
+    """The last route: its caller, the zones with their pods and priorities, and who answered how much."""
+    route = replay.scenario.routes[-1]
+    rows = len(route.endpoints) + 0.7 * len({pod.locality for pod in route.endpoints}) + 0.4
+    picture, axes = paper(width, 0.42 * rows + 0.35)
+    picture.alt_text = draw_zones(axes, replay, 0.1, 0.42 * rows + 0.1, width)
+    return picture
+
+
+def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: float) -> str:
+    """The map in inches above `floor`; returns what it says."""
+    route = replay.scenario.routes[-1]
+    caller, cluster = route.callers[0], route.destinations[0].cluster
+    priorities = cluster.priorities[0] if cluster.priorities else (0,) * len(cluster.endpoints)
+    zoned: dict[tuple[int, str], list[Endpoint]] = defaultdict(list)
+    for pod, priority in zip(cluster.endpoints, priorities, strict=True):
+        zoned[priority, pod.locality].append(pod)
+    found, top, left, right = parts(replay), floor + high, max(2.1, 0.42 * width), width - 0.12
+    source = (1.45, floor + high / 2)
+    _caller(axes, caller, source)
+    if found["envoy"].share > 0.0005:
+        axes.text(0.15, source[1] - 0.5, f"answered by itself:\n{_percent(found['envoy'].share)} (503)", va="top", fontsize=9, color=_BAD)
+    row = high / (len(cluster.endpoints) + 0.7 * len(zoned))
+    several, said = len(set(priorities)) > 1, []
+    for (priority, locality), pods in sorted(zoned.items()):
+        bottom = top - row * (len(pods) + 0.7) + 0.08
+        axes.add_patch(
+            FancyBboxPatch(
+                (left, bottom),
+                right - left,
+                top - bottom - 0.06,
+                boxstyle="round,pad=0,rounding_size=0.08",
+                facecolor="0.97",
+                edgecolor="0.6",
+            )
+        )
+        name = locality or "no locality"
+        zone = f"{name.split('/')[-1]}, priority {priority}" if several else name.split("/")[-1]
+        axes.text(left + 0.12, top - 0.12, label(zone), va="top", fontsize=9, fontweight="bold")
+        for k, pod in enumerate(pods):
+            y = top - row * (k + 1.05) + 0.06 - 0.12
+            said.append(_pod(axes, pod, found[pod.name], source, (left + 0.2, y), right, zone))
+        top -= row * (len(pods) + 0.7)
+    if found["envoy"].share > 0.0005:
+        said.append(f"the proxy answered {_percent(found['envoy'].share)} itself")
+    return f"Map of the calls of {caller.name}: " + "; ".join(said)
+
+
+def _caller(axes: Axes, caller: Caller, at: tuple[float, float]) -> None:
+    x, y = at
+    axes.add_patch(
+        FancyBboxPatch((0.12, y - 0.27), x - 0.12, 0.54, boxstyle="round,pad=0,rounding_size=0.08", facecolor="0.92", edgecolor="0.4")
+    )
+    zone = caller.locality.split("/")[-1] if caller.locality else ""
+    axes.text((x + 0.12) / 2, y, "\n".join(map(label, filter(None, (caller.name, zone)))), ha="center", va="center", fontsize=9)
+
+
+def _pod(axes: Axes, pod: Endpoint, part: Part, source: tuple[float, float], at: tuple[float, float], right: float, zone: str) -> str:
+    x, y = at
+    colour = _FINE if part.errors < 0.001 else _ILL if part.errors < 0.2 else _BAD
+    if part.share > 0:
+        axes.plot(
+            [source[0], x], [source[1], y], color=colour, linewidth=max(0.8, 16 * part.share), alpha=0.75, solid_capstyle="butt", zorder=0.5
+        )
+    axes.plot([x], [y], "o", color=colour if part.share > 0 else "0.75", markersize=9, markeredgecolor="white")
+    failing = f", {_percent(part.errors)} fail" if part.errors >= 0.0005 else ""
+    below = right - x < 2.9  # a narrow page
+    axes.text(x + 0.16, y + 0.08 * below, label(pod.name), va="center", fontsize=9, color=BLACK)
+    side = {"x": x + 0.16, "y": y - 0.09, "ha": "left"} if below else {"x": right - 0.1, "y": y, "ha": "right"}
+    axes.text(**side, s=f"{_percent(part.share)}{failing}", va="center", fontsize=9, fontweight="bold")
+    return f"{pod.name} in {zone} {_percent(part.share)}{failing}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share == 0 or share >= 0.0995 else f"{100 * share:.1f} %"
+
+
+def stays_local(cases: Sequence[tuple[int, int]] = ((1, 2), (2, 3), (5, 7)), *, width: float = 7.5) -> Picture:
+    """Percent of the load that the best level keeps against its healthy pods, the next level being well; `cases` are (healthy, all)."""
+    picture = Picture(figsize=(width, 2.8), facecolor="white")
+    axes = picture.subplots()
+    share = np.arange(101)
+    axes.plot(share, [level_loads([healthy, 1], [100, 1])[0] for healthy in share.tolist()], color=ROLES["model"].light, linewidth=2)
+    axes.plot(share, share, color="0.5", linestyle="--", linewidth=1)
+    axes.text(97, 88, "without the factor 1.4", ha="right", fontsize=9, color="0.35")
+    for healthy, pods in cases:
+        kept = level_loads([healthy, 1], [pods, 1])[0]
+        axes.plot(100 * healthy / pods, kept, "D", color=ROLES["proxy"].light)
+        axes.text(100 * healthy / pods - 2, kept, f"{healthy} of {pods} pods: {kept} %", ha="right", va="bottom", fontsize=9)
+    axes.set(xlabel="healthy local pods (%)", ylabel="load that stays local (%)", xlim=(0, 100), ylim=(0, 108))
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.subplots_adjust(left=0.1, right=0.98, top=0.97, bottom=0.18)
+    told = ", ".join(f"{healthy} of {pods} healthy {level_loads([healthy, 1], [pods, 1])[0]} %" for healthy, pods in cases)
+    picture.alt_text = f"Load that stays local: 1.4 times the share of healthy pods, and all of it from 71.4 % on; {told}"
+    return picture
