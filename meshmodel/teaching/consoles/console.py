@@ -11,7 +11,7 @@ from meshmodel._text import InputError
 from meshmodel.teaching.consoles.controls import Action, Control, Result, Settings
 from meshmodel.teaching.consoles.newest import Newest
 from meshmodel.teaching.consoles.view import View
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.plots import Picture, image_html
 
 COARSE, FINE = 50, 200
 """Replications while the controls move, and when they rest."""
@@ -147,7 +147,9 @@ class Console:
         bundle = self.view._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
         picture = self.picture
-        still = {"text/plain": repr(self), "image/png": base64.b64encode(picture.png()).decode()}
+        png = picture.png()
+        page = image_html(png, picture.alt_text)  # JupyterLab prefers it to the image, and has no widget when the kernel is gone
+        still = {"text/plain": repr(self), "text/html": page, "image/png": base64.b64encode(png).decode()}
         return {**data, **still}, {"image/png": {"alt": picture.alt_text}}
 
     # --- what a move does ---------------------------------------------------------------------
