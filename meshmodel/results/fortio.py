@@ -447,7 +447,13 @@ def read_records(path: str | Path) -> list[Histogram]:
 
     Raises FortioError naming file and line or field.
     """
-    content, name = read_file(path), str(path)
+    return records_of(read_file(path), str(path))
+
+
+def records_of(content: str, name: str) -> list[Histogram]:
+    """The same, of the text of a file.  Raises FortioError naming `name`."""
+    if not content.strip():
+        raise FortioError(f"{name}: empty")
     if not _is_text(content):
         return [_of_json(document, name) for document in _documents(content, name)]
     found = output(content, name)

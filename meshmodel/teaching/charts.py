@@ -74,7 +74,8 @@ def tornado(
     """
     scale = 100.0 if percent else 1000.0
     ordered = sorted(bars, key=lambda bar: -max(abs(bar[1] - base), abs(bar[2] - base)))
-    picture = _picture(width, 1.2 + 0.36 * max(1, len(ordered)), left=0.42, right=0.95, top=0.9, bottom=0.18)
+    height = 1.2 + 0.36 * max(1, len(ordered))
+    picture = _picture(width, height, left=0.42, right=0.95, top=1 - 0.15 / height, bottom=0.62 / height)
     axes = picture.subplots()
     lower, higher = ROLES["model"].light, ROLES["troubled"].light
     for y, (_, low, high, low_said, high_said) in enumerate(ordered):

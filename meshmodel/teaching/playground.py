@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from meshmodel._text import InputError, visible
+from meshmodel._text import InputError
 from meshmodel.envoy.process import envoy_binary
 from meshmodel.fakeservice import parse_duration
 from meshmodel.results import difference
 from meshmodel.results.compare import Comparison, compare
-from meshmodel.results.fortio import FortioError, Histogram
+from meshmodel.results.fortio import FortioError, Histogram, records_of
 from meshmodel.results.overhead import line as overhead_line
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import ClosedLoop
@@ -204,10 +204,10 @@ def _record(text: str) -> tuple[Histogram | None, str]:
     if not text.strip():
         return None, ""
     try:
-        made = Histogram.from_json(yaml.safe_load(text)) if text.lstrip().startswith("{") else Histogram.from_text(text, "record")
-        return (made, "") if made.count else (None, "record: no requests in it")
-    except (FortioError, yaml.YAMLError, AttributeError) as problem:
-        return None, visible(str(problem))
+        made = records_of(text, "record")[0]
+    except FortioError as problem:
+        return None, str(problem)
+    return (made, "") if made.count else (None, "record: no requests in it")
 
 
 # --- what is said of a line ---------------------------------------------------------------
