@@ -34,7 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from tabulate import tabulate
@@ -220,6 +220,16 @@ def _readable(figure: str, value: float) -> str:
 
 
 # --- fortio records ---------------------------------------------------------------------
+
+
+@overload
+def compare(
+    outcome: Outcome, recorded: Histogram | str | Path | Mapping[str, Record], *, name: str | None = None
+) -> Comparison | Comparisons: ...
+
+
+@overload
+def compare(outcome: Outcome, recorded: Replay, *, name: str | None = None) -> Any: ...
 
 
 def compare(outcome: Outcome, recorded: Record | Mapping[str, Record], *, name: str | None = None) -> Comparison | Comparisons | Difference:
