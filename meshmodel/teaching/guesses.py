@@ -26,7 +26,6 @@ from meshmodel.teaching.plots import Picture, image_html
 _LOCKED = "Locked. You guessed:"
 _SUMMARY = "Guess first, then open this"
 _CLOSED = "Behind your guess. Lock it above, or show this without one."
-_AXES = {"x": "vertical", "y": "horizontal"}
 
 
 class GuessError(ValueError):
@@ -117,7 +116,9 @@ class Guess(Card):
             bounds = f"from {self.low:g} to {self.high:g}" if None not in (self.low, self.high) else "within its bounds"
             raise GuessError(f"a guess {bounds}, please; got {typed.readable(value)}")
 
-    def reveal(self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None, says: str = "") -> Reveal:
+    def reveal(
+        self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None, scale: float = 1.0, says: str = ""
+    ) -> Reveal:
         """What the guess hides.
 
         Parameters
@@ -125,16 +126,17 @@ class Guess(Card):
         shown : a picture, a table, a text; or a function of the guess (None while there is none) that makes one.
         truth : what the guess is held against, in a line below; of several boxes a mapping.
         axis : "x" or "y", to draw the guess (of several boxes that of `part`, or all) into a picture.
+        scale : so many of the axis' units make one of the guess (100 where a share is drawn in percent).
         says : a line of its own below.
         """
-        return Reveal(self, shown, truth, axis, part, says)
+        return Reveal(self, shown, truth, (axis, part, scale), says)
 
-    def mark(self, picture: Picture, axis: str = "x", part: str | None = None) -> Picture:
+    def mark(self, picture: Picture, axis: str = "x", part: str | None = None, scale: float = 1.0) -> Picture:
         """Draw the guess into a picture, as a dashed line with its name; nothing while there is none."""
         values = self.value if isinstance(self.value, Mapping) else {"": self.value}
         for name, value in values.items():
             if value is not None and part in (None, name):
-                mark(picture, value, axis, f"your guess {name}".strip())
+                mark(picture, value, axis, f"your guess {name}".strip(), scale)
         return picture
 
     def against(self, truth: Any) -> str:
@@ -155,10 +157,11 @@ class Guess(Card):
 class Reveal(Card):
     """Hidden until its guess is locked, or until a reader asks for it all the same.  See `Guess.reveal`."""
 
-    def __init__(self, of: Guess, shown: Any, truth: Any, axis: str | None, part: str | None, says: str) -> None:
-        if axis not in (None, *_AXES):
-            raise GuessError(f"axis: must be x or y, got {axis!r}")
-        self.guess, self.truth, self.axis, self.part, self.line = of, truth, axis, part, says
+    def __init__(self, of: Guess, shown: Any, truth: Any, mark: tuple[str | None, str | None, float], says: str) -> None:
+        if mark[0] not in (None, "x", "y"):
+            raise GuessError(f"axis: must be x or y, got {mark[0]!r}")
+        self.guess, self.truth, self.line = of, truth, says
+        self.axis, self.part, self.scale = mark
         self.make: Callable[[Any], Any] = shown if callable(shown) else lambda value: shown
         self.shown = self.make(of.value)
         super().__init__({"kind": "reveal", "label": f"Behind the guess: {of.question}"})
@@ -181,7 +184,7 @@ class Reveal(Card):
         if self.guess.locked:
             self.shown = self.make(self.guess.value)
             if self.axis and isinstance(self.shown, Picture):
-                self.guess.mark(self.shown, self.axis, self.part)
+                self.guess.mark(self.shown, self.axis, self.part, self.scale)
         held = self.guess.against(self.truth)
         if held:
             journal.note(self.guess.question, journal.Entry("guess", self.guess.question, held, True))
@@ -206,14 +209,14 @@ class Reveal(Card):
         return data, metadata
 
 
-def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess") -> None:
+def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess", scale: float = 1.0) -> None:
     """Draw a guess into the picture's first axes: a dashed line across it, its name beside it, and a word in its alternative text.
 
     A text is the label of a tick.  A picture of `plots.overlay` has seconds where others have an axis.
     """
     axes = picture.axes[0]
     seconds = getattr(picture, "seconds", None)
-    at = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(value)) if seconds and axis == "x" else float(value)
+    at = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(value)) if seconds and axis == "x" else scale * float(value)
     style: dict[str, Any] = {"color": ROLES["guess"].light, "linewidth": 2, "linestyle": (0, (4, 2)), "zorder": 9}
     label: dict[str, Any] = {"color": ROLES["guess"].light, "fontsize": 11, "fontweight": "bold", "zorder": 10}
     if axis == "x":

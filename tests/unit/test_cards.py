@@ -189,6 +189,9 @@ def test_seconds_of_a_broken_axis_are_where_the_picture_says() -> None:
     shown.seconds = lambda seconds: seconds / 10
     late.mark(shown, "x")
     assert shown.axes[0].lines[-1].get_xdata()[0] == 0.15
+    plain = picture()
+    late.mark(plain, "x", scale=100)  # percent of a share
+    assert plain.axes[0].lines[-1].get_xdata()[0] == 150
 
 
 def test_what_is_hidden_may_be_made_of_the_guess_or_be_a_table_or_a_text() -> None:
