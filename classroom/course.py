@@ -50,6 +50,7 @@ def _chapters(out: Path, language: str) -> list[Path]:
 
 def hand_out(chapter: Path, folder: Path) -> None:
     """The student's copy of a chapter in `folder`, and its original in `folder`/originals."""
+    (folder / "originals").mkdir(exist_ok=True)
     student_copy(chapter, folder / "originals" / chapter.name)
     shutil.copy(folder / "originals" / chapter.name, folder / chapter.name)
 

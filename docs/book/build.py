@@ -22,21 +22,26 @@ DOCUMENTS = {
     "record": "data/tutorial/README.md",
     "architecture": "docs/architecture.md",
     "conformance": "docs/conformance.md",
-    "course": "notebooks/README.md",
-    "glossary": "notebooks/glossary.md",
+    "changelog": "CHANGELOG.md",
 }
 """Pages that are files of the repository."""
 
 
-CAPTIONS = {"The chapters": "장", "To look up": "찾아보기", "Reference": "레퍼런스"}
+BESIDE = {"course": "README.md", "glossary": "glossary.md"}
+
+CAPTIONS = {"The chapters": "장", "To look up": "찾아보기", "Reference": "레퍼런스", "Teaching": "가르치는 분께"}
 """Of the tables of contents, which stand in fences, in Korean."""
 
 
 def pages() -> dict[str, str]:
     """The pages that only the book has, by name, as Markdown."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((HERE / "pages").glob("*.md"))} | {
-        "cheat-sheet": cheat_sheet.page()
-    }
+    own = {path.stem: path.read_text(encoding="utf-8") for path in sorted((HERE / "pages").glob("*.md"))}
+    return own | {"cheat-sheet": cheat_sheet.page()} | _beside_the_chapters()
+
+
+def _beside_the_chapters() -> dict[str, str]:
+    """The pages that stand beside the chapters: the course's first page with its questions, and the glossary."""
+    return {name: chapters.linked((ROOT / "notebooks" / file).read_text(encoding="utf-8")) for name, file in BESIDE.items()}
 
 
 def _in_korean(text: str) -> str:
@@ -57,6 +62,7 @@ def assemble(folder: Path, language: str = "en") -> None:
     for name, source in DOCUMENTS.items():
         (folder / f"{name}.md").write_text(chapters.linked((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(ROOT / "docs/house.svg", folder)
+    shutil.copytree(ROOT / "docs/plans", folder / "plans")
     notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
     (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
@@ -84,7 +90,9 @@ def _contents(folder: Path, notebooks: list[str], names: list[str]) -> None:
     """The tables of contents of the first page."""
     page = folder / "index.md"
     told = page.read_text(encoding="utf-8")
-    told = told.replace("@chapters@", "\n".join(notebooks)).replace("@reference@", "\n".join(f"reference/{name}" for name in names))
+    plans = sorted(f"plans/{path.stem}" for path in (folder / "plans").glob("0*.md"))
+    for name, lines in {"chapters": notebooks, "plans": plans, "reference": [f"reference/{n}" for n in names]}.items():
+        told = told.replace(f"@{name}@", "\n".join(lines))
     page.write_text(told, encoding="utf-8")
 
 
