@@ -16,7 +16,7 @@ import nbformat
 from meshmodel.teaching.standalone import MIME
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-PAGES = {"../data/tutorial/README.md": "record.md", "../docs/": "", "../README.md": "index.md", "README.md": "questions.md"}
+PAGES = {"../data/tutorial/README.md": "record.md", "../docs/": "", "../README.md": "index.md", "README.md": "course.md"}
 """Where the book has what a chapter links to."""
 
 NOTE = {
