@@ -156,7 +156,9 @@ class ControlPlane:
                 break
             host, number = owner.upstream
             service = self.upstream(owner) or self.service(host, owner, "UPSTREAM_URIS")
-            request = hop.http.sent_on(hop.asked) if request is not None else None
+            if request is not None:
+                asked = hop.http.sent_on(hop.asked)
+                request = replace(asked, path=owner.upstream_path + asked.path, port=None)
             plan.keep_alives = owner.keep_alives
             last = None if self._called(target)[0] else locality
             proxies = [self._sidecar(endpoint, deployment, last) for endpoint, deployment in pods]

@@ -101,6 +101,12 @@ def _patch(entry: Field, context: Context) -> Patch | None:
         return _foreign(entry, where, context)
     if entry.get_or("match", {}).get_or("context", "").value == "SIDECAR_INBOUND":
         return _foreign(entry, where, context)
+    operation = entry.need("patch").need("operation")
+    if where.value == "CLUSTER" and operation.value == "ADD":
+        context.note(where, "adds a cluster that no route of Istio's leads to")
+        return None
+    if operation.value in ("ADD", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REMOVE", "REPLACE"):
+        return _foreign(entry, where, context)
     match, patch = entry.get_or("match", {}), entry.need("patch").only("operation", "value")
     if where.text() not in ("CLUSTER", "HTTP_ROUTE", "VIRTUAL_HOST"):
         raise where.wrong(_PATCHES)

@@ -54,6 +54,8 @@ class Deployment(Resource):
     """A workload of any kind.  `upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone".
 
     `broken` is what became of its first pods (`said`), `upstream_said`: its upstream is a user's word, no variable's.
+    `timing_said`: so are its timings.
+    `upstream_path` stands before the path of what it is asked itself (fake-service, HTTP_CLIENT_APPEND_REQUEST).
     `timed`: somebody said what its answers take, if only by an image of fake-service.
     """
 
@@ -67,6 +69,8 @@ class Deployment(Resource):
     named_ports: dict[str, int] = field(default_factory=dict)
     broken: tuple[tuple[tuple[str, object], ...], ...] = ()
     upstream_said: bool = False
+    upstream_path: str = ""
+    timing_said: bool = False
     timed: bool = True
 
     def behaviour_of(self, pod: int) -> Behaviour:
@@ -130,6 +134,7 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
     container = _answering(containers, context)
     environment = _environment(container)
     fake = "fake-service" in container.get_or("image", "").text() or any(map(_FAKE_SERVICE.fullmatch, environment))
+    upstream = _upstream(environment) if fake else None
     return Deployment(
         **base,  # type: ignore[arg-type]
         replicas=_replicas(document, spec, context),
@@ -137,7 +142,8 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
         behaviour=_behaviour(document, template, container, environment if fake else {}, context),
         message=environment["MESSAGE"].text() if fake and "MESSAGE" in environment else "Hello World",
         locality=_locality(template, pod, labels),
-        upstream=_upstream(environment) if fake else None,
+        upstream=upstream[:2] if upstream else None,
+        upstream_path=upstream[2] if upstream else "",
         keep_alives=_keep_alives(environment) if fake else False,
         named_ports=_named_ports(containers),
         timed=fake,
@@ -270,10 +276,11 @@ def slashed(locality: str) -> str | None:
     return "/".join(parts) if len(parts) <= 3 and all(parts) else None
 
 
-_URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?/?", re.IGNORECASE)
+_URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.IGNORECASE)
 
 
-def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
+def _upstream(environment: dict[str, Field]) -> tuple[str, int, str] | None:
+    """Host, port and path of the one that it calls."""
     variable = environment.get("UPSTREAM_URIS")
     if variable is None or not variable.text().strip():
         return None
@@ -283,8 +290,8 @@ def _upstream(environment: dict[str, Field]) -> tuple[str, int] | None:
     found = _URI.fullmatch(uris[0]) if len(uris[0]) < 300 else None
     port = int(found[2] or 80) if found else 0
     if not found or not 1 <= port <= 65535:
-        raise variable.wrong("must be a URI such as http://simple-backend:80/, without user, path or query")
-    return names.host(replace(variable, value=found[1].lower())), port
+        raise variable.wrong("must be a URI such as http://simple-backend:80/, without a user")
+    return names.host(replace(variable, value=found[1].lower())), port, (found[3] or "").partition("?")[0].rstrip("/")
 
 
 def _keep_alives(environment: dict[str, Field]) -> bool:

@@ -38,11 +38,11 @@ def read(document: Field, context: Context) -> Resource:
     Raises `ManifestError` with file, document, line and field.
     """
     kind = document.need("kind").text()
+    if skips(kind, document):
+        return read_skipped(document.named(kind), context)
     metadata = document.need("metadata")
     name = metadata.need("name").name()
     document = document.named(f"{kind} {name}")
-    if skips(kind, document):
-        return read_skipped(document, context)
     names.subdomain(document.need("metadata").need("name"))
     if kind not in READERS:
         near = nearest(kind, READERS)

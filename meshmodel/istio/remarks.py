@@ -164,6 +164,9 @@ def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:
     for deployment in {each.key: each for each in plan.deployments if each.upstream_said}.values():
         reason = "each request makes one call after another's, and its answer is 500 where that fails, as fake-service has it"
         yield MeshWarning(str(deployment), "", reason, "nicholasjackson/fake-service", ASSUMPTION)
+    for deployment in {each.key: each for each in plan.deployments if each.timing_said}.values():
+        reason = "nine answers in ten take its p50, the next nine in a hundred its p90, the last its p99, whatever it is asked"
+        yield MeshWarning(str(deployment), "", reason, "meshmodel: timings are read as fake-service's (TIMING_50_PERCENTILE)", ASSUMPTION)
     for service in {each.key: each for each in plan.services if each.headless}.values():
         reason = "is headless: the load balancer of its rule picks the pod here, not the client by DNS"
         yield MeshWarning(str(service), "spec.clusterIP", reason, "istio.io, traffic routing: headless Services", ASSUMPTION)

@@ -106,7 +106,7 @@ def timed(percentiles: Sequence[float]) -> Changes:
 
 
 def timing(deployment: Deployment, changes: Changes) -> Deployment:
-    return replace(deployment, behaviour=replace(deployment.behaviour, **dict(changes)), timed=True)  # type: ignore[arg-type]
+    return replace(deployment, behaviour=replace(deployment.behaviour, **dict(changes)), timed=True, timing_said=True)  # type: ignore[arg-type]
 
 
 def calling(deployment: Deployment, host: str, port: int) -> Deployment:

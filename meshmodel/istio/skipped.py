@@ -55,16 +55,15 @@ def skips(kind: str, document: Field) -> bool:
 
 def read_skipped(document: Field, context: Context) -> Skipped:
     """The resource, of which only name and place are read."""
-    kind, metadata = document.need("kind").text(), document.need("metadata")
-    spec = document.get_or("spec", {})
-    if kind == "Sidecar" and isinstance(spec.value, dict) and "inboundConnectionPool" in spec:
+    kind, metadata, spec = document.need("kind").name(), document.get_or("metadata", {}), document.get_or("spec", {})
+    if kind == "Sidecar" and "inboundConnectionPool" in spec:
         raise spec.need("inboundConnectionPool").error("is not modelled: write the limits as the connectionPool of a DestinationRule")
     if kind in ("HTTPRoute", "GRPCRoute"):
         _refuse_for_services(spec)
     namespace = metadata.get_or("namespace", context.namespace)
     return Skipped(
         kind=kind if kind != "Gateway" else "Gateway of the Gateway API",
-        name=metadata.need("name").name(),
+        name=metadata.get_or("name", metadata.get_or("generateName", "-").value).name(),
         namespace=namespace.name(),
         place=document.need("kind").place,
         manifest=document.plain(),

@@ -50,10 +50,10 @@ def in_order(found: Iterable[MeshWarning]) -> list[MeshWarning]:
     """Each once: what comes first, then group by group; what is merely left out is one warning for each reason."""
     found = list(dict.fromkeys(found))
     left_out: dict[str, dict[str, list[str]]] = {}
-    for warning in (each for each in found if each.group == NOTED and each.reason == NEUTRAL):
+    for warning in (each for each in found if each.group == NOTED and each.field):
         name = re.sub(r"\[[0-9]+\]", "", warning.field).rpartition(".")[2]
         left_out.setdefault(warning.reason, {}).setdefault(name, []).append(warning.resource)
-    kept = [each for each in found if each.reason not in left_out]
+    kept = [each for each in found if each.group != NOTED or not each.field]
     noted = [MeshWarning("", _listed(names), reason, NOT_MODELLED, NOTED) for reason, names in left_out.items()]
     return sorted(kept + noted, key=lambda each: (not each.first, GROUPS.index(each.group)))
 

@@ -122,6 +122,15 @@ def test_a_rewritten_path_is_what_the_next_hop_matches() -> None:
     assert mesh.scenario(curl(1, request={"path": "/shop/x"}), "web:80").routes[1].timeout == 2
 
 
+def test_a_path_of_the_upstream_stands_before_what_was_asked() -> None:
+    environment = [{"name": "UPSTREAM_URIS", "value": "http://other:80/items"}]
+    front = pods("web", "web")
+    front["spec"]["template"]["spec"]["containers"][0]["env"] = environment
+    second = virtual_service(to({"uri": {"prefix": "/items/"}}, "1s", "other"), to(None, "2s", "other"), name="o", hosts=("other",))
+    mesh = Mesh(overhead=0).apply(WEB, front, second)
+    assert mesh.scenario(curl(1, request={"path": "/7"}), "web:80").routes[1].timeout == 1
+
+
 # ---- Gateways and delegates
 
 
