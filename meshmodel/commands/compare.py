@@ -19,32 +19,43 @@ def run(args: argparse.Namespace) -> None:
 
     outcome = read_outcome(args.outcome)
     sides = dict(_sides(args.records))
-    replays = {name: side for name, side in sides.items() if isinstance(side, Replay)}
-    if replays and isinstance(outcome, Replay):
-        _replays(args, outcome, replays, sides)
-        return
-    records = {name: side if not isinstance(side, Replay) else side.histogram(0) for name, side in sides.items()}
-    (name, record), *more = records.items()
-    comparison: Any = compare(outcome, records) if more else compare(outcome, record, name=name)
-    print_out(args, comparison.to_json(), f"{of_scenario(outcome.to_json())}\n{comparison}")
-    plot(args, lambda charts: charts.of_comparison(next(iter(comparison.values())) if more else comparison))
+    replays = {name: side for name, side in sides.items() if isinstance(side, Replay) and isinstance(outcome, Replay)}
+    records = {name: side.histogram(0) if isinstance(side, Replay) else side for name, side in sides.items() if name not in replays}
+    mine = visible(Path(args.outcome).stem)
+    differences = [_difference(outcome, second, (mine, name)) for name, second in replays.items()]
+    comparison: Any = None
+    if records:
+        (name, record), *more = records.items()
+        comparison = compare(outcome, records) if more else compare(outcome, record, name=name)
+    heads = [of_scenario(outcome.to_json()), *(f"{name}: {of_scenario(each.to_json())}" for name, each in replays.items())]
+    found = [*differences, *([comparison] if comparison is not None else [])]
+    print_out(args, _content(differences, comparison), "\n".join((*heads, str(found[0]))), *map(str, found[1:]))
+    plot(args, lambda charts: _picture(charts, found[0]))
     for name, record in records.items():
         _warn_of_other_buckets(outcome, record, name)
 
 
-def _replays(args: argparse.Namespace, first: Any, replays: dict[str, Any], sides: dict[str, Any]) -> None:
-    """Reports of ours: two replays each."""
+def _difference(first: Any, second: Any, names: tuple[str, str]) -> Any:
     from meshmodel.results.difference import difference
-    from meshmodel.results.overhead import of_scenario
 
-    if len(replays) < len(sides):
-        raise ValueError(f"{next(name for name in sides if name not in replays)}: a record among reports; compare it by itself")
-    mine = visible(Path(args.outcome).stem)
-    found = [difference(first, second, (mine, name)) for name, second in replays.items()]
-    heads = [f"{mine}: {of_scenario(first.to_json())}", *(f"{name}: {of_scenario(each.to_json())}" for name, each in replays.items())]
-    content = found[0].to_json() if len(found) == 1 else {"differences": [each.to_json() for each in found]}
-    print_out(args, content, "\n".join(heads), *map(str, found))
-    plot(args, lambda charts: charts.differences(found[0]))
+    return difference(first, second, names)
+
+
+def _content(differences: list[Any], comparison: Any) -> dict[str, Any]:
+    """One comparison as it is; several by their kinds."""
+    if not differences:
+        return comparison.to_json()
+    if len(differences) == 1 and comparison is None:
+        return differences[0].to_json()
+    records = {} if comparison is None else {"records": comparison.to_json()}
+    return {"differences": [each.to_json() for each in differences], **records}
+
+
+def _picture(charts: Any, found: Any) -> Any:
+    """Of two replays their difference, of a record (the first of several) the overlay."""
+    if hasattr(found, "paired"):
+        return charts.differences(found)
+    return charts.of_comparison(next(iter(found.values())) if isinstance(found, dict) else found)
 
 
 def _sides(paths: list[str]) -> Iterator[tuple[str, Any]]:

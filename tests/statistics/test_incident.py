@@ -12,7 +12,7 @@ from meshmodel.__main__ import main
 from meshmodel.mesh import Mesh
 from meshmodel.results.replay import Replay
 
-SHOP = Path(__file__).parents[1] / "cases" / "shop-of-two"
+SHOP = Path(__file__).parents[2] / "data" / "course"
 STARTED = "Starting at 400 qps with 40 thread(s) [gomax 8] for 5s : 50 calls each (total 2000)\n"
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("incident")
     cluster = Mesh(overhead=stats.lognorm(s=0.5, loc=0.001, scale=0.002)).apply(SHOP / "shop.yaml")
     (folder / "plain.txt").write_text(STARTED + recorded(cluster, 11).histogram(0).run_text(), encoding="utf-8")
-    ill = recorded(cluster.apply(SHOP / "rule.yaml"), 12).histogram(0)
+    ill = recorded(cluster.apply(SHOP / "shop-limit.yaml"), 12).histogram(0)
     assert ill.codes[503] / ill.count == pytest.approx(0.025, abs=0.005)
     (folder / "incident.txt").write_text(STARTED + ill.run_text(), encoding="utf-8")
     return folder
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_says_why_and_what_to_change(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, incident, overhead, page = (str(folder / name) for name in ("plain.txt", "incident.txt", "overhead.json", "report.html"))
-    files = [str(SHOP / "shop.yaml"), str(SHOP / "rule.yaml")]
+    files = [str(SHOP / "shop.yaml"), str(SHOP / "shop-limit.yaml")]
     assert main(["calibrate", plain, files[0], "--target", "checkout", "-o", overhead]) == 0
     capsys.readouterr()
     words = ["--target", "checkout", "--record", incident, "--overhead", overhead, "--slo", "p99<300ms,errors<0.1%"]

@@ -193,6 +193,8 @@ def test_compare_reads_fortios_records_and_our_own(run, tmp_path):
     assert "round-robin" in text and "outside the 95 % interval" in text
     assert err == ["warning: round-robin: recorded with resolution 0.0001, not 0.001: make the figures with -r 0.0001"]
     assert "joint p-value 1.0000" in run("compare", out, out)[0]
+    text, err = run("compare", out, out, str(DATA / "least-conn.txt"))
+    assert "model" in text and "least-conn" in text
     record = tmp_path / "record.json"
     record.write_text(json.dumps(fortio.read_record(DATA / "least-conn.txt").to_json()))
     written = json.loads(run("compare", out, str(record), "--json", "-")[0])
@@ -251,7 +253,23 @@ def test_a_chapter_is_copied_without_its_solutions(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "replay", "load", "curl", "predict", "measure", "compare", "calibrate", "routes", "endpoints", "list", "student"]
+    "verb",
+    [
+        "",
+        "replay",
+        "load",
+        "curl",
+        "predict",
+        "measure",
+        "compare",
+        "diff",
+        "calibrate",
+        "report",
+        "routes",
+        "endpoints",
+        "list",
+        "student",
+    ],
 )
 def test_every_verb_has_help(run, verb):
     out, _ = run(*verb.split(), "-h")

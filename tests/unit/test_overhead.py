@@ -15,7 +15,8 @@ from meshmodel.results.fortio import Histogram
 from meshmodel.results.overhead import OverheadError, Sourced, file_content, line, read
 from meshmodel.scenario import Behaviour, Constant
 
-SHOP = Path(__file__).parents[1] / "cases" / "shop-of-two" / "shop.yaml"
+SHOP = Path(__file__).parents[2] / "data" / "course" / "shop.yaml"
+ONE = Path(__file__).parents[1] / "cases" / "shop-of-two" / "one.yaml"
 FAULT = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -93,7 +94,7 @@ def test_a_record_that_is_faster_than_the_pods_is_refused() -> None:
 
 
 def test_the_first_line_says_what_overhead_is_in_it_and_where_from(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["predict", str(SHOP.with_name("one.yaml")), "-c", "2", "-t", "5s"]
+    words = ["predict", str(ONE), "-c", "2", "-t", "5s"]
     for given, said in {
         (): "overhead: 54.9 ms on average, 99 % below",
         ("--overhead", "3ms"): "overhead: 3 ms, as given",

@@ -17,7 +17,7 @@ from meshmodel.teaching.consoles import Console
 from .synthetic import replay
 
 CASES = Path(__file__).parents[1] / "cases"
-SHOP = CASES / "shop-of-two" / "shop.yaml"
+SHOP = CASES.parents[1] / "data" / "course" / "shop.yaml"
 RULE = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

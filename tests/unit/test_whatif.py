@@ -23,7 +23,7 @@ from meshmodel.whatif.study import sensitivities
 
 from .synthetic import replay
 
-SHOP = Path(__file__).parents[1] / "cases" / "shop-of-two" / "shop.yaml"
+SHOP = Path(__file__).parents[2] / "data" / "course" / "shop.yaml"
 RULES = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
