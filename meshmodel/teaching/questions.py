@@ -161,18 +161,19 @@ def stuck_failing(
     `failing` is the share of the pods that always fail (at least one); `threshold` is Istio's `minHealthPercent`, off by default.
     """
     pods, percents = range(1, most + 1), range(0, 101, 10)
-    grids = {level: _grid(pods, percents, failing, level, one_host_always) for level in (0, threshold)}
+    levels = sorted({0, threshold})
+    grids = {level: _grid(pods, percents, failing, level, one_host_always) for level in levels}
     stuck = np.array([[ejected(n, _broken(n, failing), p, one_host_always) == 0 for n in pods] for p in percents])
     title = "Below 100 / pods percent nobody may be ejected (framed): it stays as bad as it is"
     title = title if stuck[1:].any() else "The first pod may always go (Envoy before 1.28): nothing is stuck, whatever the percent"
-    picture, panels = canvas(title, 3.1, 3.1, gap=0.95, width=width)
-    names = {0: "no panic (Istio's default)", threshold: f"minHealthPercent: {threshold}"}
-    for axes, (level, grid) in zip(panels, grids.items(), strict=False):
+    picture, panels = canvas(title, *[3.1] * len(levels), gap=0.95, width=width)
+    names = {threshold: f"minHealthPercent: {threshold}", 0: "no panic (Istio's default)"}
+    for axes, (level, grid) in zip(panels, grids.items(), strict=True):
         _draw_map(axes, grid, pods, percents)
         _frame(axes, stuck)
         named(axes, "pods", f"maxEjectionPercent (%), {names[level]}")
     cells = len(pods) * len(percents)
-    worst = ", ".join(f"{name}: in {int((grids[level] > 0).sum())} some fail for good" for level, name in names.items())
+    worst = ", ".join(f"{name}: in {int((grids[level] > 0).sum())} some fail for good" for level, name in sorted(names.items()))
     picture.alt_text = (
         f"{title}. {failing:.0%} of the pods, at least one, always fail. Cells of 1 to {most} pods by 0 to 100 percent, each with the "
         f"percent of requests that fail for good; of {cells} cells {int(stuck.sum())} eject nobody; {worst}."

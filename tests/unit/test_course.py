@@ -17,7 +17,7 @@ from tests.notebooks.reading import read
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = [chapter for chapter in TITLES if (Path(exercises.__code__.co_filename).parent / f"chapter{chapter}.py").exists()]
-CONVERTED = ["3", "4", "5", "6"]
+CONVERTED = CHAPTERS
 EXERCISES = [pytest.param(chapter, one.name, id=f"{chapter}-{one.name}") for chapter in CHAPTERS for one in exercises(chapter)]
 
 POD = """
