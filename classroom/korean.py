@@ -153,9 +153,12 @@ def told(states: dict[str, State]) -> str:
 
 
 def translated(text: str, name: str) -> str:
-    """A Markdown text in Korean; paragraphs without fresh Korean stay English."""
+    """A Markdown text in Korean; paragraphs without fresh Korean stay English.
+
+    A link to a heading of a chapter leads to the chapter: its headings have other names here.
+    """
     known = {entry.msgid: entry.msgstr for entry in catalogue(name) if entry.msgstr and not entry.fuzzy}
-    return "".join(known.get(block, block) for block in blocks(text))
+    return re.sub(r"(\]\([\w.-]+\.ipynb)#[^)\s]*", r"\1", "".join(known.get(block, block) for block in blocks(text)))
 
 
 def chapter(path: Path) -> Any:
@@ -172,10 +175,14 @@ def chapter(path: Path) -> Any:
 
 
 def build(out: Path) -> None:
-    """All chapters in Korean, into `out`."""
+    """All chapters in Korean, into `out`, and the pages beside them."""
+    from docs.book.build import BESIDE, pages
+
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         (out / path.name).write_text(nbformat.writes(chapter(path)).rstrip("\n") + "\n", encoding="utf-8")
+    for name, file in BESIDE.items():
+        (out / file).write_text(translated(pages()[name], "pages"), encoding="utf-8")
 
 
 def main() -> None:
