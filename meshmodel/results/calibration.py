@@ -38,10 +38,6 @@ class CalibrationError(ValueError):
     """The record cannot come from these pods; the message says why."""
 
 
-MOST_TIMES = 100
-"""Of one request over all hops; more are told apart no finer than this."""
-
-
 def calibrate(record: Histogram, pods: Sequence[Behaviour], *behind: Sequence[Behaviour]) -> Distribution:
     """The overhead distribution that best explains `record`, whose requests these pods answered.
 
@@ -49,7 +45,9 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour], *behind: Sequence[Be
     ----------
     record : what fortio printed, seconds.
     pods : the behaviour of every pod; their shares of the requests are estimated too.
-    behind : the pods of each further hop, which `pods` call: a request takes the sum of the times of all hops.
+    behind : the pods of each further hop, which `pods` call.  A pod in front works while it waits for what it calls (fake-service,
+        handlers/request.go: it sleeps what is left of its own time), so that a request takes the last hop's time and the overhead,
+        unless a pod in front takes longer by itself.
 
     Returns
     -------
@@ -57,9 +55,17 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour], *behind: Sequence[Be
 
     Raises
     ------
-    CalibrationError : an answer of the record came before any pod could give it.
+    CalibrationError : an answer of the record came before any pod could give it; or a pod in front takes so long by itself that
+        what the way takes is hidden behind it.
     """
-    service = _chain_times((pods, *behind))
+    *front, last = (_times(hop) for hop in (pods, *behind))
+    service = last
+    longest = max((times.max(initial=0.0) for times in front), default=0.0)
+    if longest >= record.min > 0:
+        raise CalibrationError(
+            f"record: pods in front take {longest:g} s by themselves, the fastest call {record.min:g} s: what the way takes is hidden "
+            "behind that; record and calibrate on the last Service (--target)"
+        )
     least = record.min - service.min() if service.size else -1.0
     if least <= 0:
         raise CalibrationError(
@@ -74,15 +80,9 @@ def calibrate(record: Histogram, pods: Sequence[Behaviour], *behind: Sequence[Be
     return _overhead(fit.x, least)
 
 
-def _chain_times(hops: Sequence[Sequence[Behaviour]]) -> np.ndarray:
-    """The times that a request may take in the pods of all hops together, ascending seconds."""
-    times = np.zeros(1)
-    for pods in hops:
-        hop = np.array(sorted({atom.seconds for pod in pods for atom in distribution(pod) if np.isfinite(atom.seconds)}))
-        times = np.unique(np.round(np.add.outer(times, hop).ravel(), 9))
-        if len(times) > MOST_TIMES:
-            times = np.unique(times[0] + np.round((times - times[0]) / np.ptp(times) * MOST_TIMES) / MOST_TIMES * np.ptp(times))
-    return times
+def _times(pods: Sequence[Behaviour]) -> np.ndarray:
+    """The times that an answer of these pods may take, ascending seconds."""
+    return np.array(sorted({atom.seconds for pod in pods for atom in distribution(pod) if np.isfinite(atom.seconds)}))
 
 
 def refuse_troubled(record: Histogram, scenario: Scenario) -> None:

@@ -28,9 +28,9 @@ spec:
 
 
 def record(codes: dict[int, int] | None = None, seed: int = 1) -> Histogram:
-    """Of the shop: checkout takes 5 ms, payments 20 or 40, and the overhead is 1 ms and a lognormal of 2.3 ms, 3.3 ms on average."""
+    """Of the shop: payments takes 20 or 40 ms, and the overhead 1 ms and a lognormal of 2.3 ms; checkout's 5 ms go by meanwhile."""
     rng = np.random.default_rng(seed)
-    took = 0.005 + rng.choice([0.02, 0.04], 3000, p=[2 / 3, 1 / 3]) + 0.001 + rng.lognormal(np.log(0.002), 0.5, 3000)
+    took = rng.choice([0.02, 0.04], 3000, p=[2 / 3, 1 / 3]) + 0.001 + rng.lognormal(np.log(0.002), 0.5, 3000)
     return Histogram.from_samples(took, 0.0005, codes=codes or {200: 3000})
 
 
@@ -46,14 +46,12 @@ def test_calibrating_takes_the_pods_of_the_whole_chain() -> None:
     hops = [Behaviour(timing_50_percentile=0.005)], [Behaviour(timing_50_percentile=0.02), Behaviour(timing_50_percentile=0.04)]
     for seed in (1, 2):
         assert calibrate(record(seed=seed), *hops).mean() == pytest.approx(0.001 + 0.002 * np.exp(0.125), rel=0.03)
-    assert calibrate(record(), hops[1]).mean() > 0.007
 
 
-def test_hops_of_many_times_are_taken_together() -> None:
-    pods = [Behaviour(timing_50_percentile=0.01 + 0.001 * k, timing_variance=50) for k in range(20)]
-    rng = np.random.default_rng(1)
-    took = rng.uniform(0.02, 0.08, 2000) + 0.01
-    assert 0 < calibrate(Histogram.from_samples(took), pods, pods).mean() < 0.03
+def test_a_pod_in_front_that_takes_as_long_as_a_whole_call_hides_the_overhead() -> None:
+    last = [Behaviour(timing_50_percentile=0.02), Behaviour(timing_50_percentile=0.04)]
+    with pytest.raises(CalibrationError, match="hidden"):
+        calibrate(record(), [Behaviour(timing_50_percentile=0.05)], last)
 
 
 def test_what_calibrate_writes_a_load_reads(plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +88,7 @@ def test_a_mesh_with_faults_is_refused_unless_told(plain: str, tmp_path: Path, c
 
 def test_a_record_that_is_faster_than_the_pods_is_refused() -> None:
     with pytest.raises(CalibrationError, match="fastest"):
-        calibrate(record(), [Behaviour(timing_50_percentile=0.02)], [Behaviour(timing_50_percentile=0.02)])
+        calibrate(record(), [Behaviour(timing_50_percentile=0.005)], [Behaviour(timing_50_percentile=0.03)])
 
 
 def test_the_first_line_says_what_overhead_is_in_it_and_where_from(capsys: pytest.CaptureFixture[str]) -> None:
