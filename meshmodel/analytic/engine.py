@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from meshmodel.analytic.ways import (
 )
 from meshmodel.fakeservice import error_period
 from meshmodel.results.replay import ENVOY
-from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, OpenLoop, OutlierDetection, Route, Scenario
+from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, LoadBalancing, OpenLoop, OutlierDetection, Route, Scenario
 
 PRACTICALLY_NEVER = 1e-9
 """A share of requests that is left out of account."""
@@ -464,6 +465,8 @@ def _refuse_unformulated(route: Route) -> None:
     for cluster in route.clusters:
         if cluster.hashes:
             raise NoClosedForm("consistentHash")
+        if cluster.load_balancing not in get_args(LoadBalancing):
+            raise NoClosedForm(cluster.load_balancing)
         if len({endpoint.weight for endpoint in cluster.endpoints}) > 1:
             raise NoClosedForm("endpoints of unequal weights")
         if cluster.outlier_detection is not None and cluster.outlier_detection.error_codes:

@@ -18,6 +18,7 @@ from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, check_shape,
 from meshmodel.istio.field import Field, Table
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ISTIO_CLUSTER, ISTIO_LOCALITY
+from meshmodel.rules.balancing import POLICIES
 from meshmodel.scenario import UNLIMITED, ConnectionPool, OutlierDetection, RetryBudget
 
 
@@ -152,7 +153,7 @@ def _load_balancer(balancer: Field, context: Context) -> LoadBalancer:
     one_of(balancer, "simple", "consistentHash")
     hashing = balancer.get("consistentHash")
     simple = balancer.get_or("simple", "UNSPECIFIED")
-    word = simple.choice("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
+    word = simple.choice(*POLICIES, "LEAST_CONN", "UNSPECIFIED", "PASSTHROUGH")
     if word == "LEAST_REQUEST":
         context.since(simple, word)
     if word == "PASSTHROUGH":

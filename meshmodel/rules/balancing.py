@@ -15,6 +15,8 @@ Source: Envoy, "Supported load balancers"; load_balancer_impl.cc (`RoundRobinLoa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from meshmodel.compiled import rule
 
@@ -43,6 +45,21 @@ def least_request(first: int, second: int, active_first: int, active_second: int
     return second if active_second < active_first else first
 
 
+@rule
+def pick(policy: int, rng: Any, host: Any, member: Any, first: int, hosts: int, index: int) -> tuple[int, int, int]:
+    """The endpoint that a worker picks, one of member[first : first + hosts], and the two that were drawn for it (`NOBODY`: none).
+
+    `rng` has `random()`, uniform on [0, 1); host[...].active is how many requests an endpoint has; `index` counts the worker's picks.
+    """
+    if policy == ROUND_ROBIN:
+        return member[first + round_robin(index, hosts)], NOBODY, NOBODY
+    one = member[first + uniform(rng.random(), hosts)]
+    if policy == RANDOM:
+        return one, NOBODY, NOBODY
+    other = member[first + uniform(rng.random(), hosts)]
+    return least_request(one, other, host[one].active, host[other].active), one, other
+
+
 def picks(
     policy: str, hosts: int, n: int, start: int = 0, active: Sequence[int] | None = None, uniforms: Iterable[float] | None = None
 ) -> list[int]:
@@ -56,14 +73,12 @@ def picks(
 
     if policy not in POLICIES:
         raise ValueError(f"policy: must be one of {', '.join(POLICIES)}, got {policy!r}")
-    if policy == "ROUND_ROBIN":
-        return [round_robin(start + i, hosts) for i in range(n)]
-    each = 1 if policy == "RANDOM" else 2
-    draws = np.random.default_rng(1).random(each * n) if uniforms is None else np.ravel(np.asarray(list(uniforms), dtype=float))
-    if len(draws) < each * n:
-        raise ValueError(f"uniforms: {n} picks take {each * n} draws, got {len(draws)}")
-    drawn = [uniform(u, hosts) for u in draws[: each * n].tolist()]
-    if policy == "RANDOM":
-        return drawn
-    load = [0] * hosts if active is None else active
-    return [least_request(a, b, load[a], load[b]) for a, b in zip(drawn[::2], drawn[1::2], strict=True)]
+    host = [SimpleNamespace(active=requests) for requests in ([0] * hosts if active is None else active)]
+    rng: Any = np.random.default_rng(1)
+    if uniforms is not None:
+        given = iter(np.ravel(np.asarray(list(uniforms), dtype=float)).tolist())
+        rng = SimpleNamespace(random=lambda: next(given))
+    try:
+        return [pick(POLICIES[policy], rng, host, range(hosts), 0, hosts, start + i)[0] for i in range(n)]
+    except StopIteration:
+        raise ValueError(f"uniforms: too few draws for {n} picks") from None

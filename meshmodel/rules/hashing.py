@@ -36,8 +36,8 @@ from meshmodel.scenario import HashPolicy, Request, user_address
 MAXIMUM_RING_SIZE = 8 * 2**20
 """Envoy's default, which Istio leaves alone."""
 
-RING_HASH, MAGLEV = 3, 4
-"""Beside the policies of `balancing`."""
+RING_HASH, MAGLEV = 100, 101
+"""After all policies of `balancing`."""
 
 _FULL = np.uint64(2**64 - 1)
 

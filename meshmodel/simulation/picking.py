@@ -6,7 +6,7 @@ import numpy as np
 
 from meshmodel.compiled import compiled, inlined
 from meshmodel.rules import balancing, locality, retries
-from meshmodel.rules.balancing import LEAST_REQUEST, NOBODY, ROUND_ROBIN
+from meshmodel.rules.balancing import NOBODY
 from meshmodel.rules.hashing import RING_HASH
 from meshmodel.simulation.hashed import pick_by_hash
 from meshmodel.simulation.state import World
@@ -38,17 +38,11 @@ def choose(w: World, rng: np.random.Generator, slot: int, fewer: bool, drawn: in
         return NOBODY
     if w.group[group].scheduled:
         return next_scheduled(w, c.upstream, c.worker, group, slots, level.members if level.panics else w.group[group].members)
-    if cluster.policy == ROUND_ROBIN:
-        index = w.turn[c.worker, group]
-        w.turn[c.worker, group] = index + 1
-        return w.member[slots + balancing.round_robin(index, available)]
-    first = w.member[slots + balancing.uniform(rng.random(), available)]
-    if cluster.policy != LEAST_REQUEST:
-        return first
-    second = w.member[slots + balancing.uniform(rng.random(), available)]
-    if len(w.trace) and not w.route[c.hop].passes:
+    chosen, first, second = balancing.pick(cluster.policy, rng, w.host, w.member, slots, available, w.turn[c.worker, group])
+    w.turn[c.worker, group] += 1
+    if len(w.trace) and first != NOBODY and not w.route[c.hop].passes:
         _show_draws(w, c.row, first, second)
-    return balancing.least_request(first, second, w.host[first].active, w.host[second].active)
+    return chosen
 
 
 @compiled

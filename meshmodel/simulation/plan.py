@@ -35,6 +35,9 @@ from meshmodel.simulation.timers import NEVER
 
 POLICIES = {**balancing.POLICIES, "RING_HASH": hashing.RING_HASH, "MAGLEV": hashing.MAGLEV}
 
+IN_LOCK_STEP = ("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")
+"""The policies of `closed_loop`."""
+
 
 class NotModelled(ValueError):
     """A combination that the Monte-Carlo engine does not cover; the message says which."""
@@ -398,7 +401,7 @@ def only_balancing(scenario: Scenario) -> bool:
     route = scenario.routes[-1]
     if len(scenario.routes) > 1 or scenario.changes or not isinstance(scenario.workload, ClosedLoop) or len(route.destinations) > 1:
         return False
-    if route.direct_response or route.mirrors or route.destinations[0].cluster.load_balancing not in balancing.POLICIES:
+    if route.direct_response or route.mirrors or route.destinations[0].cluster.load_balancing not in IN_LOCK_STEP:
         return False
     cluster = route.destinations[0].cluster
     if cluster.slow_start or len({e.weight for e in cluster.endpoints}) > 1:

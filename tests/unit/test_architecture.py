@@ -13,7 +13,7 @@ ALLOWED = {
     "scenario": set(),
     "compiled": set(),
     "fakeservice": {"scenario", "rules"},
-    "istio": {"scenario", "fakeservice"},
+    "istio": {"scenario", "fakeservice", "rules"},
     "rules": {"scenario", "compiled"},
     "results": {"scenario", "fakeservice"},
     "simulation": {"scenario", "fakeservice", "rules", "results", "compiled"},
