@@ -9,7 +9,7 @@ from meshmodel.rules import breakers, ejection, retries, timeouts
 from meshmodel.rules.balancing import NOBODY
 from meshmodel.rules.outcomes import HANG, LOWEST, NO_HEALTHY, OVERFLOW, REFUSED
 from meshmodel.simulation.calls import GO, NONE, SHADOW, TRACE, TRIES, client_call
-from meshmodel.simulation.connections import connect, disconnect
+from meshmodel.simulation.connections import connect, disconnect, give_back, take_along
 from meshmodel.simulation.health import row_of_failures
 from meshmodel.simulation.mirrors import mirror
 from meshmodel.simulation.picking import choose, leave_out_levels
@@ -49,7 +49,7 @@ def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
     c.tries += 1
     if c.tries >= w.tried.shape[1]:
         w.clock[0].short_of |= TRIES
-    c.endpoint = endpoint
+    c.endpoint, c.stale = endpoint, False
     outcome = GO
     if endpoint == NOBODY:
         outcome = NO_HEALTHY
@@ -70,10 +70,12 @@ def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
 def refused_at_last(w: World, slot: int, t: float) -> bool:
     """A request that has waited for its connection finds too many in flight (`max_requests`); it gives it back at once."""
     c = w.call[slot]
+    if c.stale:  # its cluster was replaced at this very moment
+        take_along(w, slot)
     if breakers.admits(w.upstream[c.upstream].in_flight, w.cluster[c.upstream].max_requests):
         return False
     c.waiting = False
-    disconnect(w, c.upstream, c.worker, c.endpoint, False, t)
+    give_back(w, slot, t)
     c.endpoint = NOBODY
     if w.route[c.hop].last:
         w.counter[w.clock[0].row, PENDING_OVERFLOW] += 1
@@ -123,19 +125,23 @@ def send(w: World, rng: np.random.Generator, slot: int, t: float) -> float:
 
 
 @inlined
-def release(w: World, number: int, worker: int, host: int, closes: bool, t: float) -> None:
-    """An attempt at `host` is over; one that was given up, refused or reset closes its HTTP/1.1 connection."""
-    w.host[host].active -= 1
-    w.upstream[number].in_flight -= 1
-    if w.cluster[number].counts:
-        disconnect(w, number, worker, host, closes, t)
+def release(w: World, slot: int, closes: bool, t: float) -> None:
+    """The call's attempt is over; one that was given up, refused or reset closes its HTTP/1.1 connection."""
+    c = w.call[slot]
+    if not c.stale:
+        w.host[c.endpoint].active -= 1
+        w.upstream[c.upstream].in_flight -= 1
+    if w.cluster[c.upstream].counts:
+        disconnect(w, slot, closes, t)
 
 
 @inlined
-def judge(w: World, rng: np.random.Generator, number: int, host: int, outcome: int) -> None:
-    """Outlier detection, where there is any, hears of the outcome of an attempt at `host`."""
+def judge(w: World, rng: np.random.Generator, slot: int, host: int, outcome: int) -> None:
+    """Outlier detection, where there is any, hears of the outcome of the call's attempt at `host`, unless its cluster was replaced."""
+    c = w.call[slot]
+    number = c.upstream
     told = w.judged_then[w.clock[0].state, number, outcome - LOWEST]
-    if w.cluster[number].detects and ejection.count(w.host[host], w.cluster[number], told, outcome < 0):
+    if w.cluster[number].detects and not c.stale and ejection.count(w.host[host], w.cluster[number], told, outcome < 0):
         row_of_failures(w, rng, number, host)
 
 

@@ -34,7 +34,7 @@ SLOTS, TRIES, LOG, DRAWS, NOTES, BINS, TRACE, STANDSTILL = (1 << bit for bit in 
 """What the loop may be short of: whoever takes the last but a few places says so, before the next event needs them."""
 
 SPARE_SLOTS = 8
-"""One event takes no more."""
+"""One event takes no more: for each attempt of a hedge that it ends, and whose connection another takes the place of, it gives one."""
 
 MOST_MIRRORS = 4
 """Of a route: one event makes all copies."""

@@ -4,8 +4,11 @@ A pool belongs to one worker and one endpoint.  A request that finds no ready co
 place among those that the cluster lets wait, at the end of the pool's list, and a connection is opened for it where the
 limits allow one.  Whoever is first in the list when a connection is ready gets it, not whoever it was opened for.
 
-HTTP/1.1: a connection carries one request at a time; `ready` counts idle ones.  HTTP/2: any number; `ready` is 1 once
-there is one, and `busy` counts the requests on it.
+HTTP/1.1: a connection carries one request at a time; `ready` counts idle ones.  Where it carries so many and no more, each
+idle one has a slot that knows how many it has carried; of those the one that became idle last is taken.  HTTP/2: any
+number at once; `ready` is 1 once there is a connection, `busy` counts the requests on it, `served` all that it took.
+
+Other settings make a new cluster, which counts anew: what is under way at the old one is `stale`, and closes its connection.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 from meshmodel.compiled import compiled, inlined
 from meshmodel.rules import breakers
 from meshmodel.rules.outcomes import OVERFLOW, REFUSED, ROUTE_TIMEOUT
-from meshmodel.simulation.calls import ANSWER, CONNECTED, GO, GRANTED, NONE, SENT, schedule, take_slot
+from meshmodel.simulation.calls import ANSWER, CONNECTED, GO, GRANTED, NONE, SENT, give_slot, schedule, take_slot
 from meshmodel.simulation.state import World
 
 
@@ -27,7 +30,7 @@ def connect(w: World, slot: int, t: float) -> int:
     if pool.ready > 0:
         if not breakers.admits(upstream.in_flight, cluster.max_requests):
             return OVERFLOW
-        _attach(cluster, upstream, pool)
+        _attach(w, slot)
         return GO
     if not breakers.may_wait(upstream.waiting, cluster.max_pending_requests):
         return OVERFLOW
@@ -36,15 +39,49 @@ def connect(w: World, slot: int, t: float) -> int:
 
 
 @inlined
-def _attach(cluster: Any, upstream: Any, pool: Any) -> None:
-    """A request goes on a ready connection."""
+def _attach(w: World, slot: int) -> None:
+    """The call's attempt goes on a ready connection."""
+    c = w.call[slot]
+    cluster, pool = w.cluster[c.upstream], w.pool[c.worker, c.endpoint]
     pool.busy += 1
     if not cluster.http2:
         pool.ready -= 1
+        if cluster.max_requests_per_connection > 0:
+            _take_newest(w, slot, pool)
         return
     pool.served += 1
     if breakers.closes(pool.served, cluster.max_requests_per_connection):  # it takes no more: the next request needs another
         pool.ready, pool.served = 0, 0
+
+
+@compiled
+def _take_newest(w: World, slot: int, pool: Any) -> None:
+    """Of the ready connections that one that became so last; the call's attempt is one more that it carries."""
+    carried, newest = 0, pool.idle
+    if newest != NONE:
+        carried, pool.idle = w.call[newest].carried, w.call[newest].behind
+        give_slot(w, newest)
+    w.call[slot].carried = carried + 1
+
+
+@compiled
+def _make_ready(w: World, number: int, pool: Any, carried: int) -> None:
+    """A connection that has carried so many requests is idle."""
+    pool.ready += 1
+    if w.cluster[number].max_requests_per_connection > 1 and not w.cluster[number].http2:
+        fresh = take_slot(w)
+        w.call[fresh].carried, w.call[fresh].behind = carried, pool.idle
+        pool.idle = fresh
+
+
+@compiled
+def close_idle(w: World, pool: Any) -> None:
+    """No connection of the pool is ready any more."""
+    pool.ready, pool.served = 0, 0
+    while pool.idle != NONE:
+        closed = pool.idle
+        pool.idle = w.call[closed].behind
+        give_slot(w, closed)
 
 
 @compiled
@@ -89,7 +126,7 @@ def connected(w: World, slot: int, t: float) -> None:
         return
     pool.connecting -= 1
     if w.behaviour[w.host[host].pod].code != REFUSED:
-        pool.ready += 1
+        _make_ready(w, number, pool, 0)
         _hand_out(w, number, worker, host, t)
         return
     upstream.opened -= 1
@@ -104,7 +141,7 @@ def _hand_out(w: World, number: int, worker: int, host: int, t: float) -> None:
     """Ready connections are for those who wait, the first one first."""
     pool = w.pool[worker, host]
     while pool.head != NONE and pool.ready > 0:
-        _attach(w.cluster[number], w.upstream[number], pool)
+        _attach(w, pool.head)
         _grant_first(w, number, worker, host, t)
     if pool.head != NONE:
         _open_if_wanted(w, number, worker, host, t)
@@ -140,21 +177,23 @@ def stop_waiting(w: World, slot: int) -> None:
 
 
 @inlined
-def disconnect(w: World, number: int, worker: int, host: int, closes: bool, t: float) -> None:
-    """A request gives its connection back, or closes it; whoever waits first may go."""
-    pool, cluster = w.pool[worker, host], w.cluster[number]
-    if closes or pool.head != NONE or pool.draining > 0 or cluster.http2 or cluster.max_requests_per_connection > 0:
-        _close_or_hand_out(w, number, worker, host, closes, t)
+def disconnect(w: World, slot: int, closes: bool, t: float) -> None:
+    """The call's attempt gives its connection back, or closes it; whoever waits first may go."""
+    c = w.call[slot]
+    pool, cluster = w.pool[c.worker, c.endpoint], w.cluster[c.upstream]
+    if closes or pool.head != NONE or c.stale or cluster.http2 or cluster.max_requests_per_connection > 0:
+        _close_or_hand_out(w, slot, closes, t)
     else:
         pool.busy -= 1
         pool.ready += 1
 
 
 @compiled
-def _close_or_hand_out(w: World, number: int, worker: int, host: int, closes: bool, t: float) -> None:
+def _close_or_hand_out(w: World, slot: int, closes: bool, t: float) -> None:
+    c = w.call[slot]
+    number, worker, host = c.upstream, c.worker, c.endpoint
     cluster, upstream, pool = w.cluster[number], w.upstream[number], w.pool[worker, host]
-    if pool.draining > 0:  # of a pool that was replaced: it closes, and was not counted
-        pool.draining -= 1
+    if c.stale:  # it closes, and was not counted
         _open_if_wanted(w, number, worker, host, t)
         return
     pool.busy -= 1
@@ -163,12 +202,25 @@ def _close_or_hand_out(w: World, number: int, worker: int, host: int, closes: bo
             upstream.opened -= 1
             _open_if_wanted(w, number, worker, host, t)
         return
-    if cluster.max_requests_per_connection > 0:
-        pool.served += 1
-        closes = closes or pool.served % cluster.max_requests_per_connection == 0
-    if closes:
+    if closes or breakers.closes(c.carried, cluster.max_requests_per_connection):
         upstream.opened -= 1
         _open_if_wanted(w, number, worker, host, t)
     else:
-        pool.ready += 1
+        _make_ready(w, number, pool, c.carried)
         _hand_out(w, number, worker, host, t)
+
+
+@compiled
+def give_back(w: World, slot: int, t: float) -> None:
+    """The call's attempt has a connection, and sends nothing on it."""
+    w.call[slot].carried -= 1
+    disconnect(w, slot, False, t)
+
+
+@compiled
+def take_along(w: World, slot: int) -> None:
+    """A connection of the old cluster that nothing has been sent on yet counts at the new one."""
+    c = w.call[slot]
+    c.stale, c.carried = False, 1
+    w.upstream[c.upstream].opened += 1
+    w.pool[c.worker, c.endpoint].busy += 1

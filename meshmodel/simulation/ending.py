@@ -34,8 +34,8 @@ def attempt_over(w: World, rng: np.random.Generator, slot: int, t: float, outcom
     elif endpoint != NONE:
         if not softly:
             orphan_if_any(w, slot)
-            release(w, c.upstream, c.worker, endpoint, outcome < 0, t)
-        judge(w, rng, c.upstream, endpoint, outcome)
+            release(w, slot, outcome < 0, t)
+        judge(w, rng, slot, endpoint, outcome)
     if outcome < 0 and not softly:
         c.server = NONE
     c.endpoint = NONE

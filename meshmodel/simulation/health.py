@@ -9,7 +9,8 @@ import numpy as np
 from meshmodel.compiled import compiled
 from meshmodel.rules import ejection, locality
 from meshmodel.rules.hashing import RING_HASH
-from meshmodel.simulation.calls import NOTES
+from meshmodel.simulation.calls import GRANTED, NOTES
+from meshmodel.simulation.connections import close_idle
 from meshmodel.simulation.hashed import make_tables
 from meshmodel.simulation.state import World
 from meshmodel.simulation.timers import NEVER, set_timer
@@ -221,21 +222,27 @@ def _close_idle_connections(w: World) -> None:
         for host in range(cluster.first_host, cluster.first_host + cluster.all_hosts):
             if w.behaviour[w.host[host].pod].is_new:
                 for worker in range(w.load[0].workers):
-                    w.upstream[upstream].opened -= w.pool[worker, host].ready
-                    w.pool[worker, host].ready = 0
+                    pool = w.pool[worker, host]
+                    w.upstream[upstream].opened -= pool.ready
+                    close_idle(w, pool)
 
 
 @compiled
 def _restart_pools(w: World, upstream: int) -> None:
-    """New limits make a new cluster in Envoy: what is open finishes its request and closes, and does not count."""
-    cluster, opened = w.cluster[upstream], 0
+    """Other settings make a new cluster in Envoy: what is under way at the old one goes on there, and does not count."""
+    cluster, u, opened = w.cluster[upstream], w.upstream[upstream], 0
     for host in range(cluster.first_host, cluster.first_host + cluster.all_hosts):
+        w.host[host].active = 0
         for worker in range(w.load[0].workers):
             pool = w.pool[worker, host]
-            pool.draining += pool.busy
-            pool.ready, pool.busy, pool.served = 0, 0, 0
+            pool.busy = 0
+            close_idle(w, pool)
             opened += pool.connecting
-    w.upstream[upstream].opened = opened
+    u.opened, u.in_flight, u.retrying = opened, 0, 0
+    for slot in range(len(w.call)):
+        c = w.call[slot]
+        if c.upstream == upstream:
+            c.stale, c.is_retry = not c.waiting or c.kind == GRANTED, False
 
 
 @compiled

@@ -12,7 +12,7 @@ from meshmodel.compiled import compiled, inlined
 from meshmodel.rules.outcomes import GAVE_UP, LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 from meshmodel.simulation.attempts import judge, release
 from meshmodel.simulation.calls import ANSWER, GRANTED, HEDGE, NONE, ORPHAN, give_slot, schedule, take_slot
-from meshmodel.simulation.connections import disconnect, stop_waiting
+from meshmodel.simulation.connections import give_back, stop_waiting
 from meshmodel.simulation.state import World
 from meshmodel.simulation.timers import NEVER, set_timer
 
@@ -32,7 +32,7 @@ def leave_running(w: World, slot: int, host: int) -> None:
     spare = take_slot(w)
     c, left = w.call[slot], w.call[spare]
     left.parent, left.hop, left.upstream, left.worker, left.endpoint = slot, c.hop, c.upstream, c.worker, host
-    left.client, left.request, left.row = c.client, c.request, c.row
+    left.client, left.request, left.row, left.carried, left.stale = c.client, c.request, c.row, c.carried, c.stale
     left.code, left.server, left.child = c.finish_code, c.server, c.child
     if left.child != NONE:
         w.call[left.child].parent = spare
@@ -102,9 +102,9 @@ def _unlink(w: World, slot: int, spare: int) -> None:
 def _drop(w: World, rng: np.random.Generator, spare: int, t: float, outcome: int) -> None:
     left = w.call[spare]
     orphan(w, spare)
-    release(w, left.upstream, left.worker, left.endpoint, outcome < 0, t)
+    release(w, spare, outcome < 0, t)
     if outcome >= 0:
-        judge(w, rng, left.upstream, left.endpoint, outcome)
+        judge(w, rng, spare, left.endpoint, outcome)
     if len(w.trace):
         w.trace[left.row].end, w.trace[left.row].outcome = t, outcome
     give_slot(w, spare)
@@ -128,11 +128,11 @@ def abandon(w: World, slot: int, t: float) -> None:
     c.is_retry = False
     orphan(w, slot)
     if c.waiting and c.kind == GRANTED:  # at this very moment: the connection is for whoever waits next
-        disconnect(w, c.upstream, c.worker, c.endpoint, False, t)
+        give_back(w, slot, t)
     elif c.waiting:
         stop_waiting(w, slot)
     elif c.endpoint != NONE and c.kind == ANSWER and not c.idle:
-        release(w, c.upstream, c.worker, c.endpoint, True, t)
+        release(w, slot, True, t)
     c.waiting, c.endpoint = False, NONE
 
 

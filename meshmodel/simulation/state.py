@@ -87,8 +87,8 @@ LEVEL = _record(
 )
 GROUP = _record(level=WHOLE, first_slot=WHOLE, members=WHOLE, weight=FLOAT, healthy=WHOLE, scheduled=FLAG)
 MIRROR = _record(cluster=WHOLE, percent=FLOAT)
-POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, served=WHOLE, draining=WHOLE, head=WHOLE, tail=WHOLE)
-"""One worker's connections to one endpoint; who waits for one stands in a list linked by `behind`."""
+POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, served=WHOLE, idle=WHOLE, head=WHOLE, tail=WHOLE)
+"""One worker's connections to one endpoint; who waits for one stands in a list linked by `behind`, and so do the ready ones (`idle`)."""
 
 BEHAVIOUR = _record(
     below_half=FLOAT, p50=FLOAT, p90=FLOAT, p99=FLOAT, varies=FLAG, code=WHOLE, variance=WHOLE, period=WHOLE, rate=FLOAT,
@@ -103,8 +103,8 @@ CLIENT = _record(calls=WHOLE, limit=FLOAT)
 CALL = _record(
     at=FLOAT, patience=FLOAT, kind=PLACE, code=PLACE, hop=PLACE, upstream=PLACE, worker=PLACE, endpoint=PLACE, start=FLOAT, deadline=FLOAT,
     client=PLACE, server=PLACE, tries=PLACE, attempts=PLACE, parent=PLACE, child=PLACE, hedge=PLACE, since=PLACE, behind=PLACE,
-    is_retry=FLAG, waiting=FLAG, idle=FLAG, user=PLACE, row=PLACE, back_off=FLOAT, request=WHOLE,
-    finish=FLOAT, finish_code=PLACE, pod=PLACE, outer=PLACE, began=FLOAT, own=FLOAT, name=WHOLE, hashed=HASH,
+    is_retry=FLAG, waiting=FLAG, idle=FLAG, stale=FLAG, user=PLACE, row=PLACE, back_off=FLOAT, request=WHOLE,
+    finish=FLOAT, finish_code=PLACE, pod=PLACE, outer=PLACE, carried=PLACE, began=FLOAT, own=FLOAT, name=WHOLE, hashed=HASH,
 )  # fmt: skip
 """What one proxy does with one request; what a field means stands in `calls.py`.  In front is what every event looks at."""
 
@@ -153,7 +153,7 @@ class World(NamedTuple):
     share: np.ndarray  # (levels,) percent of the load
     left: np.ndarray  # (levels,) the same without the levels that a retry leaves out
     member: np.ndarray  # (hosts,) the hosts of each group, those that its workers believe healthy in front
-    turn: np.ndarray  # (workers, groups) the index of ROUND_ROBIN
+    turn: np.ndarray  # (workers, groups) counts the picks, from anywhere: the index of ROUND_ROBIN
     due: np.ndarray  # (workers, groups) when each locality's turn comes
     deadline: np.ndarray  # (workers, hosts) of a schedule by weight, in the order of `home`
     put_in: np.ndarray  # (workers, hosts) who was put in first, where two deadlines are equal

@@ -155,7 +155,7 @@ def test_any_scenario_ends_and_keeps_its_books(tested: Scenario) -> None:
 BOOKS = {
     "host": ("active",),
     "upstream": ("in_flight", "retrying", "waiting", "opened", "ejected"),
-    "pool": ("ready", "busy", "connecting", "length", "draining"),
+    "pool": ("ready", "busy", "connecting", "length"),
     "pod": ("busy",),
 }
 KEPT = ("upstream opened", "upstream ejected", "pool ready", "pool connecting", "pod busy")

@@ -186,3 +186,70 @@ def test_a_cluster_that_changes_forgets_who_is_out(newest: Simulate) -> None:
         runs = newest(scenario(before, load=load, overhead=0.0, changes=(Change(at=3.0, routes=(after,)),)), 5)
         late = runs.ejections.ejected & (runs.ejections.time > 3.0)
         assert late.sum() == (5 if what == "policy" else 0), what
+
+
+def arriving(*times: float) -> OpenLoop:
+    """One request at each of these seconds, the first of which is 0."""
+    return OpenLoop(segments=(*((gap, 1 / gap, 1 / gap) for gap in np.diff(times).tolist()), (0.5, 1.0, 1.0)), arrivals="paced")
+
+
+def by_start(runs: Replay, column: str) -> np.ndarray:
+    """A column of the log, (requests, replications), in the order in which the requests began."""
+    return np.take_along_axis(getattr(runs.log, column), np.argsort(runs.log.start, axis=0), axis=0)
+
+
+@pytest.mark.parametrize(("times", "last"), [((0, 0.01, 1, 2, 2.01), 0.1), ((0, 0.01, 1, 2, 3, 3.01), 0.15)])
+def test_each_connection_counts_its_own_requests(simulate: Simulate, times: tuple[float, ...], last: float) -> None:
+    """Three requests each, and 50 ms for a new one.  The first two requests open two connections; the third and the fourth go on
+    that which became idle last, which is closed then: what comes at once with the fourth still finds the other one, and of two
+    that come together after it one needs a new one; exact.
+
+    Source: conn_pool_base.cc, attachStreamToClient and transitionActiveClientState (moved to the front of the list).
+    """
+    tested = route([plain(0.1)], connection_pool=ConnectionPool(max_requests_per_connection=3))
+    runs = simulate(scenario(tested, load=arriving(*times), workers=1, overhead=0.0, connect_time=0.05), 3)
+    assert np.allclose(by_start(runs, "latency")[-1], last, atol=1e-6)
+
+
+def test_a_connection_that_carried_nothing_counts_nothing() -> None:
+    """Two requests wait for a connection each, and `max_requests` refuses one of them: its connection carries two more; exact."""
+    tested = route([plain(0.1)], connection_pool=ConnectionPool(max_requests=1, max_requests_per_connection=2))
+    load = arriving(0, 0.01, 1, 2, 3)
+    runs = montecarlo.simulate(scenario(tested, load=load, workers=1, overhead=0.0, connect_time=0.05), 2)
+    assert np.all(by_start(runs, "code") == np.array([200, 503, 200, 200, 200])[:, None])
+    assert np.allclose(by_start(runs, "latency")[2:], np.array([0.1, 0.1, 0.1])[:, None], atol=1e-6)
+
+
+def test_an_http2_connection_takes_so_many_requests() -> None:
+    """Any number at once, three in all; the fourth waits for another one; exact."""
+    tested = route([plain(0.1)], connection_pool=ConnectionPool(max_requests_per_connection=3, http2=True))
+    runs = montecarlo.simulate(scenario(tested, load=arriving(0, 0.5, 0.55, 1), workers=1, overhead=0.0, connect_time=0.05), 2)
+    assert np.allclose(by_start(runs, "latency"), np.array([0.15, 0.1, 0.1, 0.15])[:, None], atol=1e-6)
+
+
+def changed(before: object, after: object, load: OpenLoop) -> object:
+    """A scenario in which one route takes another's place after half a second."""
+    return scenario(before, load=load, workers=1, overhead=0.0, changes=(Change(at=0.5, routes=(after,)),))
+
+
+def test_a_cluster_with_other_settings_counts_anew(simulate: Simulate) -> None:
+    """`max_requests` 1: what the old cluster has under way till 1.0 s takes no place in the new one, nor gives one back; exact."""
+    before, after = (route([plain(1.0)], connection_pool=ConnectionPool(max_requests=1, max_retries=most)) for most in (5, 6))
+    runs = simulate(changed(before, after, arriving(0, 0.6, 0.7, 1.1)), 2)
+    assert np.all(by_start(runs, "code") == np.array([200, 200, 503, 503])[:, None])
+
+
+def test_the_connections_of_a_cluster_with_other_settings_are_its_own(simulate: Simulate) -> None:
+    """The one connection allowed is free again at 0.7 s, although the old cluster's is in use till 1.0 s; exact."""
+    old, new = (ConnectionPool(max_connections=1, max_retries=most) for most in (5, 6))
+    before, after = route([plain(1.0)], connection_pool=old), route([plain(0.1)], connection_pool=new)
+    runs = simulate(changed(before, after, arriving(0, 0.6, 0.8)), 2)
+    assert np.allclose(by_start(runs, "latency"), np.array([1.0, 0.1, 0.1])[:, None], atol=1e-6)
+
+
+def test_what_the_old_cluster_is_answered_ejects_nobody_from_the_new_one(simulate: Simulate) -> None:
+    """A failure at 1.0 s is of the old detector, one at 2.2 s of the new; exact."""
+    failing = plain(error_rate=1.0, error_type="delay", error_delay=1.0)
+    before, after = (route([failing], outlier_detection=detection(consecutive_5xx=1, interval=interval)) for interval in (1.3, 1.4))
+    runs = simulate(changed(before, after, arriving(0, 1.2)), 2)
+    assert np.allclose(runs.ejections.time[runs.ejections.ejected], 2.2)
