@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record clean
+.PHONY: help lab test lint fuzz mutants any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -28,6 +28,9 @@ lint: $(STAMP) ## linter, layout and type checker alone
 
 fuzz: $(STAMP) ## hostile manifests, records and command lines with fresh seeds until Ctrl-C, or CASES=100000
 	@$(BIN)/python tests/fuzz.py $(CASES)
+
+mutants: $(STAMP) ## what no test notices of changes to FOLDER=rules or simulation, uncompiled; MOST=150 of them, drawn at random (an hour)
+	@$(BIN)/python tests/mutants.py $(FOLDER) $(MOST)
 
 any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
 	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks
