@@ -38,7 +38,7 @@ from meshmodel.istio.skipped import Skipped
 from meshmodel.istio.skipped import remarks as leave_out
 from meshmodel.istio.virtual_service import RETRY_ON
 from meshmodel.istio.warnings import NOTED, MeshWarning, in_order, scenario_warnings
-from meshmodel.istio.yaml_source import ManifestError, resources
+from meshmodel.istio.yaml_source import ManifestError, each_resource
 from meshmodel.results.overhead import GIVEN, Sourced, tutorials
 from meshmodel.results.overhead import read as read_overhead
 from meshmodel.scenario import (
@@ -231,7 +231,7 @@ class Mesh:
     def _read(self, sources: Iterable[Any], known: dict[Key, Resource]) -> list[Resource]:
         """The resources of one `apply`: created now, all in the same second, unless they are `known` already."""
         context, problems, found = Context(self.namespace, self.reading, self.defaults), [], []
-        for document in (document for source in sources for document in resources(source)):
+        for document in (document for source in sources for document in each_resource(source)):
             try:
                 found.append(_resource(document, context))
             except ManifestError as problem:
@@ -281,8 +281,6 @@ class Mesh:
         "region.zone.subzone": of the load's caller where `target` is a Service, else of the pods that call
         the last Service (default: their own label).
         """
-        if self.strict:
-            self._refuse_unmet()
         plan = self._plan(0.0, target, locality, workload.request)
         changes = []
         for time in self._times():
@@ -304,14 +302,11 @@ class Mesh:
 
     def _plan(self, time: float, target: str | None, locality: str | None, request: Request | None = None) -> Plan:
         control_plane, place = self._control_plane(time), _locality(locality)
+        if self.strict:
+            _refuse_unmet(control_plane)
         if isinstance(request, Mixture):
             return mixed([(control_plane.plan(target, place, each), weight) for each, weight in request.parts])
         return control_plane.plan(target, place, request)
-
-    def _refuse_unmet(self) -> None:
-        problems = [resource.error(path, f"strict: {reason}") for resource, path, reason in remarks.unmet(self._control_plane(0.0))]
-        if problems:
-            raise together(problems)
 
     def _control_plane(self, time: float) -> ControlPlane:
         return ControlPlane(list(self._state(time).values()), self.defaults, self._address)
@@ -585,6 +580,12 @@ def _notes(resources: Iterable[Resource]) -> list[MeshWarning]:
     skipped = [each for each in resources if isinstance(each, Skipped)]
     found = [warning for resource in resources for warning in resource.warnings] + leave_out(skipped)
     return [warning for warning in found if warning.group == NOTED]
+
+
+def _refuse_unmet(control_plane: ControlPlane) -> None:
+    problems = [resource.error(path, f"strict: {reason}") for resource, path, reason in remarks.unmet(control_plane)]
+    if problems:
+        raise together(problems)
 
 
 def _asked(request: Request | None) -> str:

@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from meshmodel.istio.balancing import Hashing, LoadBalancer
@@ -472,7 +473,21 @@ class ControlPlane:
 
     def behind(self, service: Service) -> list[Deployment]:
         """The Deployments of a Service, in order."""
-        return self._once(lambda: [d for d in sorted(self.deployments, key=lambda d: d.name) if service.selects(d)], "behind", service.key)
+        return self._once(lambda: self._selected(service), "behind", service.key)
+
+    def _selected(self, service: Service) -> list[Deployment]:
+        """Those that have all its labels, of those that have the rarest of them."""
+        having = [self._labelled.get((service.namespace, *label), []) for label in service.selector.items()]
+        return [deployment for deployment in min(having, key=len, default=[]) if service.selects(deployment)]
+
+    @cached_property
+    def _labelled(self) -> dict[tuple[str, str, str], list[Deployment]]:
+        """The Deployments by namespace and label, each list by name."""
+        found: dict[tuple[str, str, str], list[Deployment]] = {}
+        for deployment in sorted(self.deployments, key=lambda deployment: deployment.name):
+            for name, value in deployment.labels.items():
+                found.setdefault((deployment.namespace, name, value), []).append(deployment)
+        return found
 
     def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
         """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""

@@ -133,20 +133,21 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
     containers = _containers(pod, context)
     container = _answering(containers, context)
     environment = _environment(container)
-    fake = "fake-service" in container.get_or("image", "").text() or any(map(_FAKE_SERVICE.fullmatch, environment))
+    known = "fake-service" in container.get_or("image", "").text() or any(map(_FAKE_SERVICE.fullmatch, environment))
+    fake = known or "image" not in container
     upstream = _upstream(environment) if fake else None
     return Deployment(
         **base,  # type: ignore[arg-type]
         replicas=_replicas(document, spec, context),
         labels=labels,
         behaviour=_behaviour(document, template, container, environment if fake else {}, context),
-        message=environment["MESSAGE"].text() if fake and "MESSAGE" in environment else "Hello World",
+        message=environment["MESSAGE"].text() if "MESSAGE" in environment else "Hello World",
         locality=_locality(template, pod, labels),
         upstream=upstream[:2] if upstream else None,
         upstream_path=upstream[2] if upstream else "",
         keep_alives=_keep_alives(environment) if fake else False,
         named_ports=_named_ports(containers),
-        timed=fake,
+        timed=known,
     )
 
 

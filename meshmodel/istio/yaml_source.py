@@ -1,6 +1,6 @@
 """Kubernetes YAML with the position of every field, so that an error can point at it.
 
-`resources(source)` turns a path, YAML text, a dict, or a list of those into `Field` trees, one a resource.
+`each_resource(source)` turns a path, YAML text, a dict, or a list of those into `Field` trees, one a resource.
 
 Hostile input is refused before it costs time: more than 1 MB a file (a List, as kubectl prints a whole cluster: `LIST` times as
 much), deep nesting, aliases that expand to more than `MAX_NODES` values, endless lists of sources, bytes that are no UTF-8 text.
@@ -21,7 +21,7 @@ from meshmodel._text import quoted, shortened
 from meshmodel.istio import scalars
 from meshmodel.istio.field import Field, ManifestError, Place, Table, join
 
-__all__ = ["SUFFIXES", "Field", "ManifestError", "Place", "Table", "resources"]
+__all__ = ["SUFFIXES", "Field", "ManifestError", "Place", "Table", "each_resource", "resources"]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
@@ -67,7 +67,15 @@ class _Budget:
             raise ManifestError(f"{_WHAT}, got more than {MAX_SOURCES} of them or a list that holds itself")
 
 
-def resources(source: _Source) -> Iterator[Field | ManifestError]:
+def resources(source: _Source) -> Iterator[Field]:
+    """Every resource of `each_resource`.  Raises the first `ManifestError`."""
+    for found in each_resource(source):
+        if isinstance(found, ManifestError):
+            raise found
+        yield found
+
+
+def each_resource(source: _Source) -> Iterator[Field | ManifestError]:
     """Every resource in `source`: a path (a directory: its YAML files by name), YAML text, a dict, or a list of those.
 
     A string of several lines, or with a colon and a space, is YAML text; any other string is a path.
