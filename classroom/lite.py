@@ -63,8 +63,8 @@ def build(out: Path, language: str = "en") -> None:
         told = {"LiteBuildConfig": {"contents": ["contents"], "output_dir": str(out.resolve())}}
         told["PipliteAddon"] = {"piplite_urls": [str(wheel(here))]}
         (here / "jupyter_lite_config.json").write_text(json.dumps(told), encoding="utf-8")
-        command = [sys.executable, "-m", "jupyter", "lite", "build", "--lite-dir", str(here), "--cache-dir", str(here / "cache")]
-        subprocess.run([part for part in command if part], cwd=here, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "jupyter", "lite", "build", "--lite-dir", str(here)]
+        subprocess.run(command, cwd=here, check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
