@@ -157,10 +157,17 @@ class Proxy:
         return values
 
     async def log(self) -> list[dict[str, Any]]:
-        """What Envoy wrote to its standard output since the last call, oldest first."""
+        """What Envoy wrote to its standard output since the last call, oldest first; it writes a buffer of lines at a time."""
         assert self._log is not None
         await asyncio.sleep(2 * _FLUSH_MSEC / 1000)
+        while await self._buffered():
+            await asyncio.sleep(_FLUSH_MSEC / 1000)
         return [json.loads(line) for line in self._log if line.strip()]
+
+    async def _buffered(self) -> int:
+        """Bytes that Envoy has yet to write to its logs."""
+        stats = (await self.ask("/stats?format=json&filter=^filesystem%5C.write_total_buffered$")).get("stats", [])
+        return sum(stat["value"] for stat in stats)
 
 
 def _command(folder: Path, workers: int) -> list[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from meshmodel._text import nearest
 from meshmodel.istio.balancing import Hashing, LoadBalancer
 from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
@@ -49,7 +50,8 @@ INGRESS = "istio-ingressgateway"
 ROOT_NAMESPACE = "istio-system"
 MAX_HOPS = 8
 MAX_SIZE = 100_000
-"""Of all destinations of a load: pods, Deployments, callers and patches, counted for each destination, and pairs of places between them."""
+"""Of all destinations of a load, each counted for itself: pods, Deployments, callers, patches; places that call times places called,
+and times the entries of a localityLbSetting."""
 NO_ROUTE = DirectResponse(status=404)
 """What Envoy answers a request that no route is for (router filter, NR)."""
 
@@ -404,17 +406,32 @@ class ControlPlane:
         plan.cluster_owner[name] = str(owner or next(iter(self._rules(service, namespace)), service))
         plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
         budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
+        self._admit(plan, destination, hop, policy, pods, proxies, len(self.behind(service)) + len(budgets))
+        cluster = self._balanced(name, policy, port, pods, proxies)
+        meant = [(f, patch.retry_budget) for f, patch in budgets if patch.selects(service.fqdn, port.port, destination.subset)]
+        plan.filters.update(str(envoy_filter) for envoy_filter, _ in meant)
+        for _, budget in meant[-1:]:
+            cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=budget))
+        return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
+
+    def _admit(
+        self,
+        plan: Plan,
+        destination: RouteDestination,
+        hop: Hop,
+        policy: TrafficPolicy,
+        pods: list[tuple[Endpoint, Deployment]],
+        proxies: list[Proxy],
+        besides: int,
+    ) -> None:
+        """Raise `ManifestError` where this destination takes the plan beyond `MAX_SIZE`."""
+        setting = (policy.load_balancer or LoadBalancer()).locality
         places, callers = {owner.key for _, owner in pods}, {id(proxy.pod) for proxy in proxies}
-        plan.size += len(pods) + len(self.behind(service)) + len(proxies) + len(budgets) + len(places) * len(callers)
+        entries = len(setting.distribute) + len(setting.failover) + len(setting.failover_priority)
+        plan.size += len(pods) + len(proxies) + besides + len(callers) * (len(places) + entries)
         if plan.size > MAX_SIZE:
             rule = f"has, with the destinations before it, more than {MAX_SIZE:,} pods, callers and patches, counted for each destination"
             raise hop.owner.error(destination.path, rule)
-        cluster = self._balanced(name, policy, port, pods, proxies)
-        for envoy_filter, patch in budgets:
-            if patch.retry_budget is not None and patch.selects(service.fqdn, port.port, destination.subset):
-                plan.filters.add(str(envoy_filter))
-                cluster = replace(cluster, connection_pool=replace(cluster.connection_pool, retry_budget=patch.retry_budget))
-        return cluster, {endpoint.name: (endpoint, deployment) for endpoint, deployment in pods}
 
     def _refuse_outside(self, service: Service, port: ServicePort, owner: Resource) -> None:
         """What is not pods that answer over HTTP cannot be played."""
@@ -533,13 +550,17 @@ class ControlPlane:
         pod's namespace sees it, those of the port where it names it, never a subset's.
         Source: istio/istio pilot/pkg/networking/core/cluster_builder.go, `buildInboundCluster`.
         """
-        services = self._once(lambda: oldest_first(self.services), "oldest first")
-        targets = ((service, port) for service in services if service.selects(deployment) for port in service.ports)
-        service, port = next((service, port) for service, port in targets if _target(port, deployment) == number)
+        service, port = self._once(lambda: self._leading_to(deployment), "leading to", deployment.key)[number]
         owner = self._ruler(service, deployment.namespace)
         policy = policy_at(port.port, owner.policy if owner else None)
         pool = replace(policy.connection_pool or ConnectionPool(), http2=False)
         return None if pool == ConnectionPool() else replace(pool, retry_budget=policy.retry_budget, http2=port.http2)
+
+    def _leading_to(self, deployment: Deployment) -> dict[int | None, tuple[Service, ServicePort]]:
+        """The oldest Service that leads to each port of a Deployment's pods, and its port."""
+        oldest = self._once(lambda: oldest_first(self.services), "oldest first")
+        every = [(service, port) for service in oldest if service.selects(deployment) for port in service.ports]
+        return {_target(port, deployment): (service, port) for service, port in reversed(every)}
 
     def _rules(self, service: Service, namespace: str) -> list[DestinationRule]:
         """The DestinationRules for a Service as callers of a namespace see it, merged in this order.
@@ -640,5 +661,8 @@ def _target(port: ServicePort, deployment: Deployment) -> int | None:
 
 
 def near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else f" (there are {', '.join(sorted(known))})" if known else ""
+    found = nearest(name, known)
+    if found:
+        return f", did you mean {found}?"
+    shown = ", ".join(sorted(known)[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+    return f" (there are {shown})" if known else ""

@@ -283,9 +283,10 @@ _URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.IGNORE
 def _upstream(environment: dict[str, Field]) -> tuple[str, int, str] | None:
     """Host, port and path of the one that it calls."""
     variable = environment.get("UPSTREAM_URIS")
-    if variable is None or not variable.text().strip():
+    # `tidyURIs` of fake-service trims blanks, but no line break
+    uris = [uri.strip(" ") for uri in variable.text().split(",") if uri.strip(" ")] if variable else []
+    if variable is None or not uris:
         return None
-    uris = [uri.strip() for uri in variable.text().split(",") if uri.strip()]
     if len(uris) != 1:
         raise variable.wrong("more than one upstream is not modelled")
     found = _URI.fullmatch(uris[0]) if len(uris[0]) < 300 else None

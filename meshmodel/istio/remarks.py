@@ -5,6 +5,8 @@ Services that nobody calls, routes that no request reaches.  (What follows from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 from meshmodel._text import nearest
 from meshmodel.istio import skipped
@@ -21,17 +23,27 @@ MATCHING = "istio.io VirtualService reference (HTTPMatchRequest)"
 SAID = "meshmodel: nobody has said"
 SYSTEM = (ROOT_NAMESPACE, "kube-system", "kube-public")
 MOST_NAMED = 5
+MOST_UNKNOWN, MOST_CONFLICTS = 100, 10_000
+"""Warnings of a kind, of which nobody reads more; the name that may be meant costs milliseconds for each."""
 
 
 def of_mesh(mesh: ControlPlane, resources: Iterable[Resource]) -> list[MeshWarning]:
     """Of the resources alone, without a load."""
     left_out = [each for each in resources if isinstance(each, skipped.Skipped)]
-    return [*_without_service(mesh), *_unknown_destinations(mesh), *_all_conflicts(mesh), *skipped.remarks(left_out)]
+    unknown = [*_at_most(MOST_UNKNOWN, _without_service(mesh)), *_at_most(MOST_UNKNOWN, _unknown_destinations(mesh))]
+    return [*unknown, *_at_most(MOST_CONFLICTS, _all_conflicts(mesh)), *skipped.remarks(left_out)]
 
 
 def of_plan(mesh: ControlPlane, plan: Plan, request: str) -> list[MeshWarning]:
     """Of a load: `request` says what it asks, as "GET /"."""
     return [*_untimed(plan), *_uncalled(mesh, plan), *_unmatched(plan, request), *_unreached(plan, request), *_taken_for_granted(plan)]
+
+
+def _at_most(most: int, found: Iterator[MeshWarning]) -> Iterator[MeshWarning]:
+    """The first `most`; where there are more, one says so."""
+    yield from islice(found, most)
+    for each in islice(found, 1):
+        yield replace(each, reason=f"there are more than {most:,} warnings of this kind, the rest is not listed")
 
 
 # ---- rules that meet no Service

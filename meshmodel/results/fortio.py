@@ -551,6 +551,7 @@ def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, in
         yield "bucket", 0, f"begins at {h.starts[0]:g}, below the header's min {h.min:g}"
     if not math.isclose(h.mean * h.count, h.sum, rel_tol=_SUM_DIGITS):
         yield "count", 0, f"sum {h.sum:.9g} is not count times avg, {h.mean * h.count:.9g}"
+    yield from _moments(h)
     if len(h.targets) > MOST_PERCENTILES:
         yield "percentile", MOST_PERCENTILES, f"more than {MOST_PERCENTILES} percentiles"
     for i, (p, value) in enumerate(h.targets):
@@ -566,6 +567,20 @@ def _problems(h: Histogram, percents: Sequence[float]) -> Iterator[tuple[str, in
     for i, (start, end, middle) in enumerate(zip(h.starts, h.ends, h.starts[:0] if h.middles is None else h.middles, strict=False)):
         if not abs(middle - (start + end) / 2) <= _TEXT_DIGITS * end:
             yield "bucket", i, f"{middle:g} is not the middle of {start:g} and {end:g}"
+
+
+def _moments(h: Histogram) -> Iterator[tuple[str, int, str]]:
+    """What sum and deviation can be: the sum lies between those of the buckets' edges, and a spread has its largest deviation
+    where all values are at its two ends (Bhatia and Davis, 2000)."""
+    if not h.count:
+        return
+    least = h.min * float(h.counts[0]) + float(h.starts[1:] @ h.counts[1:])
+    most = float(h.ends @ h.counts)
+    if not least * (1 - _TEXT_DIGITS) <= h.sum <= most * (1 + _TEXT_DIGITS):
+        yield "count", 0, f"sum {h.sum:.9g} cannot be: the buckets' edges give {least:.9g} to {most:.9g}"
+    widest = math.sqrt(max(0.0, (h.max - h.mean) * (h.mean - h.min)))
+    if h.std > widest * (1 + 1e-3) + _TEXT_DIGITS * h.max:  # a text gives four digits
+        yield "count", 0, f"standard deviation {h.std:.6g} cannot be: between min and max it is at most {widest:.6g}"
 
 
 def _require_table(resolution: float, offset: float) -> None:

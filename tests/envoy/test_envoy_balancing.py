@@ -113,15 +113,23 @@ def test_previous_priorities_have_no_say_over_a_hash(replay) -> None:
     assert reached(replay) == {0, 1} and replay.codes == {503: 120}
 
 
-@playing(*(hashed(FAILING, 0.005, 0.005, 0.005, users=12, calls=400, load_balancing=lb,
-                  outlier_detection=OutlierDetection(consecutive_5xx=1, **LONG)) for lb in ("RING_HASH", "MAGLEV")))  # fmt: skip
-def test_the_users_of_an_ejected_endpoint_are_divided_among_the_others(replay) -> None:
-    first = expected(replay.scenario)
-    left = expected(replay.scenario, usable=[False, True, True, True])
-    assert 0 in first, "else this shows nothing"
-    code, start = replay.log.code[:, 0], replay.log.start[:, 0]
-    out = start > (start + replay.log.latency[:, 0])[code == 503].max()  # after the last failure
-    assert out.sum() > 200 and set(replay.log.endpoint[out, 0].tolist()) == set(left)
+@pytest.mark.parametrize("load_balancing", ["RING_HASH", "MAGLEV"])
+def test_the_users_of_an_ejected_endpoint_are_divided_among_the_others(load_balancing: str) -> None:
+    """As soon as all workers know of the ejection, however many calls that takes; 200 calls miss one of 12 users once in 10 million."""
+    detection = OutlierDetection(consecutive_5xx=1, **LONG)
+    scenario = hashed(FAILING, 0.0, 0.0, 0.0, users=12, calls=200, load_balancing=load_balancing, outlier_detection=detection)
+
+    async def until_it_is_out(rig: Rig) -> list[set[str]]:
+        rounds: list[set[str]] = []
+        while not rounds or "b-0" in rounds[-1]:
+            before = dict(rig.services.served)
+            await load.drive(scenario.workload, rig.urls, "b", policies=scenario.hash_policies)
+            rounds.append({pod for pod, served in rig.services.served.items() if served > before[pod]})
+        return rounds
+
+    first, *_, last = on_a_rig(scenario, until_it_is_out)
+    assert "b-0" in first, "else this shows nothing"
+    assert last == {f"b-{pod}" for pod in expected(scenario, usable=[False, True, True, True])}
 
 
 # --- slow start ------------------------------------------------------------------------------
@@ -145,7 +153,7 @@ def joining(load_balancing: str, slow_start: SlowStart) -> Scenario:
 def test_a_pod_that_joins_warms_up(scenario: Scenario) -> None:
     """By Envoy's clock: of each sixty attempts the pod gets its share at its age, but for three that the schedule may owe.
 
-    It joined after we published it and before Envoy counted it.
+    It joined after we published it and before Envoy counted it; its weight is taken when it is picked, for its next turn.
     """
 
     async def loaded(rig: Rig) -> tuple[list[Attempt], float, float]:
@@ -162,10 +170,11 @@ def test_a_pod_that_joins_warms_up(scenario: Scenario) -> None:
     attempts, published, counted = on_a_rig(scenario, loaded)
     slow = scenario.routes[0].destinations[0].cluster.slow_start
     start, mine = np.array([a.start for a in attempts]), np.array([a.pod == "b-3" for a in attempts])
-    later = np.flatnonzero(start > counted)
+    later, turns = np.flatnonzero(start > counted), np.append(counted, start[mine & (start > counted)])
     for window in np.split(later[:360], 6):
-        share = [expected_share(start[window] - joined, slow) for joined in (counted, published)]
-        assert 60 * share[0] - 3 <= mine[window].sum() <= 60 * share[1] + 3
+        weighed = turns[np.searchsorted(turns, start[window]) - 1]  # when its weight was taken at last
+        least, most = expected_share(weighed - counted, slow), expected_share(start[window] - published, slow)
+        assert 60 * least - 3 <= mine[window].sum() <= 60 * most + 3
 
 
 def expected_share(ages: np.ndarray, slow: SlowStart) -> float:

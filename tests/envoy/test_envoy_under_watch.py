@@ -6,7 +6,6 @@ Pods that never answer hold requests for as long as a test likes; what happened 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -110,19 +109,23 @@ def test_outlier_detection_ejects_the_failing_pod_and_takes_it_back() -> None:
     """One worker takes its two pods in turn, so two answers of b-0 in a row say that b-1 is out."""
     one_second_out = OutlierDetection(consecutive_5xx=3, interval=0.2, base_ejection_time=1.0, max_ejection_percent=100)
     scenario = direct(pods(0.02, Behaviour(error_rate=1.0)), outlier_detection=one_second_out)
-    scenario = replace(scenario, workload=ClosedLoop(connections=2, duration=3.0))
+    workload = ClosedLoop(connections=2, calls=20)
 
     async def loaded(rig: Rig):
-        await load.drive(scenario.workload, rig.urls, "b")
+        """As many calls as it takes until b-1 is out, and back."""
+        out, attempts, events = None, [], []
+        while out is None or "b-1" not in [attempt.pod for attempt in attempts[out:]]:
+            await load.drive(workload, rig.urls, "b")
+            attempts, events = [known + new for known, new in zip((attempts, events), await logged(rig), strict=True)]
+            out = next((i for i, (one, two) in enumerate(zip(attempts, attempts[1:], strict=False)) if one.pod == two.pod), None)
         counters = await rig.counters()
-        return *await logged(rig), counters["outlier_detection.ejections_enforced_total"]
+        return out, attempts, events + (await logged(rig))[1], counters["outlier_detection.ejections_enforced_total"]
 
-    attempts, events, ejections = on_a_rig(scenario, loaded)
+    out, attempts, events, ejections = on_a_rig(scenario, loaded)
     assert [event["action"] for event in events][:2] == ["EJECT", "UNEJECT"]
     assert events[0]["type"] == "CONSECUTIVE_5XX" and int(events[1]["secs_since_last_action"]) >= 1
     assert ejections == sum(event["action"] == "EJECT" and event["enforced"] for event in events)
 
-    out = next(i for i, (one, two) in enumerate(zip(attempts, attempts[1:], strict=False)) if one.pod == two.pod)
     failed = [attempt for attempt in attempts[:out] if attempt.pod == "b-1"]
     again = next(attempt for attempt in attempts[out:] if attempt.pod == "b-1")
     assert len(failed) >= 3 and again.start >= failed[2].start + one_second_out.base_ejection_time

@@ -197,6 +197,7 @@ def test_a_bad_route_is_refused(route, part):
         (deployment(env='[{name: A, value: "1"}, {name: A, value: "2"}]'), "the variable A stands twice"),
         (deployment(env='[{name: UPSTREAM_URIS, value: "http://a,http://b"}]'), "more than one upstream is not modelled"),
         (deployment(env='[{name: UPSTREAM_URIS, value: "grpc://a:1"}]'), "must be a URI"),
+        (deployment(env='[{name: UPSTREAM_URIS, value: "http://a\\n"}]'), "must be a URI"),
         (deployment(env='[{name: UPSTREAM_URIS, value: "http://a:99999999"}]'), "must be a URI"),
         (deployment(extra='meshmodel/concurrency: "0"'), "must be a whole number of 1 or more"),
         (deployment(extra="meshmodel/failure: sulk"), "must be one of refused, reset, hang"),

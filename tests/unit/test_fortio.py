@@ -229,6 +229,8 @@ def changed(old: str, new: str) -> str:
         (changed("> 0.2 <= 0.3", "> 0.3 <= 0.2"), "x line 4: edges do not ascend"),
         (changed("> 0.2 <= 0.3", "> 0.1 <= 0.3"), "x line 4: edges do not ascend"),
         (changed("sum 603.120249", "sum 603.1"), "x line 1: sum 603.1 is not count times avg"),
+        (changed("+/- 0.2905", "+/- 0.4905"), "x line 1: standard deviation 0.4905 cannot be"),
+        (changed("avg 0.29291901", "avg 0.92919010").replace("sum 603.120249", "sum 1913.202416"), "x line 1: sum 1913.20242 cannot be"),
         (changed("avg 0.29291901", "avg 1.2"), "x line 1: avg 1.2 is not between"),
         (changed("<= 1.11009", "<= 1.2"), "x line 5: ends at 1.2, header says max"),
         (changed("90% 1.02826", "90% 0.1"), "x line 8: 90% is 0.1, but the buckets give 1.02826"),

@@ -194,3 +194,9 @@ def test_an_envoy_filter_that_meets_nothing():
 def test_a_mesh_that_is_not_whole_still_warns():
     mesh = Mesh(overhead=0).apply(MANIFESTS / "dr-least-conn.yaml")
     assert {warning.field for warning in mesh.warnings} == {"spec.trafficPolicy.loadBalancer.simple", "spec.host"}
+
+
+def test_no_more_warnings_of_a_kind_than_anybody_reads():
+    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r%d}\nspec: {host: none%d}\n---\n"
+    found = Mesh(overhead=0).apply("".join(rule % (i, i) for i in range(102))).warnings
+    assert len(found) == 101 and "more than 100 warnings of this kind" in str(found[-1])
