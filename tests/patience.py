@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 180.0
+PATIENCE = 600.0
 """Seconds after which what has not come is taken for never."""
 
 MOMENT = 0.02

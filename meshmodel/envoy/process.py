@@ -25,7 +25,7 @@ from meshmodel import _files
 from meshmodel.envoy import guard as envoy_guard
 from meshmodel.envoy.folders import temporary_folder
 
-START_SECONDS = 30.0
+START_SECONDS = 300.0  # one that cannot start ends by itself, at once; a busy machine may take a minute
 """How long an Envoy may take until it is ready (it needs about half a second)."""
 
 _FLUSH_MSEC = 50

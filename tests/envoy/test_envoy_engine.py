@@ -106,12 +106,15 @@ BREAKS = Change(at=0.5, routes=direct(pods(Behaviour(error_rate=1.0))).routes)
 
 @playing(replace(direct(pods(0.02), calls=60, connections=1), changes=(BREAKS,)))
 def test_behaviour_changes_at_its_time(replay) -> None:
-    """60 answers of 0.02 s take longer than 0.5 s; the pod changes no earlier, and later by no more than the rig is late."""
+    """60 answers of 0.02 s take longer than 0.5 s; the pod changes no earlier, and later by no more than the rig is late.
+
+    On a machine that is busy enough the very first answer comes after the change.
+    """
     code, start = replay.log.code[:, 0], replay.log.start[:, 0]
     worked = int((code == 200).sum())
-    assert 0 < worked < 60 and code.tolist() == [200] * worked + [500] * (60 - worked)
+    assert worked < 60 and code.tolist() == [200] * worked + [500] * (60 - worked)
     assert (start + replay.log.latency[:, 0])[worked] >= 0.5
-    assert start[worked - 1] <= 0.5 + 10 * delay(replay)
+    assert not worked or start[worked - 1] <= 0.5 + 10 * delay(replay)
 
 
 def test_overhead_of_the_rig_is_reported() -> None:
