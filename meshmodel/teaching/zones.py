@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def _pod(axes: Axes, pod: Endpoint, part: Part, source: tuple[float, float], at:
     failing = f", {_percent(part.errors)} fail" if part.errors >= 0.0005 else ""
     below = right - x < 2.9  # a narrow page
     axes.text(x + 0.16, y + 0.08 * below, label(pod.name), va="center", fontsize=9, color=BLACK)
-    side = {"x": x + 0.16, "y": y - 0.09, "ha": "left"} if below else {"x": right - 0.1, "y": y, "ha": "right"}
+    side: dict[str, Any] = {"x": x + 0.16, "y": y - 0.09, "ha": "left"} if below else {"x": right - 0.1, "y": y, "ha": "right"}
     axes.text(**side, s=f"{_percent(part.share)}{failing}", va="center", fontsize=9, fontweight="bold")
     return f"{pod.name} in {zone} {_percent(part.share)}{failing}"
 

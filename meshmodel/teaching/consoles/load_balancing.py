@@ -36,7 +36,7 @@ def load_balancing(**start: Any) -> Console:
         Slider("seed", "another run", 1, least=1, most=20),
     ]
     tutorial = {"delay": 1.0, "replicas": 2, "connections": 10, "istio": "1.17", "labels": False}
-    presets = {
+    presets: dict[str, dict[str, Any]] = {
         "why not 33 %?": {"policy": "LEAST_REQUEST", "labels": True, "istio": "1.17"},
         "one slow pod in five": {"replicas": 4},
         "as good with ROUND_ROBIN": {"policy": "ROUND_ROBIN", "replicas": 6},
@@ -55,13 +55,7 @@ def work(s: Settings, replications: int) -> Result:
     mesh = _mesh(s.istio, s.labels)
     changed = changes(mesh, s, "simple-backend-1", "simple-backend-2", mesh.get("DestinationRule", "simple-backend-dr"))
     replay = mesh.copy().apply(*changed).fortio_load(connections=s.connections, replications=replications, seed=s.seed)
-    record = _record(s.policy)
-    if record is None:
-        replay, comparison = replay.with_resolution(0.0001), None
-    else:
-        comparison = compare(replay, record, name="recorded")
-        assert isinstance(comparison, Comparison) and isinstance(comparison.outcome, Replay)
-        replay = comparison.outcome
+    replay, comparison = _beside(replay, _record(s.policy))
     return Result(
         figure=lambda width: _figure(comparison or replay, replay, width),
         status=_finding(replay),
@@ -71,6 +65,15 @@ def work(s: Settings, replications: int) -> Result:
         beside=f"the tutorial's run of {s.policy}" if comparison else "",
         data=comparison or replay,
     )
+
+
+def _beside(replay: Replay, record: Any) -> tuple[Replay, Comparison | None]:
+    """The replay in the record's resolution, and what comparing says; without a record in that of fortio's web form."""
+    if record is None:
+        return replay.with_resolution(0.0001), None
+    comparison = compare(replay, record, name="recorded")
+    assert isinstance(comparison, Comparison) and isinstance(comparison.outcome, Replay)
+    return comparison.outcome, comparison
 
 
 def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> plots.Picture:

@@ -102,7 +102,7 @@ def _finding(replay: Replay) -> str:
 
 def _table(replay: Replay) -> str:
     found, out = parts(replay), stays(replay)
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (name, f"{100 * found[name].share:.1f} %", f"{100 * found[name].errors:.1f} %", sum(stay.pod == k for stay in out))
         for k, name in enumerate(replay.pod_names)
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from meshmodel.evidence import catalogue
 from meshmodel.results.fortio import Histogram
 from meshmodel.teaching.consoles.console import Console
-from meshmodel.teaching.consoles.controls import Choice, Result, Settings, Slider
+from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider
 from meshmodel.teaching.microscope import bucket_of, microscope, share_below
 
 RUNS = {"ROUND_ROBIN": "lb-round-robin", "LEAST_CONN": "lb-least-conn"}
@@ -20,7 +20,7 @@ BINS = {"as recorded (0.1 ms)": 0.0001, "the command line's (1 ms)": 0.001}
 def fortio_microscope() -> Console:
     """The tutorial's two records, one percentile at a time."""
     bins = list(BINS)
-    controls = [
+    controls: list[Control] = [
         Slider("percent", "percentile", 50, least=1, most=99.5, step=0.5, unit="%"),
         Choice("run", "the tutorial's run", "ROUND_ROBIN", list(RUNS)),
         Choice("bins", "buckets", bins[0], bins),
