@@ -228,7 +228,8 @@ def pod_by_pod(traces: Mapping[str, Trace], stop: float = 10.0, title: str = "",
     )
     for axes, (name, trace) in zip(panels, traces.items(), strict=True):
         _lanes(axes, trace, pods, stop)
-        named(axes, "seconds" if axes is panels[-1] else "", f"{name}: {100 * good[name]:.0f} % succeed")
+        told = f"{name}: {100 * good[name]:.0f} % succeed" if len(traces) > 1 else ""
+        named(axes, "seconds" if axes is panels[-1] else "", told)
         if axes is not panels[-1]:
             axes.tick_params(labelbottom=False)
     style: dict[str, Any] = {

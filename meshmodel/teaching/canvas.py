@@ -12,7 +12,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -87,10 +89,16 @@ def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:
 
 
 def named(axes: Axes, x: str = "", y: str = "") -> None:
-    """The axes' names: the horizontal one below, the other one above its panel, upright."""
-    axes.set_xlabel(x, color=INK, fontsize=LETTERS)
+    """The axes' names: the horizontal one below, the other one above its panel, upright; smaller where the panel is too narrow."""
+    wide = axes.figure.get_figwidth() * axes.get_position().width
+    axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide))
     if y:
-        axes.set_title(y, loc="left", color=INK, fontsize=LETTERS, pad=5)
+        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide), pad=5)
+
+
+def _fitting(text: str, wide: float) -> float:
+    """The size of letters, in points, at which a line fits into so many inches: a letter is 0.55 of its size wide."""
+    return min(LETTERS, max(9.0, 72 * wide / (0.55 * max(1, len(text)))))
 
 
 def say(axes: Axes, x: float, y: float, text: str, role: str = "ink", **style: Any) -> None:
@@ -110,14 +118,13 @@ def said_apart(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], l
 
 
 def bar(axes: Axes, y: Any, start: Any, stop: Any, role: str, high: float = 0.62, hatched: bool = False, **style: Any) -> None:
-    """Bars from one time to another; hatched ones are hollow."""
+    """Bars from one time to another, as one collection: matplotlib's own take ten times as long.  Hatched ones are hollow."""
+    left, right, middle = (np.atleast_1d(np.asarray(values, float)) for values in (start, stop, y))
+    low, top = middle - high / 2, middle + high / 2
+    corners = np.stack([np.column_stack(pair) for pair in ((left, low), (left, top), (right, top), (right, low))], axis=1)
     colour = COLOUR[role]
     look = {"facecolor": "none", "hatch": HATCH, "edgecolor": colour} if hatched else {"facecolor": colour, "edgecolor": colour}
-    axes.barh(y, [b - a for a, b in zip(_list(start), _list(stop), strict=True)], high, left=start, linewidth=0.9, **(look | style))
-
-
-def _list(values: Any) -> list[float]:
-    return list(values) if hasattr(values, "__len__") else [values]
+    axes.add_collection(PolyCollection(list(corners), linewidth=0.9, **(look | style)), autolim=False)
 
 
 def seconds(value: float) -> str:

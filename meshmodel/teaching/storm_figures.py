@@ -204,4 +204,4 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
         axes.plot(path[-1:], along[-1:], "D", color=COLOUR["envoy"], markersize=11, zorder=7)
         say(axes, path[-1] - 0.03 * top, along[-1] + 0.06 * top, "the run's end", "envoy", ha="right", fontsize=SMALL)
     axes.set(xlim=(0, top), ylim=(0, top))
-    named(axes, "load: tries a second", "tries a second that this load causes; dashed: the load itself")
+    named(axes, "load: tries a second", "tries that this load causes; dashed: the load itself")
