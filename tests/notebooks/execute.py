@@ -16,6 +16,7 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from meshmodel import _files
+from meshmodel.teaching.cards.card import ALONE
 
 PATIENCE = 600
 """Seconds after which a cell is taken for stuck."""
@@ -42,7 +43,7 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):  # a widget of a kernel that is gone shows an error; its page shows itself
-            if "text/html" in output.get("data", {}):
+            if output.get("metadata", {}).get("text/html", {}).get(ALONE):
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
     _files.write(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from meshmodel.teaching import journal, words
+from meshmodel.teaching.cards.card import ALONE
 from meshmodel.teaching.cards.exercise import ExerciseCard
 from meshmodel.teaching.cards.summary import Summary
 from meshmodel.teaching.exercises import Exercise, Mistake
@@ -210,7 +211,7 @@ def test_a_stored_page_folds_what_is_hidden_and_paper_has_it() -> None:
     data, metadata = share.reveal(picture(), says="A third.")._repr_mimebundle_()
     assert data["text/html"].startswith("<details") and "<details open" not in data["text/html"] and "<img" in data["text/html"]
     assert data["text/plain"] == "Guess first, then open this (Which share is `slow`?)\nA rise.\nA third."
-    assert metadata["image/png"] == {"alt": "A rise."} and data["image/png"]
+    assert metadata["image/png"] == {"alt": "A rise."} and data["image/png"] and metadata["text/html"] == {ALONE: True}
     assert share._repr_mimebundle_()[0]["text/plain"] == "Predict first: Which share is `slow`?"
 
 

@@ -494,8 +494,9 @@ def test_two_traces_are_told_apart_by_what_differs(pair):
 def test_it_shows_itself_as_a_widget_a_picture_and_a_line(pair):
     shown = theatre(*pair, title="Two policies")
     data, metadata = shown._repr_mimebundle_()
-    assert set(data) == {"application/vnd.jupyter.widget-view+json", MIME, "image/png", "text/plain"}
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", MIME, "image/png", "text/html", "text/plain"}
     assert data["text/plain"] == metadata["image/png"]["alt"] == repr(shown)
+    assert f'role="img" aria-label="{repr(shown)[:20]}' in data["text/html"]  # a bare image has no accessible name in JupyterLab
     assert all(f"{len(t.requests)} requests, 0 failed, 6 not ended; p50 " in repr(shown) for t in pair)
     assert repr(shown).startswith("Two policies. ROUND_ROBIN (the model's run): ") and "\n" not in repr(shown)
     assert "0x" not in repr(shown) and repr(theatre(*pair, title="Two policies")) == repr(shown)

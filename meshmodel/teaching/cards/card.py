@@ -81,8 +81,11 @@ class Card(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
-        return {**data, "text/plain": self.text(), "text/html": self.html()}, {}
+        return {**data, "text/plain": self.text(), "text/html": self.html()}, {"text/html": {ALONE: True}}
 
+
+ALONE = "stands alone"
+"""Metadata of a page that needs no widget beside it where there is no kernel: it is stored without its view."""
 
 BOX = "border: 1px solid #8888; border-radius: 10px; padding: 0.5em 0.9em; max-width: 46em"
 """The frame of a card without its style sheet, on any ground."""

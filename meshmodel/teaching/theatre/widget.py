@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 
 from meshmodel.results.trace import Trace
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.plots import Picture, image_html
 from meshmodel.teaching.standalone import standalone
 from meshmodel.teaching.theatre.buckets import Record, read
 from meshmodel.teaching.theatre.spec import Watch, spec, whole_or_first
@@ -60,8 +60,10 @@ class Theatre(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
         picture = self.picture
-        image = base64.b64encode(picture.png()).decode()
-        return {**data, **standalone(self), "text/plain": picture.alt_text, "image/png": image}, {"image/png": {"alt": picture.alt_text}}
+        png = picture.png()
+        page = image_html(png, picture.alt_text)  # JupyterLab gives a bare image no accessible name
+        still = {"text/plain": picture.alt_text, "text/html": page, "image/png": base64.b64encode(png).decode()}
+        return {**data, **standalone(self), **still}, {"image/png": {"alt": picture.alt_text}}
 
 
 def theatre(
