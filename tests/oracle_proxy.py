@@ -247,7 +247,9 @@ class Detector:
         world.after(phase * policy.interval, self.tick, daemon=True)
 
     def report(self, host: str, status: int, ours: bool) -> None:
-        """An answer, or (`ours`) what the proxy itself makes of having none."""
+        """An answer, or (`ours`) what the proxy itself makes of having none; a host knows no detector that is gone."""
+        if self.gone:
+            return
         if ours and self.policy.split_external_local_origin_errors:
             self._count("local", host, True)
         else:
