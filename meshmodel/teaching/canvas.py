@@ -90,7 +90,9 @@ def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:
 
 def named(axes: Axes, x: str = "", y: str = "") -> None:
     """The axes' names: the horizontal one below, the other one above its panel, upright; smaller where the panel is too narrow."""
-    wide = axes.figure.get_figwidth() * axes.get_position().width
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide = figure.get_figwidth() * axes.get_position().width
     axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide))
     if y:
         axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide), pad=5)

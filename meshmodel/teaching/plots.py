@@ -288,7 +288,9 @@ def _draw_percentiles(axes: Axes, time: _Columns, estimates: Mapping[str, Estima
 
 def _draw_scales(axes: Axes, time: _Columns, height_of: _Heights) -> None:
     """Frame, ticks and labels; slanted strokes where buckets are left out."""
-    wide = axes.figure.get_size_inches()[0]
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide = figure.get_size_inches()[0]
     at, levels, origin = time.ticks(0.4 / wide), height_of.ticks(), time.origin
     style = {"color": "0.2", "linewidth": 0.8}
     _lines(axes, [origin], _FLOOR, [_RIGHT], _FLOOR, **style)
