@@ -30,6 +30,10 @@ def figure(replay: Replay, name: str) -> float:
     return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan
 
 
+def _unwatched(what: str) -> None:
+    """Nobody watches."""
+
+
 @dataclass(frozen=True)
 class Study:
     """A load and how it is simulated; the same random numbers for every mesh."""
@@ -39,7 +43,7 @@ class Study:
     seed: int = 1
     target: str | None = None
     locality: str | None = None
-    progress: Progress = lambda what: None
+    progress: Progress = _unwatched
 
     def run(self, mesh: Mesh, what: str = "the mesh as it is") -> Replay:
         """The load on this mesh; `what` is told to who watches."""
