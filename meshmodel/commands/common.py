@@ -97,9 +97,8 @@ def simulated(mesh: Any, load: Any, args: argparse.Namespace) -> Any:
 
     keep, requests = args.keep, expected_requests(mesh.scenario(load, **caller(args))) * args.replications
     if keep is None and requests > MOST_UNASKED:
-        raise TooLarge(
-            f"{requests:,.0f} requests would take minutes or hours: ask for fewer (--replications), or give --keep figures to wait"
-        )
+        less = "fewer replications, a lower rate or a shorter duration; or --keep figures, and time"
+        raise TooLarge(f"{requests:,.0f} requests would take minutes or hours: {less}")
     if keep is None:
         keep = "figures" if requests > MOST_LOGGED else "log"
     return mesh.simulate(load, **caller(args), **simulation(args), keep=keep, resolution=args.r)

@@ -33,7 +33,7 @@ def attempt_over(w: World, rng: np.random.Generator, slot: int, t: float, outcom
         stop_waiting(w, slot)
     elif endpoint != NONE:
         if not softly:
-            orphan_if_any(w, slot)
+            orphan_if_any(w, slot, t)
             release(w, slot, outcome < 0, t)
         judge(w, rng, slot, endpoint, outcome)
     if outcome < 0 and not softly:
@@ -59,10 +59,10 @@ def attempt_over(w: World, rng: np.random.Generator, slot: int, t: float, outcom
 
 
 @inlined
-def orphan_if_any(w: World, slot: int) -> None:
+def orphan_if_any(w: World, slot: int, t: float) -> None:
     """The pod's work for the attempt that is over goes on for nobody."""
     if w.call[slot].child != NONE:
-        orphan(w, slot)
+        orphan(w, slot, t)
 
 
 @inlined

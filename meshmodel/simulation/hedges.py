@@ -11,19 +11,46 @@ import numpy as np
 from meshmodel.compiled import compiled, inlined
 from meshmodel.rules.outcomes import GAVE_UP, LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 from meshmodel.simulation.attempts import judge, release
-from meshmodel.simulation.calls import ANSWER, GRANTED, HEDGE, NONE, ORPHAN, give_slot, schedule, take_slot
+from meshmodel.simulation.calls import ANSWER, GRANTED, HEDGE, NONE, ORPHAN, QUEUED, give_slot, schedule, take_slot
 from meshmodel.simulation.connections import give_back, stop_waiting
+from meshmodel.simulation.pods import finish_work
 from meshmodel.simulation.state import World
 from meshmodel.simulation.timers import NEVER, set_timer
 
 
 @compiled
-def orphan(w: World, slot: int) -> None:
-    """Nobody waits for the pod's work any more; it goes on."""
+def orphan(w: World, slot: int, t: float) -> None:
+    """Nobody waits for the pod's work any more: it goes on, unless it is the pod's own sidecar's."""
+    c = w.call[slot]
+    child = c.child
+    if child == NONE:
+        return
+    c.child = NONE
+    w.call[child].parent = ORPHAN
+    if w.route[w.call[child].hop].passes and w.call[child].kind != QUEUED:
+        _let_go(w, child, t)
+        finish_work(w, child, t)
+
+
+@compiled
+def _let_go(w: World, slot: int, t: float) -> None:
+    """A proxy whose caller has closed the connection resets what it has under way (flag DC); its application goes on.
+
+    Source: http/conn_manager_impl.cc, resetAllStreams; router.cc, onDestroy.
+    """
     c = w.call[slot]
     if c.child != NONE:
         w.call[c.child].parent = ORPHAN
         c.child = NONE
+    w.upstream[c.upstream].retrying -= c.is_retry
+    c.is_retry = False
+    if c.waiting and c.kind == GRANTED:  # at this very moment: the connection is for whoever waits next
+        give_back(w, slot, t)
+    elif c.waiting:
+        stop_waiting(w, slot)
+    elif c.endpoint != NONE and c.kind == ANSWER and not c.idle:
+        release(w, slot, True, t)
+    c.waiting, c.endpoint = False, NONE
 
 
 @compiled
@@ -101,7 +128,7 @@ def _unlink(w: World, slot: int, spare: int) -> None:
 @compiled
 def _drop(w: World, rng: np.random.Generator, spare: int, t: float, outcome: int) -> None:
     left = w.call[spare]
-    orphan(w, spare)
+    orphan(w, spare, t)
     release(w, spare, outcome < 0, t)
     if outcome >= 0:
         judge(w, rng, spare, left.endpoint, outcome)
@@ -123,17 +150,8 @@ def end_hedges(w: World, rng: np.random.Generator, slot: int, t: float) -> None:
 @compiled
 def abandon(w: World, slot: int, t: float) -> None:
     """Reset the attempt, the wait or the back-off that a call is in."""
-    c = w.call[slot]
-    w.upstream[c.upstream].retrying -= c.is_retry
-    c.is_retry = False
-    orphan(w, slot)
-    if c.waiting and c.kind == GRANTED:  # at this very moment: the connection is for whoever waits next
-        give_back(w, slot, t)
-    elif c.waiting:
-        stop_waiting(w, slot)
-    elif c.endpoint != NONE and c.kind == ANSWER and not c.idle:
-        release(w, slot, True, t)
-    c.waiting, c.endpoint = False, NONE
+    orphan(w, slot, t)
+    _let_go(w, slot, t)
 
 
 @compiled

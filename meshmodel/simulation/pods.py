@@ -43,6 +43,8 @@ def start_work(w: World, slot: int, t: float, seconds: float, code: int) -> None
     work.pod, work.own, work.code, work.server = w.host[c.endpoint].pod, seconds, code, NONE
     if w.route[c.hop].last:
         work.server = work.pod
+    elif w.route[c.hop].passes:
+        work.server = c.pod
     pod, most = w.pod[work.pod], w.behaviour[work.pod].concurrency
     if most == 0 or pod.busy < most:
         pod.busy += 1

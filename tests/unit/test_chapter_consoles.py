@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import yaml
 
 from meshmodel.analytic.queues import erlang_b
-from meshmodel.teaching.consoles import COARSE, Settings, breaker, retry, storm, timeout, yaml_text
+from meshmodel.teaching.consoles import Settings, breaker, retry, storm, timeout, yaml_text
 
 CONSOLES = {
     "cut the tail": timeout.cut_the_tail,
@@ -129,10 +127,3 @@ def test_yaml_is_what_istio_takes():
         "timeout": "500ms",
     }
     assert yaml_text.retries(0, "5xx", 0.3) == "retries: {attempts: 0}" and yaml_text.timeout(0) == "" == yaml_text.traffic("a", "")
-
-
-def seconds_of_a_move(console, **values):
-    """For a report, not a test: what a coarse move takes, figure included."""
-    begun = time.perf_counter()
-    console.compute(settings(console, **values), COARSE).figure(7.5).png(96)
-    return time.perf_counter() - begun

@@ -294,7 +294,7 @@ def test_what_does_not_print_is_shown_not_obeyed(run, tmp_path):
 
 # --- bad input ----------------------------------------------------------------------------
 
-ISTIO = "apiVersion: networking.istio.io/v1beta1\nkind: %s\nmetadata: {name: bad}\nspec: "
+ISTIO = "apiVersion: networking.istio.io/v1beta1\nkind: %s\nmetadata: {name: bad, namespace: istioinaction}\nspec: "
 RULE = ISTIO.replace("%s", "DestinationRule") + "{host: simple-backend, trafficPolicy: %s}\n"
 SERVICE = ISTIO.replace("%s", "VirtualService") + "{hosts: [simple-backend], http: [%s]}\n"
 POD = """apiVersion: apps/v1

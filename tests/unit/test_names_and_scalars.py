@@ -14,8 +14,17 @@ from meshmodel.istio.yaml_source import resources
 from meshmodel.scenario import ClosedLoop
 
 
+def documents(text: str) -> list[Field]:
+    """What is read of it; raises the first problem."""
+    found = list(resources(text))
+    for each in found:
+        if isinstance(each, ManifestError):
+            raise each
+    return found
+
+
 def value(text: str):
-    (document,) = resources(f"a: {text}\n")
+    (document,) = documents(f"a: {text}\n")
     return document.need("a").value if "a" in document else None
 
 
@@ -103,7 +112,7 @@ def test_a_tag_that_a_collection_is_not_is_refused(tag, collection):
 )
 def test_a_key_is_plain_text(key):
     with pytest.raises(ManifestError, match="line 1: a field's name must be plain text"):
-        list(resources(key + "\n"))
+        documents(key + "\n")
 
 
 # --- names --------------------------------------------------------------------------------

@@ -106,3 +106,30 @@ def test_never_more_than_the_bound_are_at_the_pod(
     at_pod = trace[(trace["hop"] == 1) & trace["start"].notna()]
     changes = sorted([(start, 1) for start in at_pod["start"]] + [(end, -1) for end in at_pod["end"].fillna(np.inf)])
     assert max(np.cumsum([step for _, step in changes]), default=0) <= most
+
+
+def test_a_sidecar_frees_the_place_of_a_request_whose_caller_has_left() -> None:
+    """One pod hangs; what its callers give up no longer counts against the limit of its sidecar, which never refuses."""
+    limits = ConnectionPool(max_requests=2)
+    hanging = scenario(route(pod(0.0, limits, failure="hang"), timeout=1.0, retries=RetryPolicy(attempts=0)), connections=2)
+    replay = simulate(replace(hanging, workload=ClosedLoop(connections=2, calls=20)), 1, 1)
+    assert {code: int(count[0]) for code, count in replay.codes.items() if count[0]} == {504: 20}
+
+
+def test_an_application_works_on_for_a_caller_who_has_left() -> None:
+    """Its sidecar has freed the place, so the next request joins the queue of the application: served after what nobody wants."""
+    limits = ConnectionPool(max_requests=1)
+    slow = scenario(route(pod(0.7, limits, concurrency=1), timeout=1.0, retries=RetryPolicy(attempts=0)), connections=1)
+    replay = simulate(replace(slow, workload=ClosedLoop(connections=1, calls=6), connect_time=0.0), 1, 1)
+    assert [int(code) for code in replay.log.code[:, 0]] == [200] * 6
+    slower = scenario(route(pod(1.2, limits, concurrency=1), timeout=1.0, retries=RetryPolicy(attempts=0)), connections=1)
+    replay = simulate(replace(slower, workload=ClosedLoop(connections=1, calls=6), connect_time=0.0), 1, 1)
+    assert [int(code) for code in replay.log.code[:, 0]] == [504] * 6
+
+
+def test_a_pod_behind_its_limit_is_credited_with_its_answers() -> None:
+    limits = ConnectionPool(max_requests=6)
+    busy = scenario(route(pod(0.1, limits, concurrency=3), retries=RetryPolicy(attempts=0)), connections=8)
+    replay = simulate(busy, 1, 1)
+    good, answered = int(replay.codes[200][0]), int(replay.pods["pod-1"][0])
+    assert good == answered > 0 and int(replay.codes[503][0]) > 0
