@@ -27,7 +27,8 @@ def orphan(w: World, slot: int, t: float) -> None:
         return
     c.child = NONE
     w.call[child].parent = ORPHAN
-    if w.route[w.call[child].hop].passes and w.call[child].kind != QUEUED:
+    hop = w.call[child].hop
+    if hop != NONE and w.route[hop].passes and w.call[child].kind != QUEUED:
         _let_go(w, child, t)
         finish_work(w, child, t)
 
