@@ -255,12 +255,17 @@ class Prediction(Outcome):
         mean, square, _ = self.law.latency_moments
         shares = self.code_shares()
         codes = dict(zip(shares, _rounded(np.array([share.mean for share in shares.values()]) * n, n).tolist(), strict=True))
+        least, most = round(float(max(lowest, below[first])), 9), round(float(min(max(highest, below[last]), edges[last])), 9)
+        # The counts are rounded, so few requests need not have the expected sum: what they can have is nearest to it.
+        starts, ends = np.maximum(below[:-1], least), np.minimum(edges, most)
+        total = float(np.clip(mean * n, starts @ counts[: len(starts)], ends @ counts[: len(ends)]))
+        spread = min(max(square - mean**2, 0.0), max((most - total / n) * (total / n - least), 0.0))
         return fortio.Histogram.from_counts(
             counts,
-            round(float(max(lowest, below[first])), 9),
-            round(float(min(max(highest, below[last]), edges[last])), 9),
-            mean * n,
-            square * n,
+            least,
+            most,
+            total,
+            n * spread + total**2 / n,
             self.resolution,
             codes={code: count for code, count in codes.items() if count},
         )
