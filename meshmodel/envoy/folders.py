@@ -25,14 +25,29 @@ _PREFIX, _LOCK = "meshmodel-", ".meshmodel-lock"
 def temporary_folder() -> Iterator[Path]:
     """A new folder below the system's temporary one, for as long as the block runs."""
     _remove_dead(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    lock = None
+    folder, lock = _locked_folder()
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """A new folder and the descriptor of its lock.  Before it is locked it looks dead: whoever removes it then holds the lock meanwhile."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        lock = None
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:  # it has not been removed
+                return folder, lock
+        except FileNotFoundError:  # removed before it had a lock
+            pass
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         if lock is not None:
             os.close(lock)
 

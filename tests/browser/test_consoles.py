@@ -43,6 +43,7 @@ def test_a_console_in_jupyterlab(tmp_path: Path, name: str) -> None:
         page.screenshot(path=tmp_path / f"{name}.png")
         page.set_viewport_size({"width": 520, "height": 1000})
         page.wait_for_function(IDLE)
+        page.screenshot(path=tmp_path / f"{name}-520.png")
         assert page.evaluate(STICKING_OUT) == []
 
 
