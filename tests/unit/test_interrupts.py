@@ -54,10 +54,13 @@ with ending_in_order():
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_closes_what_is_open_and_sets_the_status(how):
-    with python(WAITS) as process:
+    waits = WAITS.replace('print("closed"', 'sys.stdin.readline(); print("closed"')  # closing takes until both signals are sent
+    with python(waits, stdin=subprocess.PIPE) as process:
         assert process.stdout.readline() == "up\n"
         process.send_signal(how)
         process.send_signal(how)  # a second one interrupts nothing
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stdout.read() == "closed\n"
     assert process.returncode == 128 + how
 
