@@ -28,7 +28,6 @@ values from Monte Carlo procedures, Am. J. Hum. Genet. 71 (2002) 439-441.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,7 @@ from meshmodel.results.fortio import Histogram
 from meshmodel.results.json_source import Fields
 from meshmodel.results.loads import differences
 from meshmodel.results.replay import Estimate, Outcome, Replay
+from meshmodel.results.shown import as_html, as_text, readable
 from meshmodel.results.stored import read_replay
 
 FIGURES = ("count", "avg", "p50", "p75", "p90", "p99")
@@ -133,7 +133,7 @@ class Comparison:
         cells = [
             (
                 row.figure,
-                *(_readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)),
+                *(readable(row.figure, v) for v in (row.recorded, row.predicted, row.lo, row.hi)),
                 "-" if np.isnan(row.relative_error) else f"{100 * row.relative_error:+.1f} %",
                 *row.verdict,
             )
@@ -143,13 +143,12 @@ class Comparison:
         return tabulate(cells, headers=headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 7))
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.loads, self.table(), *self.notes)))
+        return as_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        before = f"<div>{html.escape(self.loads)}</div>" if self.loads else ""
-        return before + self.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return as_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; seconds, shares from 0 to 1, null where a value does not exist."""
@@ -204,19 +203,11 @@ class Comparisons(dict[str, Comparison]):
 def _brief(row: Row | None) -> tuple[str, str, str, str]:
     if row is None:
         return "-", "-", "-", "-"
-    return _readable(row.figure, row.recorded), _readable(row.figure, row.predicted), *row.verdict
+    return readable(row.figure, row.recorded), readable(row.figure, row.predicted), *row.verdict
 
 
 def _p_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _readable(figure: str, value: float) -> str:
-    if np.isnan(value):
-        return "-"
-    if figure.startswith(("share", "code")):
-        return f"{100 * value:.2f} %"
-    return f"{value:,.1f}" if figure.startswith("count") else f"{value:.4f}"
 
 
 # --- fortio records ---------------------------------------------------------------------
@@ -508,7 +499,7 @@ class StoredOutcome(Outcome):
         self._figures, self._endpoints, self._attempts = (
             {visible(key): estimate for _, key, estimate in _estimates(fields, part)} for part in ("figures", "endpoints", "attempts")
         )
-        self._codes = {_code(part, key): estimate for part, key, estimate in _estimates(fields, "codes")}
+        self._codes = {part.status(key): estimate for part, key, estimate in _estimates(fields, "codes")}
         try:
             self.recorded = Histogram.from_json(fields.fields("fortio").value, f"{name}: fortio") if "fortio" in fields else None
         except fortio.FortioError as problem:
@@ -536,12 +527,6 @@ def _estimates(fields: Fields, part: str) -> Iterator[tuple[Fields, str, Estimat
     for key in inside.keys():
         values = inside.fields(key)
         yield inside, key, Estimate(*(values.number(end, low=-1.7e308, null=True) for end in ("mean", "lo", "hi")))
-
-
-def _code(codes: Fields, key: str) -> int:
-    if not re.fullmatch("-?(0|[1-9][0-9]{0,2})", key):
-        codes.fail(key, "must be an HTTP status")
-    return int(key)
 
 
 def read_outcome(path: str | Path) -> Replay | StoredOutcome:

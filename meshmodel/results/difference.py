@@ -13,7 +13,6 @@ numbers).
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from tabulate import tabulate
 
 from meshmodel.results.loads import differences
 from meshmodel.results.replay import Replay
+from meshmodel.results.shown import as_html, as_text, readable
 
 FIGURES = ("count", "avg", "p50", "p75", "p90", "p99", "p99.9")
 
@@ -93,13 +93,12 @@ class Difference:
         return tabulate(cells, headers=headers, tablefmt=fmt, disable_numparse=True, colalign=("left", *["right"] * 6))
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.loads, self.table(), *self.notes)))
+        return as_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        before = f"<div>{html.escape(self.loads)}</div>" if self.loads else ""
-        return before + self.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return as_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; seconds, shares from 0 to 1, null where a value does not exist."""
@@ -112,16 +111,6 @@ class Difference:
             "p_value": self.p_value,
             "rows": [row.to_json() for row in self.rows],
         }
-
-
-def readable(figure: str, value: float, sign: bool = False) -> str:
-    """A figure with its unit: percent of shares, seconds, numbers."""
-    plus = "+" if sign else ""
-    if np.isnan(value):
-        return "-"
-    if figure.startswith(("code", "answered by", "share")):
-        return f"{100 * value:{plus}.2f} %"
-    return f"{value:{plus},.1f}" if figure in ("count", "unanswered") else f"{value:{plus}.4f}"
 
 
 def difference(first: Replay, second: Replay, names: tuple[str, str] = ("first", "second")) -> Difference:

@@ -147,6 +147,12 @@ class Fields:
             self.fail(key, "must be text")
         return value
 
+    def status(self, key: str) -> int:
+        """A key that is an HTTP status, or -1: nobody answered."""
+        if not re.fullmatch("-?(0|[1-9][0-9]{0,2})", key):
+            self.fail(key, "must be an HTTP status")
+        return int(key)
+
     def number(self, key: str, low: float = 0.0, null: bool = False) -> float:
         """A finite number of at least `low`; where `null` is allowed, NaN for it."""
         value = self.value.get(key)

@@ -63,7 +63,7 @@ def _tally(kept: Fields, columns: _Columns, pods: int) -> Tally:
         if not re.fullmatch("[0-9]{1,2}", key) or int(key) >= fortio.BUCKETS:
             inside.fail(key, f"must be a bucket from 0 to {fortio.BUCKETS - 1}")
         buckets[int(key)] = columns.of(inside).whole(key)
-    codes = {_code(kept.fields("codes"), key): columns.of(kept.fields("codes")).whole(key) for key in kept.fields("codes").keys()}
+    codes = {kept.fields("codes").status(key): columns.of(kept.fields("codes")).whole(key) for key in kept.fields("codes").keys()}
     bins = len(_list(kept, "ejected_by_time"))
     over_time = _Columns(kept, bins)
     timed = kept.fields("codes_by_time")
@@ -73,7 +73,7 @@ def _tally(kept: Fields, columns: _Columns, pods: int) -> Tally:
     return Tally(
         requests=requests, buckets=buckets, codes=codes, **_moments(columns),
         answers=columns.rows("answers", FIRST_POD + pods), good=columns.rows("good", FIRST_POD + pods), bin=max(kept.number("bin"), 1e-9),
-        codes_by_time={_code(timed, key): over_time.of(timed).whole(key) for key in timed.keys()},
+        codes_by_time={timed.status(key): over_time.of(timed).whole(key) for key in timed.keys()},
         answers_by_time=over_time.rows("answers_by_time", FIRST_POD + pods),
         ejected_by_time=np.diff(over_time.numbers("ejected_by_time"), prepend=0.0) * columns.replications,
     )  # fmt: skip
@@ -125,9 +125,3 @@ def _list(kept: Fields, key: str) -> list[Any]:
     if not isinstance(value, list):
         kept.fail(key, "must be a list")
     return value
-
-
-def _code(codes: Fields, key: str) -> int:
-    if not re.fullmatch("-?(0|[1-9][0-9]{0,2})", key):
-        codes.fail(key, "must be an HTTP status")
-    return int(key)

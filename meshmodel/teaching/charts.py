@@ -8,8 +8,9 @@ import numpy as np
 
 from meshmodel._text import label
 from meshmodel.results.compare import Comparison
-from meshmodel.results.difference import Difference, readable
+from meshmodel.results.difference import Difference
 from meshmodel.results.replay import Replay
+from meshmodel.results.shown import readable
 from meshmodel.teaching import plots
 from meshmodel.teaching.palette import BLACK, ROLES, VERMILION
 from meshmodel.teaching.plots import Picture, _picture, _plain
