@@ -404,18 +404,24 @@ class Mesh:
         locality: str | None = None,
         executor: Executor | None = None,
         progress: bool = False,
-        keep: Keep = "log",
+        keep: Keep | None = "log",
         resolution: float = 0.001,
     ) -> Replay:
-        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory.
+        """Any `workload`, simulated `replications` times from `seed`; `keep`: "log", every request, or "figures", in flat memory;
+        None: what suits the size.
 
         `resolution`: of fortio's buckets, in seconds; of figures it cannot be changed later."""
-        from meshmodel.simulation.admission import admit, expected_requests  # it loads numba, and what is refused should be so before
+        from meshmodel.simulation.admission import (  # it loads numba, and what is refused should be so before
+            admit,
+            expected_requests,
+            kept_unasked,
+        )
 
-        if keep not in ("log", "figures"):
+        if keep not in ("log", "figures", None):
             raise ManifestError(f"keep: must be log or figures, got {keep!r}")
         replications, seed = workloads.whole(replications, "replications", 1), workloads.whole(seed, "seed", 0, 2**64 - 1)
         scenario = self.scenario(workload, target, locality)
+        keep = keep or kept_unasked(scenario, replications)
         replications = fewer(replications, expected_requests(scenario))
         admit(scenario, replications, keep)
         from meshmodel.simulation.montecarlo import simulate

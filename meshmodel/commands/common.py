@@ -93,22 +93,7 @@ def _say(mesh: Any, args: argparse.Namespace) -> None:
 
 def simulated(mesh: Any, load: Any, args: argparse.Namespace) -> Any:
     """The load simulated as the flags say; a large one keeps figures only, so that memory stays flat."""
-    from meshmodel.simulation.admission import TooLarge, expected_requests
-
-    keep, requests = args.keep, expected_requests(mesh.scenario(load, **caller(args))) * args.replications
-    if keep is None and requests > MOST_UNASKED:
-        less = "fewer replications, a lower rate or a shorter duration; or --keep figures, and time"
-        raise TooLarge(f"{requests:,.0f} requests would take minutes or hours: {less}")
-    if keep is None:
-        keep = "figures" if requests > MOST_LOGGED else "log"
-    return mesh.simulate(load, **caller(args), **simulation(args), keep=keep, resolution=args.r)
-
-
-MOST_LOGGED = 5_000_000
-"""Requests of all replications whose log is kept where nobody asks: 200 MB."""
-
-MOST_UNASKED = 100_000_000
-"""Requests that are simulated where nobody says that it may take long."""
+    return mesh.simulate(load, **caller(args), **simulation(args), keep=args.keep, resolution=args.r)
 
 
 def report(mesh: Any, outcome: Any, args: argparse.Namespace, *more: str, title: str = "") -> None:

@@ -8,6 +8,7 @@ for each of its workers.  Time: `EVENTS_PER_SECOND`, a low estimate of one core.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from meshmodel.fakeservice import distribution
 from meshmodel.scenario import ClosedLoop, Scenario
@@ -31,6 +32,13 @@ FASTEST = 1e-5
 
 MOST_ROOM = 2_000_000
 """Requests of a replication that a log has room for from the start; it grows."""
+
+
+MOST_LOGGED = 5_000_000
+"""Requests of all replications whose log is kept where nobody asks: 200 MB."""
+
+MOST_UNASKED = 100_000_000
+"""Requests that are simulated where nobody says that it may take long."""
 
 
 class TooLarge(ValueError):
@@ -59,6 +67,15 @@ def room(scenario: Scenario) -> int:
     """Rows of a log for one replication, from the start."""
     expected = expected_requests(scenario)
     return int(min(MOST_ROOM, expected + 4 * math.sqrt(expected) + 16))
+
+
+def kept_unasked(scenario: Scenario, replications: int) -> Literal["log", "figures"]:
+    """What a run keeps where nobody says.  Raises TooLarge where nobody says that it may take long."""
+    requests = expected_requests(scenario) * replications
+    if requests > MOST_UNASKED:
+        less = "fewer replications, a lower rate or a shorter duration; or --keep figures, and time"
+        raise TooLarge(f"{requests:,.0f} requests would take minutes or hours: {less}")
+    return "figures" if requests > MOST_LOGGED else "log"
 
 
 def admit(scenario: Scenario, replications: int, keep: str) -> None:
