@@ -26,6 +26,7 @@ from meshmodel.scenario import (
 )
 from meshmodel.simulation import sidecars, world
 from meshmodel.simulation.montecarlo import simulate
+from meshmodel.simulation.trace import trace as trace_of
 
 
 def pod(seconds: float, limits: ConnectionPool | None = None, name: str = "pod-1", **more: object) -> Endpoint:
@@ -102,7 +103,7 @@ def test_never_more_than_the_bound_are_at_the_pod(
     asked = scenario(*chain, connections=connections)
     most = sidecars.most_in_flight(asked, chain)
     assert most < inf
-    trace = simulate(asked, 1, seed).trace(0).attempts
+    trace = trace_of(asked, seed).attempts
     at_pod = trace[(trace["hop"] == 1) & trace["start"].notna()]
     changes = sorted([(start, 1) for start in at_pod["start"]] + [(end, -1) for end in at_pod["end"].fillna(np.inf)])
     assert max(np.cumsum([step for _, step in changes]), default=0) <= most
@@ -110,15 +111,16 @@ def test_never_more_than_the_bound_are_at_the_pod(
 
 def test_a_sidecar_frees_the_place_of_a_request_whose_caller_has_left() -> None:
     """One pod hangs; what its callers give up no longer counts against the limit of its sidecar, which never refuses."""
-    limits = ConnectionPool(max_requests=2)
+    limits = ConnectionPool(max_requests=2, max_requests_per_connection=1000)  # which keeps the sidecar in the model
     hanging = scenario(route(pod(0.0, limits, failure="hang"), timeout=1.0, retries=RetryPolicy(attempts=0)), connections=2)
+    assert world.layout(hanging).plan.inside
     replay = simulate(replace(hanging, workload=ClosedLoop(connections=2, calls=20)), 1, 1)
     assert {code: int(count[0]) for code, count in replay.codes.items() if count[0]} == {504: 20}
 
 
 def test_an_application_works_on_for_a_caller_who_has_left() -> None:
     """Its sidecar has freed the place, so the next request joins the queue of the application: served after what nobody wants."""
-    limits = ConnectionPool(max_requests=1)
+    limits = ConnectionPool(max_requests=1, max_requests_per_connection=1000)
     slow = scenario(route(pod(0.7, limits, concurrency=1), timeout=1.0, retries=RetryPolicy(attempts=0)), connections=1)
     replay = simulate(replace(slow, workload=ClosedLoop(connections=1, calls=6), connect_time=0.0), 1, 1)
     assert [int(code) for code in replay.log.code[:, 0]] == [200] * 6
