@@ -12,7 +12,7 @@ Everything is checked at construction, so an engine need not check again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -424,6 +424,15 @@ class Route:
         """The destinations' clusters, then those that only mirrors reach."""
         return (*(d.cluster for d in self.destinations), *(mirror.cluster for mirror in self.mirrors))
 
+    def with_clusters(self, change: Callable[[Cluster], Cluster]) -> Route:
+        """The route with each of its clusters, mirrors' too, changed."""
+        destinations = tuple(replace(each, cluster=change(each.cluster)) for each in self.destinations)
+        return replace(self, destinations=destinations, mirrors=tuple(replace(each, cluster=change(each.cluster)) for each in self.mirrors))
+
+    def with_endpoints(self, change: Callable[[Endpoint], Endpoint]) -> Route:
+        """The route with each endpoint of its clusters changed."""
+        return self.with_clusters(lambda cluster: replace(cluster, endpoints=tuple(map(change, cluster.endpoints))))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -632,6 +641,10 @@ class Scenario:
     def chains(self) -> tuple[tuple[Route, ...], ...]:
         """The routes that hold at the start, and after each change."""
         return (self.routes, *(change.routes for change in self.changes))
+
+    def with_chains(self, change: Callable[[tuple[Route, ...]], tuple[Route, ...]]) -> Scenario:
+        """The scenario with the routes changed that hold at the start, and those after each change."""
+        return replace(self, routes=change(self.routes), changes=tuple(replace(each, routes=change(each.routes)) for each in self.changes))
 
     @property
     def pod_names(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require
 from meshmodel.envoy.rig import COUNTERS, Rig
 from meshmodel.results.log import Ejections, RequestLog
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import Change, ClosedLoop, Cluster, Route, Scenario
+from meshmodel.scenario import Change, ClosedLoop, Route, Scenario
 
 __all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]
 
@@ -147,11 +147,7 @@ def _require_playable(scenario: Scenario, change: Change) -> None:
 
 
 def _without_endpoints(route: Route) -> Route:
-    def plain(cluster: Cluster) -> Cluster:
-        return replace(cluster, endpoints=(), priorities=(), locality_weights=None)
-
-    destinations = tuple(replace(d, cluster=plain(d.cluster)) for d in route.destinations)
-    return replace(route, destinations=destinations, mirrors=tuple(replace(m, cluster=plain(m.cluster)) for m in route.mirrors))
+    return route.with_clusters(lambda cluster: replace(cluster, endpoints=(), priorities=(), locality_weights=None))
 
 
 # --- what the answers say ----------------------------------------------------------------

@@ -92,11 +92,9 @@ def without_receivers(scenario: Scenario) -> Scenario:
     """The scenario as the rig plays it: its pods have no sidecars of their own, whose limits Istio would write too."""
 
     def bare(route: Route) -> Route:
-        clusters = [replace(d.cluster, endpoints=tuple(replace(e, inbound=None) for e in d.cluster.endpoints)) for d in route.destinations]
-        return replace(route, destinations=tuple(replace(d, cluster=c) for d, c in zip(route.destinations, clusters, strict=True)))
+        return route.with_endpoints(lambda endpoint: replace(endpoint, inbound=None))
 
-    changes = tuple(replace(change, routes=tuple(map(bare, change.routes))) for change in scenario.changes)
-    return replace(scenario, routes=tuple(map(bare, scenario.routes)), changes=changes)
+    return scenario.with_chains(lambda chain: tuple(map(bare, chain)))
 
 
 def model(experiment: Experiment, replications: int = REPLICATIONS, seed: int = 1) -> Replay:

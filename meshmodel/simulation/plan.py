@@ -377,8 +377,7 @@ def collapse(scenario: Scenario) -> Scenario:
     first = keep[0]
     if not first or len(keep) < last + 1 - first:
         return scenario
-    changes = tuple(replace(change, routes=change.routes[first:]) for change in scenario.changes)
-    return replace(scenario, routes=scenario.routes[first:], changes=changes)
+    return scenario.with_chains(lambda chain: chain[first:])
 
 
 def _passes_on(route: Route) -> bool:

@@ -31,9 +31,8 @@ def with_sidecars(scenario: Scenario) -> tuple[Scenario, frozenset[int]]:
     def chain_of(chain: tuple[Route, ...]) -> tuple[Route, ...]:
         return tuple(route for hop in hops for route in ((_outside(chain[hop]), _inside(chain[hop])) if hop in guarded else (chain[hop],)))
 
-    changes = tuple(replace(change, routes=chain_of(change.routes)) for change in scenario.changes)
     inside = frozenset(hop + 1 + sum(other < hop for other in guarded) for hop in guarded)
-    return replace(scenario, routes=chain_of(scenario.routes), changes=changes), inside
+    return scenario.with_chains(chain_of), inside
 
 
 def _outside(route: Route) -> Route:
@@ -43,11 +42,7 @@ def _outside(route: Route) -> Route:
         failure = endpoint.behaviour.failure
         return replace(endpoint, behaviour=Behaviour(failure=failure if failure in ("refused", "reset") else "none"), inbound=None)
 
-    def outside(cluster: Cluster) -> Cluster:
-        return replace(cluster, endpoints=tuple(map(sidecar, cluster.endpoints)))
-
-    mirrors = tuple(replace(mirror, cluster=outside(mirror.cluster)) for mirror in route.mirrors)
-    return replace(route, destinations=tuple(replace(d, cluster=outside(d.cluster)) for d in route.destinations), mirrors=mirrors)
+    return route.with_endpoints(sidecar)
 
 
 def _inside(route: Route) -> Route:
@@ -66,26 +61,16 @@ def without_idle_limits(scenario: Scenario) -> Scenario:
     most = sum(most_in_flight(scenario, chain) for chain in scenario.chains)  # what began before a change goes on after it
 
     def without(endpoint: Endpoint) -> Endpoint:
-        return (
-            endpoint if endpoint.inbound is None or _reached(endpoint.inbound, most, scenario.workers) else replace(endpoint, inbound=None)
-        )
+        kept = endpoint.inbound is not None and _reached(endpoint.inbound, most, scenario.workers)
+        return endpoint if kept else replace(endpoint, inbound=None)
 
-    def of_cluster(cluster: Cluster) -> Cluster:
-        return replace(cluster, endpoints=tuple(map(without, cluster.endpoints)))
-
-    def of_route(route: Route) -> Route:
-        mirrors = tuple(replace(mirror, cluster=of_cluster(mirror.cluster)) for mirror in route.mirrors)
-        return replace(route, destinations=tuple(replace(d, cluster=of_cluster(d.cluster)) for d in route.destinations), mirrors=mirrors)
-
-    changes = tuple(replace(change, routes=tuple(map(of_route, change.routes))) for change in scenario.changes)
-    return replace(scenario, routes=tuple(map(of_route, scenario.routes)), changes=changes)
+    return scenario.with_chains(lambda chain: tuple(route.with_endpoints(without) for route in chain))
 
 
 def _reached(pool: ConnectionPool, most: float, workers: int) -> bool:
     """Can `most` requests reach a limit?  Each worker may keep as many connections as it ever had requests at once."""
-    return (
-        bool(pool.max_requests_per_connection) or min(pool.max_connections / workers, pool.max_pending_requests, pool.max_requests) < most
-    )
+    least = min(pool.max_connections / workers, pool.max_pending_requests, pool.max_requests)
+    return least < most or pool.max_requests_per_connection > 0
 
 
 def most_in_flight(scenario: Scenario, chain: tuple[Route, ...]) -> float:
