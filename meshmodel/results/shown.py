@@ -39,4 +39,4 @@ def readable(figure: str, value: float, sign: bool = False) -> str:
         return "-"
     if figure.startswith(("code", "answered by", "share")):
         return f"{100 * value:{plus}.2f} %"
-    return f"{value:{plus},.1f}" if figure in ("count", "unanswered") else f"{value:{plus}.4f}"
+    return f"{value:{plus},.1f}" if figure.startswith(("count", "unanswered")) else f"{value:{plus}.4f}"
