@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -72,21 +73,48 @@ def test_code_and_outputs_are_the_english_ones(path: Path) -> None:
     assert [c for c in english if c.cell_type == "code"] == [c for c in other if c.cell_type == "code"] and len(english) == len(other)
 
 
-def kept(text: str) -> list[str]:
+COUNTS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
+PARTS = "third quarter fifth sixth seventh eighth ninth tenth".split()
+SPELLED = (
+    {word: [str(n)] for n, word in enumerate(COUNTS)}
+    | {word: [str(10 * n)] for n, word in enumerate(TENS, 2)}
+    | {word + end: [str(n)] for n, word in enumerate(PARTS, 3) for end in ("", "s")}
+    | {"a": ["1"], "an": ["1"], "first": ["1"], "half": ["0.5"]}
+)
+"""What may be digits in Korean: it writes 60초 and 3분의 1 where English spells sixty seconds and a third."""
+
+
+def kept(text: str) -> Counter[str]:
     """What a translation must not change: code, links' addresses, maths, numbers."""
-    code = re.findall(r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$", text)
-    rest = re.sub(r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$", " ", text)
-    return sorted(code) + sorted(re.findall(r"\d+(?:[.,]\d+)*", rest))
+    apart = r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$"
+    return Counter(re.findall(apart, text) + re.findall(r"\d+(?:[.,]\d+)*", re.sub(apart, " ", text)))
+
+
+def changed(english: str, other: str) -> list[str]:
+    """What one has and the other has not, but for the numbers that English spells."""
+    spelled = Counter(number for word in re.findall(r"[a-z]+", english.lower()) for number in SPELLED.get(word, []))
+    return sorted((kept(english) - kept(other)) + (kept(other) - kept(english) - spelled))
+
+
+@pytest.mark.parametrize(
+    ("english", "korean", "wrong"),
+    [
+        ("sixty seconds, a third, 0.5 s", "60초, 3분의 1, 0.5초", []),
+        ("sixty seconds", "육십 초", []),
+        ("sixty seconds", "50초", ["50"]),
+        ("in 60 s", "6초", ["6", "60"]),
+        ("half of `code`, $x$", "0.5, 0.5 `cod`", ["$x$", "0.5", "`cod`", "`code`"]),
+    ],
+)
+def test_a_number_that_english_spells_may_be_digits(english: str, korean: str, wrong: list[str]) -> None:
+    assert changed(english, korean) == wrong
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_the_korean_has_the_code_links_and_numbers_of_the_english(path: Path) -> None:
-    wrong = {
-        entry.msgid[:80]: sorted(set(kept(entry.msgid)) ^ set(kept(entry.msgstr)))
-        for entry in polib.pofile(str(path)).translated_entries()
-        if kept(entry.msgid) != kept(entry.msgstr)
-    }
-    assert wrong == {}
+    entries = polib.pofile(str(path)).translated_entries()
+    assert {entry.msgid[:80]: wrong for entry in entries if (wrong := changed(entry.msgid, entry.msgstr))} == {}
 
 
 def test_what_is_stale_is_told(capsys: pytest.CaptureFixture[str]) -> None:
