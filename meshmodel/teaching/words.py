@@ -1,17 +1,21 @@
 """The language of figures' words and widgets' labels: English, or what a catalogue in locale/ says.
 
-Drawing code is written in English and knows nothing of this.  A `Picture` asks for its words when it is drawn, a console
-when its state goes to the browser.  A message of the catalogue with {} in it stands for any text there: "Answers over {} s" is found in
+Drawing code is written in English and knows nothing of this.  A `Picture` asks for its words when it is drawn, a widget
+when its state goes to the browser; what a widget's script says by itself stands in it as `tr("...")` (words.js), and goes
+along as one trait (`of_script`).  A message of the catalogue with {} in it stands for any text there: "Answers over {} s" is found in
 "Answers over 60 s", and what stood in the holes is put, in the same order or by its number, into the translation.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import traitlets
 
 LOCALE = Path(__file__).parent / "locale"
 FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "AppleGothic", "Malgun Gothic")
@@ -61,11 +65,16 @@ def _lookup(text: str, name: str) -> str | None:
 @cache
 def _catalogue(name: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """Messages without holes, and those with; of these the longest first, which say most."""
-    import polib  # only who does not read English needs it
-
-    entries = [(entry.msgid, entry.msgstr) for entry in polib.pofile(str(LOCALE / f"{name}.po")).translated_entries()]
+    entries = [(entry.msgid, entry.msgstr) for entry in _entries(name) if entry.msgctxt != SCRIPT]
     holes = sorted(((english, other) for english, other in entries if "{" in english), key=lambda pair: -len(pair[0]))
     return dict(pair for pair in entries if pair not in holes), [(_pattern(english), other) for english, other in holes]
+
+
+@cache
+def _entries(name: str) -> list[Any]:
+    import polib  # only who does not read English needs it
+
+    return polib.pofile(str(LOCALE / f"{name}.po")).translated_entries()
 
 
 def _pattern(english: str) -> re.Pattern[str]:
@@ -95,20 +104,54 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *found] if found else []
 
 
-SPOKEN = {"title", "label", "alt", "status", "differs", "alert", "caption", "says", "unit"}
+SPOKEN = frozenset({"title", "label", "alt", "status", "differs", "alert", "caption", "says", "unit"})
 """The names under which a widget's state holds words for its reader."""
 
 
-def spoken(state: Any) -> Any:
-    """A widget's state as its browser is to get it: words in the current language, values as they are."""
+def spoken(state: Any, names: frozenset[str] = SPOKEN) -> Any:
+    """A widget's state as its browser is to get it: every text under one of `names` in the current language, values as they are."""
     if current() == "en":
         return state
     if isinstance(state, list):
-        return [spoken(item) for item in state]
+        return [spoken(item, names) for item in state]
     if not isinstance(state, dict):
         return state
-    said = {name: spoken(value) for name, value in state.items()}
-    said |= {name: say(said[name]) for name in SPOKEN & said.keys() if isinstance(said[name], str)}
+    said = {name: _said(value) if name in names else spoken(value, names) for name, value in state.items()}
     if isinstance(table := said.get("table"), str):
         said["table"] = re.sub(r">([^<]+)<", lambda found: f">{say(found[1])}<", table)
     return said
+
+
+def _said(value: Any) -> Any:
+    """A text, or all texts of nested lists, in the current language."""
+    if isinstance(value, list):
+        return [_said(item) for item in value]
+    return say(value) if isinstance(value, str) else value
+
+
+# --- the words of a widget's script ----------------------------------------------------------
+
+TR = (Path(__file__).parent / "words.js").read_text(encoding="utf-8")
+"""What a script that says something has before it: `tr` and `speak`."""
+
+
+SCRIPT = "script"
+"""The context (msgctxt) in a catalogue of what only a script says, with too few words of its own to be looked for in figures."""
+
+
+def marked(script: str) -> list[str]:
+    """The messages of a script, once each: what it says to its reader stands in it as tr("...")."""
+    return list(dict.fromkeys(json.loads(text) for text in re.findall(r'\btr\(\s*("(?:[^"\\]|\\.)*")', script)))
+
+
+def of_script(script: str) -> dict[str, str]:
+    """English -> the current language, of the messages of a script that have a translation; the script gives them to `speak`."""
+    if current() == "en":
+        return {}
+    known = {entry.msgid: entry.msgstr for entry in sorted(_entries(current()), key=lambda entry: entry.msgctxt == SCRIPT)}
+    return {english: known[english] for english in marked(script) if english in known}
+
+
+def script_words() -> traitlets.Dict:
+    """The trait that carries the words of a widget's own script (`_esm`) to it."""
+    return traitlets.Dict().tag(sync=True, to_json=lambda _, widget: of_script(str(widget._esm)))

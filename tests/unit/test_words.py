@@ -10,6 +10,7 @@ import polib
 import pytest
 
 from meshmodel.teaching import language, plots, words
+from meshmodel.teaching.theatre.widget import module
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,47 @@ def test_a_widgets_values_stay_while_its_words_change() -> None:
     said = words.spoken(state)
     assert said["title"] == "정책" and said["values"] == {"policy": "policy"} and said["controls"] == [{"label": "시드", "name": "seed"}]
     assert said["table"] == "<th>모델</th><td>1.5</td>"
+
+
+def test_every_text_under_a_name_for_words_is_said_however_deep() -> None:
+    language("ko")
+    state = {"rows": [["load", "duration", "60 s"]], "watch": [[1.5, "seed"], [None, "timeout"]], "names": ["seed"]}
+    said = words.spoken(state, words.SPOKEN | {"rows", "watch"})
+    assert said == {"rows": [["load", "지속 시간", "60 s"]], "watch": [[1.5, "시드"], [None, "타임아웃"]], "names": ["seed"]}
+
+
+# --- widgets' scripts --------------------------------------------------------------------------
+
+SCRIPTS = {path.name: path for path in Path(words.__file__).parent.rglob("*.js") if "tr(" in path.read_text(encoding="utf-8")}
+
+
+def test_a_script_gets_the_words_that_it_marks_and_no_others() -> None:
+    script = 'say(tr("seed"), tr("{} to {} of the {} that it took.", 1), tr("never said before"), str("timeout"))'
+    assert words.marked(script) == ["seed", "{} to {} of the {} that it took.", "never said before"]
+    assert words.of_script(script) == {}
+    language("ko")
+    assert words.of_script(script) == {"seed": "시드", "{} to {} of the {} that it took.": "전체 {2} 가운데 {0}부터 {1}까지."}
+
+
+def test_what_a_script_alone_says_is_not_looked_for_in_figures() -> None:
+    language("ko")
+    assert words.of_script('tr("{} sent")') == {"{} sent": "전송 {}"}
+    assert words.say("requests sent") == "requests sent"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_marks_its_words_as_literals(name: str) -> None:
+    script = SCRIPTS[name].read_text(encoding="utf-8")
+    assert len(re.findall(r"(?<!function )\btr\(", script)) == len(re.findall(r'\btr\("', script))
+
+
+@pytest.mark.parametrize("path", sorted(words.LOCALE.glob("*.po")), ids=lambda path: path.stem)
+def test_a_catalogue_has_every_word_of_every_script(path: Path) -> None:
+    language(path.stem)
+    for name, script in SCRIPTS.items():
+        marked = words.marked(script.read_text(encoding="utf-8"))
+        assert marked == [*words.of_script(script.read_text(encoding="utf-8"))], name
+    assert words.of_script(module())
 
 
 @pytest.mark.parametrize("path", sorted(words.LOCALE.glob("*.po")), ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import ENVOY
 from meshmodel.results.trace import Trace
 from meshmodel.scenario import UNLIMITED, ConnectionPool, Route
+from meshmodel.teaching import words
 from meshmodel.teaching.theatre import constants, watch
 from meshmodel.teaching.theatre.buckets import PERCENTILES, Scale, record_json
 from meshmodel.teaching.theatre.events import choices, events, host_events
@@ -64,6 +65,15 @@ def spec(
         "panels": panels,
     }
     return told, [data for _, data in made]
+
+
+SPOKEN = words.SPOKEN | {"name", "own", "constants", "takes", "watch", "told"}
+"""The names in what `spec` makes under which there are words."""
+
+
+def in_the_readers_language(told: dict[str, Any]) -> dict[str, Any]:
+    """What `spec` made, in the current language."""
+    return words.spoken(told, SPOKEN)
 
 
 def whole_or_first(traces: Sequence[Trace], window: tuple[float, float] | None) -> Window:

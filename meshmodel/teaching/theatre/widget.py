@@ -14,9 +14,10 @@ from meshmodel.results.trace import Trace
 from meshmodel.teaching.plots import Picture, image_html
 from meshmodel.teaching.standalone import standalone
 from meshmodel.teaching.theatre.buckets import Record, read
-from meshmodel.teaching.theatre.spec import Watch, spec, whole_or_first
+from meshmodel.teaching.theatre.spec import Watch, in_the_readers_language, spec, whole_or_first
 from meshmodel.teaching.theatre.still import still
 from meshmodel.teaching.theme import themed
+from meshmodel.teaching.words import TR, script_words
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("data", "words", "layout", "frame", "paint", "stage", "histogram", "panel", "player", "main")
@@ -25,7 +26,7 @@ _SCRIPTS = ("data", "words", "layout", "frame", "paint", "stage", "histogram", "
 
 def module() -> str:
     """The ES module."""
-    return "\n".join((_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
+    return "\n".join([TR, *((_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)])
 
 
 def style() -> str:
@@ -38,7 +39,8 @@ class Theatre(anywidget.AnyWidget):
 
     _esm = module()
     _css = style()
-    spec = traitlets.Dict().tag(sync=True)
+    words = script_words()
+    spec = traitlets.Dict().tag(sync=True, to_json=lambda value, _: in_the_readers_language(value))
     data = traitlets.List(traitlets.Bytes()).tag(sync=True)
     version = traitlets.Int(0).tag(sync=True)
 
@@ -50,7 +52,7 @@ class Theatre(anywidget.AnyWidget):
     @property
     def picture(self) -> Picture:
         """The still twin, for paper."""
-        return still(self.spec, self.data)
+        return still(in_the_readers_language(self.spec), self.data)
 
     def __repr__(self) -> str:
         return self.picture.alt_text

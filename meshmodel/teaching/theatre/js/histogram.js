@@ -55,7 +55,7 @@ function buildHistogram(root, play, buckets, width, most) {
   for (const { left, right } of columns) svg("path", { class: "axis", d: `M${left},${floor + 0.5}H${right}` }, root);
   for (const i of buckets.gaps) svg("path", { class: "break", d: `M${columns[i].left - GAP + 3},${floor + 4}l3,-7m1,7l3,-7` }, root);
   for (const label of edgeLabels(buckets, columns)) svg("text", { x: label.x, y: floor + 14, "text-anchor": label.anchor }, root, label.text);
-  svg("text", { class: "tiny", x: 0, y: floor + 28 }, root, width > 300 ? "latency in seconds; requests in each of fortio's buckets" : "requests by latency (s)");
+  svg("text", { class: "tiny", x: 0, y: floor + 28 }, root, width > 300 ? tr("latency in seconds; requests in each of fortio's buckets") : tr("requests by latency (s)"));
   return parts;
 }
 
@@ -64,7 +64,7 @@ function drawRecord(root, play, { left, right }, share, { scale, floor, roomy })
   if (!share) return { height: 0 };
   const h = share * play.total * scale;
   svg("path", { class: "record", d: `M${left + 0.5},${floor}V${(floor - h).toFixed(1)}H${right - 0.5}V${floor}` }, root);
-  const text = percent(share) + (right - left > 78 ? " recorded" : "");
+  const text = right - left > 78 ? tr("{} recorded", percent(share)) : percent(share);
   return { height: h, label: svg("text", { class: "tiny", x: (left + right) / 2, "text-anchor": "middle" }, root, roomy ? text : "") };
 }
 

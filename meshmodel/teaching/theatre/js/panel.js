@@ -13,7 +13,7 @@ class Panel {
     this.canvas = html("canvas", { "aria-hidden": "true" }, stage);
     this.card = html("div", { class: "mt-card" }, this.root);
     const lower = html("div", { class: "mt-lower" }, this.root);
-    this.histogram = svg("svg", { class: "mt-histogram", role: "img", "aria-label": "answers in fortio's buckets" }, html("div", { class: "mt-bars" }, lower));
+    this.histogram = svg("svg", { class: "mt-histogram", role: "img", "aria-label": tr("answers in fortio's buckets") }, html("div", { class: "mt-bars" }, lower));
     this.table(lower);
   }
 
@@ -24,7 +24,7 @@ class Panel {
     html("span", { class: `mt-chip ${panel.engine}` }, name, panel.says);
     html("div", { class: "mt-own" }, head, ownConstants(panel.own));
     const tiles = html("div", { class: "mt-tiles", role: "list" }, this.root);
-    this.tiles = Object.fromEntries([["answered", "answered"], ["failed", "failed"], ["tries", "tries each"], ["underWay", "under way"]].map(([key, label]) => {
+    this.tiles = Object.fromEntries([["answered", tr("answered")], ["failed", tr("failed")], ["tries", tr("tries each")], ["underWay", tr("under way")]].map(([key, label]) => {
       const tile = html("div", { role: "listitem" }, tiles), value = html("b", {}, tile);
       this.labels = { ...this.labels, [key]: html("span", {}, tile, label) };
       return [key, value];
@@ -34,7 +34,7 @@ class Panel {
   table(parent) {
     const table = html("table", { class: "mt-table" }, parent), record = this.play.panel.record;
     const head = html("tr", {}, html("thead", {}, table)), body = html("tbody", {}, table);
-    for (const text of ["seconds", "so far", ...(record ? ["record"] : [])]) html("th", { scope: "col" }, head, text);
+    for (const text of [tr("seconds"), tr("so far"), ...(record ? [tr("record")] : [])]) html("th", { scope: "col" }, head, text);
     this.cells = this.spec.percentiles.map((p, i) => {
       const row = html("tr", {}, body);
       html("th", { scope: "row" }, row, `p${p}`);
@@ -87,7 +87,7 @@ class Panel {
     const { answered, failed } = now.answers;
     say(this.tiles.answered, answered.toLocaleString("en"));
     say(this.tiles.failed, failed.toLocaleString("en"));
-    say(this.labels.failed, failed ? `${percent(failed / answered)} failed` : "failed");
+    say(this.labels.failed, failed ? tr("{} failed", percent(failed / answered)) : tr("failed"));
     say(this.tiles.tries, answered + now.underWay ? (now.tries / (answered + now.underWay)).toFixed(2) : "–");
     say(this.tiles.underWay, String(now.underWay));
     percentilesNow(this.play, this.spec.buckets, this.spec.percentiles, now.answers).forEach((value, i) => say(this.cells[i], figure(value)));
@@ -100,7 +100,7 @@ class Panel {
     this.told = key;
     this.card.replaceChildren();
     this.card.classList.toggle("here", Boolean(told && here));
-    if (!told) return html("p", {}, this.card, "Step (→) to see why each pod was chosen.");
+    if (!told) return html("p", {}, this.card, tr("Step (→) to see why each pod was chosen."));
     html("time", {}, this.card, clockTime(this.play.events.time[event], 3));
     html("p", {}, this.card, told.text);
     if (told.draws) this.draws(told.draws);
@@ -111,8 +111,8 @@ class Panel {
     const twice = draws[0].place === draws[1].place, { stage } = this.play.panel;
     draws.slice(0, twice ? 1 : 2).forEach((draw, i) => {
       const chip = html("span", { class: `mt-draw ${stage.roles[draw.place]}${draw.taken ? " taken" : ""}` }, list);
-      html("b", {}, chip, twice ? "both draws" : i ? "2nd draw" : "1st draw");
-      html("span", {}, chip, `${stage.short[draw.place]}, ${draw.active} active${draw.taken ? " ✓" : ""}`);
+      html("b", {}, chip, twice ? tr("both draws") : i ? tr("2nd draw") : tr("1st draw"));
+      html("span", {}, chip, tr("{}, {} active", stage.short[draw.place], draw.active) + (draw.taken ? " ✓" : ""));
     });
   }
 }

@@ -27,11 +27,11 @@ class Player {
 
   load({ spec, data }) {
     this.spec = spec;
-    this.root.setAttribute("aria-label", `${spec.title}. Space plays and pauses, arrow keys step.`);
+    this.root.setAttribute("aria-label", tr("{}. Space plays and pauses, arrow keys step.", spec.title));
     this.root.replaceChildren();
     html("h3", { class: "mt-title" }, this.root, spec.title);
     const [from, to] = spec.window;
-    if (to - from < spec.whole - 1e-6) html("p", { class: "mt-small" }, this.root, `${from} to ${clockTime(to)} of the ${clockTime(spec.whole)} that it took.`);
+    if (to - from < spec.whole - 1e-6) html("p", { class: "mt-small" }, this.root, tr("{} to {} of the {} that it took.", from, clockTime(to), clockTime(spec.whole)));
     this.controls();
     this.plays = spec.panels.map((panel, i) => prepare(panel, data[i], spec.window));
     const box = html("div", { class: `mt-panels ${spec.panels.length > 1 ? "two" : "solo"}` }, this.root);
@@ -54,17 +54,17 @@ class Player {
       made.addEventListener("click", act);
       return made;
     };
-    button("start", "To the start (Home)", () => this.go(this.spec.window[0]));
-    button("back", "Step back (left arrow)", () => this.step(-1));
-    this.button = button("play", "Play (space)", () => this.toggle());
-    button("forward", "Step to the next event (right arrow)", () => this.step(1));
+    button("start", tr("To the start (Home)"), () => this.go(this.spec.window[0]));
+    button("back", tr("Step back (left arrow)"), () => this.step(-1));
+    this.button = button("play", tr("Play (space)"), () => this.toggle());
+    button("forward", tr("Step to the next event (right arrow)"), () => this.step(1));
     const [from, to] = this.spec.window, track = html("div", { class: "mt-track" }, bar);
     this.strip = svg("svg", { class: "mt-strip", "aria-hidden": "true", preserveAspectRatio: "none", viewBox: "0 0 1000 14" }, track);
-    this.scrub = html("input", { type: "range", min: from, max: to, step: "any", "aria-label": "Time in the run" }, track);
+    this.scrub = html("input", { type: "range", min: from, max: to, step: "any", "aria-label": tr("Time in the run") }, track);
     this.scrub.addEventListener("input", () => { this.pause(); this.go(Number(this.scrub.value), false); });
     this.scrub.addEventListener("change", () => this.speak());
     this.clock = html("output", { class: "mt-clock", "aria-live": "off" }, bar);
-    this.speed = html("select", { "aria-label": "Speed: seconds of the run in one of yours", title: "Speed" }, bar);
+    this.speed = html("select", { "aria-label": tr("Speed: seconds of the run in one of yours"), title: tr("Speed") }, bar);
     for (const speed of SPEEDS) html("option", { value: speed }, this.speed, `× ${speed}`);
     this.speed.value = this.spec.speed;
   }
@@ -79,7 +79,7 @@ class Player {
 
   // "Watch for": a button that goes to a moment, or a line where there is none.
   watchFor(box) {
-    html("h4", {}, box, "Watch for");
+    html("h4", {}, box, tr("Watch for"));
     const list = html("ul", {}, box), two = this.spec.panels.length > 1;
     const found = this.spec.panels.flatMap((panel, i) => panel.watch.map(([time, text]) => ({ time, text, panel: two ? panel.name : "", i })));
     const key = ({ time, text }) => `${time} ${text}`, unique = [...new Map(found.map((entry) => [key(entry), entry])).values()];
@@ -119,7 +119,7 @@ class Player {
     if (this.t >= this.spec.window[1]) this.t = this.spec.window[0];
     this.playing = true;
     this.root.classList.add("playing");
-    this.face("pause", "Pause (space)");
+    this.face("pause", tr("Pause (space)"));
     this.last = performance.now();
     this.owed = 0;
     this.request ??= requestAnimationFrame((now) => this.tick(now));
@@ -129,7 +129,7 @@ class Player {
     if (!this.playing) return;
     this.playing = false;
     this.root.classList.remove("playing");
-    this.face("play", "Play (space)");
+    this.face("play", tr("Play (space)"));
     this.go(this.t);
   }
 
@@ -164,7 +164,7 @@ class Player {
     }
     this.scrub.value = this.t;
     this.scrub.style.setProperty("--done", `${(100 * (this.t - from)) / (to - from || 1)}%`);
-    this.scrub.setAttribute("aria-valuetext", `${this.t.toFixed(2)} seconds`);
+    this.scrub.setAttribute("aria-valuetext", tr("{} seconds", this.t.toFixed(2)));
     say(this.clock, clockTime(this.t, to < 1 ? 3 : 2));
     this.frames++;
   }
@@ -174,7 +174,7 @@ class Player {
     const stop = this.at < 0 ? null : this.stops.all[this.at];
     const two = this.plays.length > 1, event = stop ? `${two ? `${this.plays[stop.panel].panel.name}: ` : ""}${describe(this.plays[stop.panel], stop.k).text} ` : "";
     const states = this.panels.map((panel, i) => { const words = summary(this.plays[i], panel.now); panel.stage.setAttribute("aria-label", words); return words; });
-    say(this.live, `At ${this.t.toFixed(3)} seconds. ${event}${states.join(" ")}`);
+    say(this.live, `${tr("At {} seconds.", this.t.toFixed(3))} ${event}${states.join(" ")}`);
   }
 
   // --- keys, sizes, themes ----------------------------------------------------------------
@@ -256,7 +256,7 @@ function drawStrip(root, plays, [from, to]) {
 }
 
 function constantsTable(box, spec) {
-  html("summary", {}, box, "Every constant that acts");
+  html("summary", {}, box, tr("Every constant that acts"));
   const list = html("div", {}, box), groups = new Map();
   for (const [place, name, value] of spec.constants) groups.set(place, [...(groups.get(place) ?? []), [name, value]]);
   for (const [place, rows] of groups) {
@@ -268,20 +268,20 @@ function constantsTable(box, spec) {
       html("b", {}, row, value);
     }
   }
-  html("p", { class: "mt-small" }, box, `Trips are drawn within the time that they take, ${duration(spec.leg)} of it at most: no time is added.`);
+  html("p", { class: "mt-small" }, box, tr("Trips are drawn within the time that they take, {} of it at most: no time is added.", duration(spec.leg)));
 }
 
 function legend(box, spec) {
   const key = (kind, text) => { const item = html("span", {}, box); html("i", { class: kind, "aria-hidden": "true" }, item); item.append(text); };
   const roles = new Set(spec.panels.flatMap((panel) => panel.stage.roles)), outcomes = spec.panels.flatMap((panel) => panel.outcomes);
   const has = (name) => spec.panels.some((panel) => panel.peaks[name].some((n) => n));
-  key("healthy", "to or from a healthy pod");
-  if (roles.has("troubled")) key("troubled", "to or from the troubled pod");
-  key("plain", "no pod chosen yet");
-  if (outcomes.some((word) => word && !/^\d\d\d$/.test(word))) key("proxy", "a proxy's own answer");
-  if (outcomes.some((word) => /^[45]\d\d$/.test(word))) key("cross", "an error that a pod answered");
-  if (has("back_off")) key("ring", "resting before the next try");
-  if (outcomes.some((word) => /timeout|abandoned/.test(word))) key("ghost", "at work, though nobody waits for it");
-  if (spec.panels.some((panel) => panel.record)) key("record", "the record, scaled to the count at the end");
-  html("span", { class: "mt-keys" }, box, "Keys: space plays, ← → step, Page Up and Down, Home, End, + − speed.");
+  key("healthy", tr("to or from a healthy pod"));
+  if (roles.has("troubled")) key("troubled", tr("to or from the troubled pod"));
+  key("plain", tr("no pod chosen yet"));
+  if (outcomes.some((word) => word && !/^\d\d\d$/.test(word))) key("proxy", tr("a proxy's own answer"));
+  if (outcomes.some((word) => /^[45]\d\d$/.test(word))) key("cross", tr("an error that a pod answered"));
+  if (has("back_off")) key("ring", tr("resting before the next try"));
+  if (outcomes.some((word) => /timeout|abandoned/.test(word))) key("ghost", tr("at work, though nobody waits for it"));
+  if (spec.panels.some((panel) => panel.record)) key("record", tr("the record, scaled to the count at the end"));
+  html("span", { class: "mt-keys" }, box, tr("Keys: space plays, ← → step, Page Up and Down, Home, End, + − speed."));
 }

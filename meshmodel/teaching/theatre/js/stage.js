@@ -49,7 +49,7 @@ function buildStage(root, play, geo) {
 function buildLoad(root, load, play, geo) {
   if (load.open) svg("circle", { class: "source", cx: load.cx, cy: load.cy, r: 9 }, root);
   else for (const point of load.points) svg("circle", { class: "slot", cx: point.x, cy: point.y, r: load.radius }, root);
-  const { lanes } = play.panel, label = load.open ? "load" : geo.narrow ? `${lanes} conn.` : `${lanes} connection${lanes > 1 ? "s" : ""}`;
+  const { lanes } = play.panel, label = load.open ? tr("load") : geo.narrow ? tr("{} conn.", lanes) : lanes > 1 ? tr("{} connections", lanes) : tr("1 connection");
   const below = load.points.at(-1).y + load.radius + 16;
   svg("text", { x: 1, y: Math.min(below + (load.open ? 6 : 0), geo.height - 4) }, root, label);
 }
@@ -58,7 +58,7 @@ function buildProxy(root, node) {
   const group = svg("g", { class: "proxy" }, root);
   svg("rect", { class: "box", x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
   if (!node.total) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
-  const names = { wait: "waiting", back_off: "back-off", hold: "" };
+  const names = { wait: tr("waiting"), back_off: tr("back-off"), hold: "" };
   for (const [name, tray] of Object.entries(node.trays)) svg("text", { class: "tiny", x: node.cx, y: tray.bottom + 8, "text-anchor": "middle" }, group, names[name]);
   node.label.forEach((line, i) => svg("text", { x: node.cx, y: node.labelY + 12 * i, "text-anchor": "middle" }, group, line));
   const state = svg("text", { class: "state", x: node.cx, y: node.stateY, "text-anchor": "middle" }, group);
@@ -108,32 +108,32 @@ function updatePod(pod, play, now, place, total, draws) {
   pod.group.classList.toggle("ejected", Boolean(out));
   pod.group.classList.toggle("drawn", mine.length > 0);
   pod.group.classList.toggle("taken", mine.some((draw) => draw.taken));
-  say(pod.count, `${now.active[place]}${now.active[place] > 99 && pod.node.w < 160 ? "" : " active"}`);
+  say(pod.count, now.active[place] > 99 && pod.node.w < 160 ? String(now.active[place]) : tr("{} active", now.active[place]));
   pod.clock.setAttribute("visibility", out ? "visible" : "hidden");
   if (out) {
     const [, until, since] = out[0], rest = until - now.t;
-    say(pod.left, pod.small || !mine.length ? (until < EVER ? `out, back in ${clockTime(rest, 1)}` : "out till the end") : "");
+    say(pod.left, pod.small || !mine.length ? (until < EVER ? tr("out, back in {}", clockTime(rest, 1)) : tr("out till the end")) : "");
     pod.clock.setAttribute("width", ((pod.node.w - 16) * (until < EVER ? clamp(rest / (until - since), 0, 1) : 1)).toFixed(1));
   } else say(pod.left, !pod.small ? "" : pod.node.takes);
-  const share = total ? `${Math.round((100 * now.picks[place]) / total)} %${pod.node.w > 180 ? " of picks" : ""}` : "";
+  const percents = `${Math.round((100 * now.picks[place]) / total)} %`, share = !total ? "" : pod.node.w > 180 ? tr("{} of picks", percents) : percents;
   if (!pod.small) return say(pod.right, mine.length ? drawText(mine, draws) : "");
   if (mine.length) say(pod.left, "");
-  const left = now.ghosts[place] ? `${now.ghosts[place]} left behind` : "";
+  const left = now.ghosts[place] ? tr("{} left behind", now.ghosts[place]) : "";
   say(pod.right, mine.length ? drawText(mine, draws) : left || (out ? "" : share));
 }
 
 function drawText(mine, draws) {
-  if (mine.length === 2) return `drawn twice: ${mine[0].active} ✓`;
-  return `${mine[0] === draws[0] ? "1st" : "2nd"} draw: ${mine[0].active}${mine[0].taken ? " ✓" : ""}`;
+  if (mine.length === 2) return `${tr("drawn twice: {}", mine[0].active)} ✓`;
+  return (mine[0] === draws[0] ? tr("1st draw: {}", mine[0].active) : tr("2nd draw: {}", mine[0].active)) + (mine[0].taken ? " ✓" : "");
 }
 
 function updateProxy(proxy, play, now, place) {
   const column = play.panel.stage.columns.findIndex((places) => places.includes(place)), limits = play.panel.limits[column - 1] ?? {};
   const said = [];
-  if (now.panic.has(place)) said.push("panic");
-  if (limits.connections && column - 1 === play.last) said.push(`${now.held[place]}/${limits.connections} busy`);
-  if (limits.requests && column - 1 === play.last) said.push(`${now.held[place]}/${limits.requests} sent`);
-  if (limits.pending && column - 1 === play.last) said.push(`${now.waits[place]}/${limits.pending} wait`);
+  if (now.panic.has(place)) said.push(tr("panic"));
+  if (limits.connections && column - 1 === play.last) said.push(tr("{} busy", `${now.held[place]}/${limits.connections}`));
+  if (limits.requests && column - 1 === play.last) said.push(tr("{} sent", `${now.held[place]}/${limits.requests}`));
+  if (limits.pending && column - 1 === play.last) said.push(tr("{} wait", `${now.waits[place]}/${limits.pending}`));
   proxy.group.classList.toggle("panic", now.panic.has(place));
   say(proxy.state, said.join(", "));
 }
