@@ -71,7 +71,7 @@ def pages(cells: list[Any]) -> Iterator[str]:
             for part in re.split(r"\n(?=#{2,3} )", cell.source):
                 if found := re.match(r"#{2,3} (.*)", part):
                     heading = found[1]
-                    if heading.startswith(("Exercises", "On your own", "What you did", "연습", "혼자", "한 일")):
+                    if heading.startswith(("Exercises", "On your own", "What you did", "연습 문제", "지금까지 한 일", "더 해 보기")):
                         return
                     yield _html(f"## {heading}\n\n{_first_paragraph(part)}")
                 if question := PREDICT.search(part):

@@ -8,7 +8,7 @@ from importlib.metadata import version as _version
 _KOREAN = os.environ.get("BOOK_LANGUAGE") == "ko"
 
 project = "meshmodel"
-html_title = "Istio의 복원력, 다시 돌려 보기" if _KOREAN else "Istio's resilience, replayed"
+html_title = "Istio의 복원성, 다시 돌려 보기" if _KOREAN else "Istio's resilience, replayed"
 author = "the meshmodel authors"
 copyright = "2026, the meshmodel authors. Text: CC BY 4.0, code: BSD 3-Clause"
 version = release = _version("meshmodel")

@@ -11,6 +11,7 @@ import polib
 import pytest
 
 from classroom import korean
+from meshmodel.teaching import words
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -115,6 +116,37 @@ def test_a_number_that_english_spells_may_be_digits(english: str, korean: str, w
 def test_the_korean_has_the_code_links_and_numbers_of_the_english(path: Path) -> None:
     entries = polib.pofile(str(path)).translated_entries()
     assert {entry.msgid[:80]: wrong for entry in entries if (wrong := changed(entry.msgid, entry.msgstr))} == {}
+
+
+INSTEAD = {
+    "호출하는 쪽": "호출자",
+    "호출한 쪽": "호출자",
+    "재설정": "리셋",
+    "복원력": "복원성",
+    "패닉 모드": "패닉",
+    "복제 실행": "반복 실행",
+    "지역성": "지역",
+    "마감 시각": "데드라인",
+    "모의 실행": "재현",
+    "낱말": "단어",
+    "애너테이션": "어노테이션",
+    "연결 거부": "커넥션 거부",
+}
+"""Second words that the course had for one thing, and the one that it has."""
+
+
+@pytest.mark.parametrize("path", [*CATALOGUES, *words.LOCALE.glob("*.po")], ids=lambda path: path.stem)
+def test_one_thing_has_one_word(path: Path) -> None:
+    entries = polib.pofile(str(path)).translated_entries()
+    assert [f"{old} → {new}: {entry.msgstr[:60]}" for entry in entries for old, new in INSTEAD.items() if old in entry.msgstr] == []
+
+
+def test_the_pages_call_a_chapter_by_its_title() -> None:
+    catalogues = {path.stem: polib.pofile(str(path)).translated_entries() for path in CATALOGUES}
+    pages = catalogues.pop("pages")
+    titles = {entry.msgid[2:]: entry.msgstr[2:] for entries in catalogues.values() for entry in entries if entry.msgid.startswith("# ")}
+    named = [(title, page) for title in titles for page in pages if f"[{title}](" in page.msgid]
+    assert named and [titles[title] for title, page in named if f"[{titles[title]}](" not in page.msgstr] == []
 
 
 def test_what_is_stale_is_told(capsys: pytest.CaptureFixture[str]) -> None:
