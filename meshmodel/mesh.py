@@ -194,8 +194,8 @@ class Mesh:
     def calls(self, caller: str, callee: str) -> Mesh:
         """The pods of `caller` (a Deployment, or a Service, for all behind it) call the Service `callee`, "payments" or "payments:8080".
 
-        For real pods, which have no UPSTREAM_URIS of fake-service's: each request to `caller` makes one call, and its answer is 500
-        where that fails.  Raises ManifestError where there is no such workload or Service, or the caller calls another one already.
+        For real pods, which have no UPSTREAM_URIS of fake-service's: each request to `caller` makes this call, after those that it
+        makes already, and its answer is 500 where one fails.  Raises ManifestError where there is no such workload or Service.
         """
         known = self._state(float("inf"))
         name, _, number = callee.partition(":")

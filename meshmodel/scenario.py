@@ -3,16 +3,19 @@
 A request of the load generator passes the routes of a `Scenario` in order.  Each
 `Route` is what one proxy does with it (the gateway's, then simple-web's sidecar):
 it picks a destination `Cluster`, the cluster's load balancer picks an `Endpoint`,
-and that pod either answers (last route) or calls on through the next route.
+and that pod either answers or calls on through the next route.
 
     load generator ──routes[0]──> pod ──routes[1]──> pod ... ──> answer
+
+A pod may make several calls, one after another; the routes are then a tree, written
+down in the order of the calls (`Route.called_from`).
 
 Everything is checked at construction, so an engine need not check again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -393,7 +396,9 @@ class Route:
     proxy applies this route; each proxy keeps its own load-balancing and outlier
     state.  The callers of route k + 1 are the endpoints of route k, in order.
     `hash_policy` is what RING_HASH and MAGLEV clusters pick by.  With a `direct_response`
-    there are no destinations, and no other route follows.
+    there are no destinations, and no other route follows.  `called_from` is the number of
+    the route whose pods make this call, when they have all answers of their calls before
+    (None: the route before this one).
     """
 
     host: str
@@ -405,6 +410,7 @@ class Route:
     hash_policy: tuple[HashPolicy, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     direct_response: DirectResponse | None = None
+    called_from: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.timeout is None or self.timeout > 0, "timeout", "must be more than zero seconds", self.timeout)
@@ -605,6 +611,19 @@ class Change:
     routes: tuple[Route, ...]
 
 
+def callers_of(chain: Sequence[Route]) -> tuple[int, ...]:
+    """For each route the number of the one whose pods make the call; -1 for the first, the load's own."""
+    return tuple(number - 1 if route.called_from is None else route.called_from for number, route in enumerate(chain))
+
+
+def way_to_the_last(chain: Sequence[Route]) -> tuple[int, ...]:
+    """The numbers of the routes that a request passes on its way to the pods of the last one, without those beside it."""
+    callers, way = callers_of(chain), [len(chain) - 1]
+    while callers[way[0]] >= 0:
+        way.insert(0, callers[way[0]])
+    return tuple(way)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One experiment.  `overhead` is what a request spends outside the last pod.
@@ -629,6 +648,9 @@ class Scenario:
         _require(len(self.routes) > 0, "routes", "needs at least one", self.routes)
         _require(0 <= self.connect_time < np.inf, "connect_time", "must be zero or more seconds", self.connect_time)
         _require(self.workers >= 1, "workers", "must be 1 or more", self.workers)
+        for chain in self.chains:
+            for number, caller in enumerate(callers_of(chain)):
+                _require(min(number, 1) <= caller + 1 <= number, "called_from", "must be a route before this one", caller)
         times = [change.at for change in self.changes]
         _require(times == sorted(times) and all(t > 0 for t in times), "changes", "must come at increasing times after 0", times)
 
@@ -636,6 +658,11 @@ class Scenario:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The pods of the last route: those whose answers the load generator counts."""
         return self.routes[-1].endpoints
+
+    @property
+    def branches(self) -> bool:
+        """Does a pod make more than one call for a request?"""
+        return any(callers_of(chain) != tuple(range(-1, len(chain) - 1)) for chain in self.chains)
 
     @property
     def chains(self) -> tuple[tuple[Route, ...], ...]:

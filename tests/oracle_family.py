@@ -266,6 +266,18 @@ FAMILY |= {
         route([plain(0.05, **COIN), plain(0.02)], callers=("w0",), name="m", retries=retry(1)),
         route([plain(0.1, **COIN), plain(0.1)], "LEAST_REQUEST", callers=("m0", "m1"), retries=retry(1)),
     ),
+    "two calls, one after another": scenario(
+        web(timeout=0.6, retries=retry(1)),
+        route([plain(0.1, **COIN), plain(0.2)], "RANDOM", callers=("w0",), name="m", retries=retry(1)),
+        route([plain(0.1, **COIN), plain(0.3)], "LEAST_REQUEST", callers=("w0",), called_from=0),
+    ),
+    "a tree of calls": scenario(
+        route([plain(0.05), plain(0.4)], callers=("gateway",), name="w", retries=retry(1)),
+        route([plain(0.02), plain(0.1)], callers=("w0", "w1"), name="m", retries=retry(1, per_try_timeout=0.35)),
+        route([plain(0.1, **COIN), plain(0.3)], "RANDOM", callers=("m0", "m1"), name="x", outlier_detection=detection()),
+        route([plain(0.05, concurrency=1), plain(0.1)], "RANDOM", callers=("m0", "m1"), name="y", called_from=1),
+        route([plain(0.1, **COIN), plain(0.1)], "LEAST_REQUEST", callers=("w0", "w1"), called_from=0, retries=retry(1)),
+    ),
     "refused by the percentage": scenario(
         route(
             [plain(0.05, **COIN, error_code=503), plain(0.05, **COIN), plain(0.1), plain(0.1)],
@@ -323,6 +335,14 @@ NEW_FAMILY: dict[str, Callable[[], Scenario]] = {
             connection_pool=ConnectionPool(max_connections=3, max_pending_requests=2),
         ),
         load=closed(8),
+    ),
+    "a tree of calls through limits": lambda: scenario(
+        web(retries=retry(1)),
+        inbound(route([plain(0.02), plain(0.1)], callers=("w0",), name="m", retries=retry(1)), ConnectionPool(max_connections=1)),
+        route([plain(0.1, **COIN), plain(0.3)], "RANDOM", callers=("m0", "m1"), name="x", timeout=0.25),
+        inbound(route([plain(0.2)], callers=("m0", "m1"), name="y", called_from=1), ConnectionPool(max_requests=1)),
+        route([plain(0.1, **COIN), plain(0.1)], "LEAST_REQUEST", callers=("w0",), called_from=0),
+        load=closed(6),
     ),
     "the client gives up": lambda: scenario(
         route([plain(0.3), plain(0.9)], "RANDOM", retries=retry(1), connection_pool=ConnectionPool(max_connections=3)),

@@ -32,6 +32,7 @@ from meshmodel.scenario import (
     RetryPolicy,
     Route,
     Scenario,
+    callers_of,
 )
 from tests.oracle_proxy import Pools, Upstream
 
@@ -389,18 +390,22 @@ class World:
                 call.answered(attempt, outcome, name)
 
         def begins(seconds: float, outcome: int | str, rest: Callable[[], None]) -> None:
-            if call.hop == self.last or outcome != 200:
+            calls = [hop for hop, caller in enumerate(callers_of(self.routes)) if caller == call.hop]
+            if not calls or outcome != 200:
                 name = attempt.host if call.hop == self.last and not isinstance(outcome, str) else None
                 self.after(seconds, lambda: answer(outcome, name, rest))
                 return
             began = self.now
 
-            def inner_done(status: int, name: str | None) -> None:
+            def go_on(status: int, name: str | None) -> None:
+                if status == 200 and calls:
+                    # The pod's own calls go on when the proxy in front of it gives up, but count for nobody then.
+                    Call(self, calls.pop(0), attempt.host, call.request, go_on, lambda: not attempt.over and call.counts())
+                    return
                 wait = max(0.0, began + seconds - self.now) if status == 200 else 0.0
                 self.after(wait, lambda: answer(200 if status == 200 else 500, name, rest))
 
-            # The pod's own call goes on when the proxy in front of it gives up, but counts for nobody then.
-            Call(self, call.hop + 1, attempt.host, call.request, inner_done, lambda: not attempt.over and call.counts())
+            go_on(200, None)
 
         self.pods.setdefault((call.hop, attempt.host), Pod(self)).serve(behaviour, begins)
 
@@ -522,7 +527,7 @@ def route(
     behaviours: list[Behaviour], load_balancing: str = "ROUND_ROBIN", callers: tuple[str, ...] = ("web",), name: str = "p", **more: object
 ) -> Route:
     """A route to one cluster; what is not a field of the cluster is one of the route."""
-    own = {key: more.pop(key) for key in ("timeout", "retries", "fault") if key in more}
+    own = {key: more.pop(key) for key in ("timeout", "retries", "fault", "called_from") if key in more}
     destination = Destination(cluster=cluster(behaviours, load_balancing, name, **more))
     return Route(host=name, callers=tuple(Caller(name=c) for c in callers), destinations=(destination,), **own)
 

@@ -110,8 +110,10 @@ def clusters(draw: st.DrawFn, name: str, callers: int, pods: tuple[Behaviour, ..
 
 @st.composite
 def routes(draw: st.DrawFn, hop: int, last: bool, closed: bool) -> Route:
-    """The route of the proxies at this place of the chain; its callers are the pods of the route before."""
-    callers = tuple(f"{'gw'[hop > 0] if hop == 0 else chr(96 + hop)}{i}" for i in range(MOST_PODS if hop else 2))
+    """The route of the proxies at this place; its callers are the pods of the route before, or of that before it."""
+    called_from = draw(some(None, None, hop - 2)) if hop > 1 else None
+    before = "g" if hop == 0 else chr(97 + (hop - 1 if called_from is None else called_from))
+    callers = tuple(f"{before}{i}" for i in range(MOST_PODS if hop else 2))
     free = last or not closed
     pods = (*(FAILING if free else ()), *STEADY, *SLOW_TO_FAIL, *BUSY)
     made = [draw(clusters(chr(97 + hop), len(callers), pods, free))]
@@ -121,6 +123,7 @@ def routes(draw: st.DrawFn, hop: int, last: bool, closed: bool) -> Route:
         [],
         callers=callers,
         name=chr(97 + hop),
+        called_from=called_from,
         retries=draw(retry_policies()),
         timeout=draw(some(None, None, 0.25, 0.7)),
         fault=draw(some(Fault(), Fault(), Fault(delay=0.1, delay_percent=50, abort_code=418, abort_percent=20))) if free else Fault(),
@@ -149,10 +152,18 @@ def scenarios(draw: st.DrawFn, deepest: int = 3) -> Scenario:
     load = draw(workloads())
     hops = draw(some(*range(deepest, 0, -1)))
     chain = st.tuples(*[routes(hop, hop == hops - 1, isinstance(load, ClosedLoop)) for hop in range(hops)])
+    routes_at_first = draw(chain)
+
+    def later() -> tuple[Route, ...]:
+        """Other routes of the same shape."""
+        return tuple(
+            replace(new, called_from=old.called_from, callers=old.callers) for new, old in zip(draw(chain), routes_at_first, strict=True)
+        )
+
     return scenario(
-        *draw(chain),
+        *routes_at_first,
         load=load,
-        changes=tuple(Change(at=at, routes=draw(chain)) for at in draw(some((), (), (0.8,), (0.5, 1.2)))),
+        changes=tuple(Change(at=at, routes=later()) for at in draw(some((), (), (0.8,), (0.5, 1.2)))),
         workers=draw(some(1, 2)),
         new_connection_per_request=draw(st.booleans()),
         overhead=draw(some(Constant(0.02), stats.uniform(0.01, 0.02))),

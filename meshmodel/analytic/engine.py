@@ -73,6 +73,8 @@ class _Plan:
     def __post_init__(self) -> None:
         if self.scenario.changes:
             raise NoClosedForm("changes during the run")
+        if self.scenario.branches:
+            raise NoClosedForm("a pod that makes more than one call")
         for route in self.scenario.routes:
             _refuse_unformulated(route)
         loop = self.scenario.workload

@@ -14,7 +14,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,7 +31,7 @@ from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require
 from meshmodel.envoy.rig import COUNTERS, Rig
 from meshmodel.results.log import Ejections, RequestLog
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import Change, ClosedLoop, Route, Scenario
+from meshmodel.scenario import Change, ClosedLoop, Route, Scenario, callers_of, way_to_the_last
 
 __all__ = ["COUNTERS", "Cancelled", "EnvoyError", "Rig", "bootstrap", "envoy_binary", "measure", "print_config"]
 
@@ -158,8 +158,9 @@ def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, lis
     index = {name: i for i, name in enumerate(scenario.pod_names)}
     rows: dict[str, list] = {name: [] for name in RequestLog.FIELDS}
     overheads = []
+    way = _calls_to_the_last(scenario.routes)
     for call in calls:
-        answer = _last_answer(call, len(scenario.routes) - 1)
+        answer = _answer_at(call, way)
         pod = index.get(answer.get("name", ""), -1)
         attempts = int(answer.get("headers", {}).get("X-Envoy-Attempt-Count", 1))
         for name, value in zip(RequestLog.FIELDS, (call.start, call.latency, call.answer.code, pod, attempts), strict=True):
@@ -169,11 +170,17 @@ def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, lis
     return rows, overheads
 
 
-def _last_answer(call: load.Call, depth: int) -> dict[str, Any]:
-    """The answer that the last route gave, with its headers: inside simple-web's; {} when it was not reached."""
+def _calls_to_the_last(routes: Sequence[Route]) -> list[int]:
+    """Which of the calls of each pod on the way leads to the last route."""
+    callers = callers_of(routes)
+    return [callers[:hop].count(callers[hop]) for hop in way_to_the_last(routes)[1:]]
+
+
+def _answer_at(call: load.Call, way: Iterable[int]) -> dict[str, Any]:
+    """The answer at the end of the way, with its headers: inside simple-web's; {} when it was not reached."""
     answer = {**json_object(call.answer.body), "headers": call.answer.headers}
-    for _ in range(depth):
-        answer = next(iter(answer.get("upstream_calls", [])), {})
+    for place in way:
+        answer = dict(enumerate(answer.get("upstream_calls", []))).get(place, {})
     return answer
 
 

@@ -27,7 +27,7 @@ import selectors
 import socket
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -120,7 +120,7 @@ class _RunningPod:
         self.tasks: dict[asyncio.Task[Any], object] = {}  # of each request: its connection
         self.server = web.Server(self._handle, access_log=None)
         self.listener: asyncio.Server | None = None
-        self.upstream: Client | None = None
+        self.upstreams: list[Client] = []
         self.socket = _bound_socket(0)
         self.port: int = self.socket.getsockname()[1]
 
@@ -163,13 +163,13 @@ class _RunningPod:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.server.shutdown(timeout=0.1)
-        self.call(None)
+        self.call([])
 
-    def call(self, upstream: str | None) -> None:
-        """Call this URL for each request from now on (None: call nothing)."""
-        if self.upstream is not None:
-            self.upstream.close()
-        self.upstream = Client(upstream, keep_alives=self.spec.keep_alives, timeout=self.spec.upstream_timeout) if upstream else None
+    def call(self, urls: Iterable[str]) -> None:
+        """Call these URLs for each request from now on, one after another."""
+        for upstream in self.upstreams:
+            upstream.close()
+        self.upstreams = [Client(url, keep_alives=self.spec.keep_alives, timeout=self.spec.upstream_timeout) for url in urls]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # aiohttp lets a handler run on when its caller has gone; we remember it so that `close` can end it.
@@ -206,10 +206,12 @@ class _RunningPod:
         if code != 200:
             await sleep_until(started + seconds)
             return _response({**answer, "code": code, "error": "error injected by the service"})
-        if self.upstream is not None:
-            call = await _call(self.upstream, request)
-            answer["upstream_calls"] = [call]
-            code = 500 if "error" in call else 200
+        for upstream in self.upstreams:
+            call = await _call(upstream, request)
+            answer.setdefault("upstream_calls", []).append(call)
+            if "error" in call:  # its only worker ends: no other upstream is called
+                code = 500
+                break
         if code == 200:
             await sleep_until(started + seconds)
         answer |= {
@@ -289,9 +291,9 @@ class FakeServices:
         """Change a running pod.  Its request counter goes on."""
         await self._pods[pod].behave(behaviour)
 
-    def set_upstream(self, pod: str, url: str | None) -> None:
-        """Change the URL that a pod calls for each of its requests (None: calls nothing)."""
-        self._pods[pod].call(url)
+    def set_upstreams(self, pod: str, *urls: str) -> None:
+        """Change the URLs that a pod calls for each of its requests, one after another (none: calls nothing)."""
+        self._pods[pod].call(urls)
 
 
 def reset_connection(request: web.BaseRequest) -> None:

@@ -23,7 +23,7 @@ from meshmodel.envoy.folders import temporary_folder
 from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
 from meshmodel.envoy.process import EnvoyError, Proxy
-from meshmodel.scenario import Route, Scenario
+from meshmodel.scenario import Route, Scenario, callers_of
 
 COUNTERS = (
     "upstream_rq_total",
@@ -82,9 +82,10 @@ class Rig:
         _require_free(self.port)
         self.proxies = [[self._proxy(r, c) for c in range(len(route.callers))] for r, route in enumerate(self.scenario.routes)]
         await _enter_all(self._stack, [proxy for row in self.proxies for proxy in row])
-        for route, callers in zip(self.scenario.routes, self.proxies[1:], strict=False):
-            for endpoint, proxy in zip(route.endpoints, callers, strict=True):
-                self.services.set_upstream(endpoint.name, _url(proxy))
+        for number, route in enumerate(self.scenario.routes):
+            calls = [proxies for proxies, caller in zip(self.proxies, callers_of(self.scenario.routes), strict=True) if caller == number]
+            for place, endpoint in enumerate(route.endpoints if calls else ()):
+                self.services.set_upstreams(endpoint.name, *(_url(proxies[place]) for proxies in calls))
         self.urls = [_url(proxy) for proxy in self.proxies[0]]
 
     def _proxy(self, route: int, caller: int) -> Proxy:

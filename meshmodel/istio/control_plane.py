@@ -48,7 +48,8 @@ from meshmodel.scenario import (
 T = TypeVar("T")
 INGRESS = "istio-ingressgateway"
 ROOT_NAMESPACE = "istio-system"
-MAX_HOPS = 8
+MAX_HOPS, MAX_CALLS = 8, 64
+"""Calls of a request behind one another, and in all."""
 MAX_SIZE = 100_000
 """Of all destinations of a load, each counted for itself: pods, Deployments, callers, patches; places that call times places called,
 and times the entries of a localityLbSetting."""
@@ -149,30 +150,37 @@ class ControlPlane:
         """
         plan = Plan()
         hop, proxies = self._entry(target, locality, request)
-        for _ in range(MAX_HOPS):
-            route, pods = self._route(plan, hop, proxies)
-            plan.routes += (route,)
-            plan.hops.append(hop)
-            plan.deployments += [deployment for _, deployment in pods]
-            owner = self._caller(pods)
-            if owner is None or owner.upstream is None:
-                break
-            host, number = owner.upstream
-            service = self.upstream(owner) or self.service(host, owner, "UPSTREAM_URIS")
-            if request is not None:
-                asked = hop.http.sent_on(hop.asked)
-                request = replace(asked, path=owner.upstream_path + asked.path, port=None)
-            plan.keep_alives = owner.keep_alives
-            last = None if self._called(target)[0] else locality
-            proxies = [self._sidecar(endpoint, deployment, last) for endpoint, deployment in pods]
-            hop = self._hop(service, self._port(service, number, owner, "UPSTREAM_URIS"), proxies, request)
-        else:
-            raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
+        self._call(plan, hop, proxies, None if self._called(target)[0] else locality, request, ())
         self._refuse_inbound(plan.deployments)
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
             moved = [replace(p, caller=replace(p.caller, locality=locality), pod=replace(p.pod, locality=locality)) for p in proxies]
             plan.routes = (self._route(plan, hop, moved)[0],)
         return plan
+
+    def _call(
+        self, plan: Plan, hop: Hop, proxies: list[Proxy], place: str | None, request: Request | None, behind: tuple[int, ...]
+    ) -> None:
+        """Add the route of a call, which stands behind those routes, and then those of the calls that its pods make."""
+        if len(behind) == MAX_HOPS:
+            raise ManifestError(f"the Services call each other over more than {MAX_HOPS} hops: UPSTREAM_URIS goes in a circle?")
+        number = len(plan.routes)
+        if number == MAX_CALLS:
+            raise ManifestError(f"a request makes more than {MAX_CALLS} calls, each with all that it leads to, which is not modelled")
+        route, pods = self._route(plan, hop, proxies)
+        plan.routes += (replace(route, called_from=behind[-1]) if number and behind[-1] != number - 1 else route,)
+        plan.hops.append(hop)
+        plan.deployments += [deployment for _, deployment in pods]
+        owner = self._caller(pods)
+        if owner is None or not owner.upstreams:
+            return
+        plan.keep_alives = owner.keep_alives
+        proxies = [self._sidecar(endpoint, deployment, place) for endpoint, deployment in pods]
+        asked = hop.http.sent_on(hop.asked)
+        for upstream, service in zip(owner.upstreams, self.upstreams(owner), strict=True):
+            service = service or self.service(upstream.host, owner, "UPSTREAM_URIS")
+            onward = None if request is None else replace(asked, path=upstream.path + asked.path, port=None)
+            called = self._hop(service, self._port(service, upstream.port, owner, "UPSTREAM_URIS"), proxies, onward)
+            self._call(plan, called, proxies, place, onward, (*behind, number))
 
     def _entry(self, target: str | None, locality: str | None, request: Request | None) -> tuple[Hop, list[Proxy]]:
         service, number = self._called(target)
@@ -204,7 +212,7 @@ class ControlPlane:
 
     def _uncalled(self) -> list[Service]:
         """The Services that no other calls; of those, if any, the ones with pods that answer over HTTP, and a name of its own each."""
-        called = {service.key for service in map(self.upstream, self.deployments) if service}
+        called = {service.key for deployment in self.deployments for service in self.upstreams(deployment) if service}
         first = [service for service in self.services if service.key not in called]
         answering = [s for s in first if self.behind(s) and any(not port.other for port in s.ports)]
         plain = [s for s in answering if not s.headless]
@@ -249,7 +257,7 @@ class ControlPlane:
     def _caller(self, pods: list[tuple[Endpoint, Deployment]]) -> Deployment | None:
         """One Deployment of the pods of a route, which must all call on alike; None where there is no pod."""
         owners = list({owner.key: owner for _, owner in pods}.values())
-        if len({(owner.upstream, owner.upstream and owner.keep_alives) for owner in owners}) > 1:
+        if len({(owner.upstreams, owner.keep_alives and owner.upstreams != ()) for owner in owners}) > 1:
             names = " and ".join(str(owner) for owner in owners)
             raise owners[0].error("UPSTREAM_URIS", f"{names} are called alike but call on differently, which is not modelled")
         return owners[0] if owners else None
@@ -608,10 +616,10 @@ class ControlPlane:
         """The Service of that name, as Kubernetes' DNS knows it."""
         return self._named.get(target or "")
 
-    def upstream(self, owner: Deployment) -> Service | None:
-        """The Service that the pods of a Deployment call on, if it is one of this mesh."""
-        host = owner.upstream[0] if owner.upstream else ""
-        return self._find(host if "." in host else f"{host}.{owner.namespace}")
+    def upstreams(self, owner: Deployment) -> list[Service | None]:
+        """The Services that the pods of a Deployment call, where they are of this mesh."""
+        hosts = [upstream.host for upstream in owner.upstreams]
+        return [self._find(host if "." in host else f"{host}.{owner.namespace}") for host in hosts]
 
     def _called(self, target: str | None) -> tuple[Service | None, int | None]:
         """The Service and port of a target such as "web" or "web:8080"."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from meshmodel.fakeservice import from_environment
 from meshmodel.istio import names
@@ -49,13 +50,20 @@ _FAKE_SERVICE = re.compile(
 )
 
 
+class Upstream(NamedTuple):
+    """What a pod calls; `path` stands before the path of what it is asked itself (fake-service, HTTP_CLIENT_APPEND_REQUEST)."""
+
+    host: str
+    port: int
+    path: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Resource):
-    """A workload of any kind.  `upstream` is the (host, port) that its pods call; `locality` is "region/zone/subzone".
+    """A workload of any kind.  `upstreams` are what its pods call, one after another; `locality` is "region/zone/subzone".
 
-    `broken` is what became of its first pods (`said`), `upstream_said`: its upstream is a user's word, no variable's.
+    `broken` is what became of its first pods (`said`), `upstream_said`: an upstream is a user's word, no variable's.
     `timing_said`: so are its timings.
-    `upstream_path` stands before the path of what it is asked itself (fake-service, HTTP_CLIENT_APPEND_REQUEST).
     `timed`: somebody said what its answers take, if only by an image of fake-service.
     """
 
@@ -64,12 +72,11 @@ class Deployment(Resource):
     behaviour: Behaviour
     message: str = ""
     locality: str = ""
-    upstream: tuple[str, int] | None = None
+    upstreams: tuple[Upstream, ...] = ()
     keep_alives: bool = False
     named_ports: dict[str, int] = field(default_factory=dict)
     broken: tuple[tuple[tuple[str, object], ...], ...] = ()
     upstream_said: bool = False
-    upstream_path: str = ""
     timing_said: bool = False
     timed: bool = True
 
@@ -135,7 +142,6 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
     environment = _environment(container)
     known = "fake-service" in container.get_or("image", "").text() or any(map(_FAKE_SERVICE.fullmatch, environment))
     fake = known or "image" not in container
-    upstream = _upstream(environment) if fake else None
     return Deployment(
         **base,  # type: ignore[arg-type]
         replicas=_replicas(document, spec, context),
@@ -143,8 +149,7 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
         behaviour=_behaviour(document, template, container, environment if fake else {}, context),
         message=environment["MESSAGE"].text() if "MESSAGE" in environment else "Hello World",
         locality=_locality(template, pod, labels),
-        upstream=upstream[:2] if upstream else None,
-        upstream_path=upstream[2] if upstream else "",
+        upstreams=_upstreams(environment) if fake else (),
         keep_alives=_keep_alives(environment) if fake else False,
         named_ports=_named_ports(containers),
         timed=known,
@@ -277,23 +282,31 @@ def slashed(locality: str) -> str | None:
     return "/".join(parts) if len(parts) <= 3 and all(parts) else None
 
 
+MOST_UPSTREAMS = 16
+"""Of a pod."""
 _URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.IGNORECASE)
 
 
-def _upstream(environment: dict[str, Field]) -> tuple[str, int, str] | None:
-    """Host, port and path of the one that it calls."""
-    variable = environment.get("UPSTREAM_URIS")
+def _upstreams(environment: dict[str, Field]) -> tuple[Upstream, ...]:
+    """What it calls, in this order: UPSTREAM_WORKERS, the calls that it makes at once, is one by default."""
+    variable, workers = environment.get("UPSTREAM_URIS"), environment.get("UPSTREAM_WORKERS")
     # `tidyURIs` of fake-service trims blanks, but no line break
     uris = [uri.strip(" ") for uri in variable.text().split(",") if uri.strip(" ")] if variable else []
     if variable is None or not uris:
-        return None
-    if len(uris) != 1:
-        raise variable.wrong("more than one upstream is not modelled")
-    found = _URI.fullmatch(uris[0]) if len(uris[0]) < 300 else None
+        return ()
+    if len(uris) > MOST_UPSTREAMS:
+        raise variable.wrong(f"more than {MOST_UPSTREAMS} upstreams are not modelled")
+    if len(uris) > 1 and workers and workers.text().strip() != "1":
+        raise workers.wrong("UPSTREAM_WORKERS must be 1: calls at the same time are not modelled")
+    return tuple(_upstream(variable, uri) for uri in uris)
+
+
+def _upstream(variable: Field, uri: str) -> Upstream:
+    found = _URI.fullmatch(uri) if len(uri) < 300 else None
     port = int(found[2] or 80) if found else 0
     if not found or not 1 <= port <= 65535:
         raise variable.wrong("must be a URI such as http://simple-backend:80/, without a user")
-    return names.host(replace(variable, value=found[1].lower())), port, (found[3] or "").partition("?")[0].rstrip("/")
+    return Upstream(names.host(replace(variable, value=found[1].lower())), port, (found[3] or "").partition("?")[0].rstrip("/"))
 
 
 def _keep_alives(environment: dict[str, Field]) -> bool:

@@ -14,7 +14,7 @@ from math import lcm
 
 from meshmodel.istio.control_plane import Plan
 from meshmodel.istio.field import ManifestError
-from meshmodel.scenario import Cluster, Destination, Fault, Mirror, Route
+from meshmodel.scenario import Cluster, Destination, Fault, Mirror, Route, callers_of
 
 INSTEAD = "is not modelled: give each kind of request a load of its own"
 Weighted = Sequence[tuple[Route, Fraction]]
@@ -23,7 +23,7 @@ Weighted = Sequence[tuple[Route, Fraction]]
 def mixed(plans: Sequence[tuple[Plan, float]]) -> Plan:
     """The plan of a mixture.  Raises `ManifestError` where its kinds differ in what is not drawn for each request."""
     first, total = plans[0][0], sum(Fraction(weight) for _, weight in plans)
-    if len({len(plan.routes) for plan, _ in plans}) > 1:
+    if len({callers_of(plan.routes) for plan, _ in plans}) > 1:
         raise ManifestError(f"request: a mixture whose requests go over different numbers of hops {INSTEAD}")
     hops = [[(plan.routes[hop], Fraction(weight) / total) for plan, weight in plans] for hop in range(len(first.routes))]
     plan = replace(first, routes=tuple(_route(each) for each in hops))

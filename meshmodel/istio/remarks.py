@@ -148,7 +148,7 @@ def _untimed(plan: Plan) -> Iterator[MeshWarning]:
 def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
     """Services with pods that the load does not come by: nobody calls them, and they call nobody."""
     on_the_way = {deployment.key for deployment in plan.deployments}
-    called = {service.key for service in map(mesh.upstream, mesh.deployments) if service}
+    called = {service.key for deployment in mesh.deployments for service in mesh.upstreams(deployment) if service}
     called |= {service.key for service in plan.services}
     routed = {(vs.namespace, d.host) for vs in mesh.virtual_services for route in vs.routes for d in route.destinations}
     routed_to = {host for namespace, name in routed for host in (name, f"{name}.{namespace}")}
@@ -162,7 +162,7 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
         and service.namespace not in SYSTEM
         and routed_to.isdisjoint((service.fqdn, f"{service.name}.{service.namespace}"))
         and mesh.behind(service)
-        and not any(deployment.key in on_the_way or deployment.upstream for deployment in mesh.behind(service))
+        and not any(deployment.key in on_the_way or deployment.upstreams for deployment in mesh.behind(service))
     ]
     if alone:
         names = ", ".join(service.name for service in alone[:MOST_NAMED])
@@ -174,7 +174,7 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
 
 def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:
     for deployment in {each.key: each for each in plan.deployments if each.upstream_said}.values():
-        reason = "each request makes one call after another's, and its answer is 500 where that fails, as fake-service has it"
+        reason = "each request makes its calls one after another, and its answer is 500 where one fails, as fake-service has it"
         yield MeshWarning(str(deployment), "", reason, "nicholasjackson/fake-service", ASSUMPTION)
     for deployment in {each.key: each for each in plan.deployments if each.timing_said}.values():
         reason = "nine answers in ten take its p50, the next nine in a hundred its p90, the last its p99, whatever it is asked"

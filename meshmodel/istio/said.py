@@ -16,7 +16,7 @@ from meshmodel._text import nearest, quoted
 from meshmodel.fakeservice import parse_duration
 from meshmodel.istio.base import Resource
 from meshmodel.istio.field import ManifestError
-from meshmodel.istio.kubernetes import FAILURES, Deployment, Service
+from meshmodel.istio.kubernetes import FAILURES, Deployment, Service, Upstream
 
 Key = tuple[str, str, str]
 Resources = Mapping[Key, Resource]
@@ -110,11 +110,10 @@ def timing(deployment: Deployment, changes: Changes) -> Deployment:
 
 
 def calling(deployment: Deployment, host: str, port: int) -> Deployment:
-    """The Deployment with this upstream.  Raises ManifestError where it calls another one already."""
-    if deployment.upstream not in (None, (host, port)):
-        there = "{}:{}".format(*deployment.upstream or ())
-        raise ManifestError(f"calls: {deployment.name} calls {there} already, and more than one upstream is not modelled")
-    return replace(deployment, upstream=(host, port), upstream_said=True)
+    """The Deployment whose pods call this too, after what they call already."""
+    called = Upstream(host, port)
+    upstreams = deployment.upstreams if called in deployment.upstreams else (*deployment.upstreams, called)
+    return replace(deployment, upstreams=upstreams, upstream_said=True)
 
 
 def failing(how: str | int) -> Changes:

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from math import prod
 
 from meshmodel._text import visible
-from meshmodel.scenario import UNLIMITED, Behaviour, ClosedLoop, Cluster, HashPolicy, Request, RetryPolicy, Route, Scenario, Workload
+from meshmodel.scenario import (
+    UNLIMITED,
+    Behaviour,
+    ClosedLoop,
+    Cluster,
+    HashPolicy,
+    Request,
+    RetryPolicy,
+    Route,
+    Scenario,
+    Workload,
+    callers_of,
+)
 
 ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
 ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go"
@@ -284,18 +296,18 @@ def _patience(owner: str, scenario: Scenario) -> Iterator[MeshWarning]:
 
 def _all_hops(routes: tuple[Route, ...], route_owner: Mapping[str, str]) -> Iterator[MeshWarning]:
     """Retries multiply over all hops in a row that try a failed call again: a failure of the last comes back as a 500 of each."""
-    trying = [bool(route.retries.attempts) for route in routes]
+    callers = callers_of(routes)
     for last in range(len(routes) - 1, 0, -1):
-        first = last
-        while first > 0 and trying[first - 1] and _repeats_500(routes[first - 1]):
-            first -= 1
-        if first < last and trying[last]:
-            each = [1 + route.retries.attempts for route in routes[first : last + 1]]
+        row = [last]
+        while callers[row[0]] >= 0 and routes[callers[row[0]]].retries.attempts and _repeats_500(routes[callers[row[0]]]):
+            row.insert(0, callers[row[0]])
+        if len(row) > 1 and routes[last].retries.attempts:
+            each = [1 + routes[hop].retries.attempts for hop in row]
             shown = " x ".join(map(str, each))
             hops = {2: "two", 3: "three"}.get(len(each), str(len(each)))
             reason = f"retries multiply over {hops} hops: one request may become {prod(each)} at {routes[last].host} ({shown})"
             source = "meshmodel: (1 + attempts) of all hops; simple-web turns any failure into 500"
-            yield MeshWarning(route_owner[routes[first].host], "spec.http[0].retries.attempts", reason, source)
+            yield MeshWarning(route_owner[routes[row[0]].host], "spec.http[0].retries.attempts", reason, source)
             return
 
 

@@ -8,7 +8,7 @@ from meshmodel.compiled import inlined
 from meshmodel.rules import outcomes, retries
 from meshmodel.rules.outcomes import ABORTED, LOWEST, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 from meshmodel.simulation.attempts import PER_TRY, RETRY, RETRY_OVERFLOW, TIMEOUT, judge, release
-from meshmodel.simulation.calls import ANSWER, NONE, ORPHAN, PICK, REPLY, SENT, SHADOW, give_slot, schedule
+from meshmodel.simulation.calls import ANSWER, ENTER, NONE, ORPHAN, PICK, REPLY, SENT, SHADOW, give_slot, schedule
 from meshmodel.simulation.clients import overhead
 from meshmodel.simulation.connections import stop_waiting
 from meshmodel.simulation.hedges import end_hedges, leave_running, orphan, run_on, wait_for_hedges, waits_for_others
@@ -124,7 +124,11 @@ def call_over(w: World, rng: np.random.Generator, slot: int, t: float, outcome: 
             return 0
         c.at = t
         return 500 if w.load[0].behind and code != 200 else code
-    # fake-service answers 500 where its own call failed, at once; else when its own time is over too.
+    if code == 200 and route.beside != NONE:
+        c.hop = route.beside
+        schedule(w, slot, t, ENTER)
+        return 0
+    # fake-service answers 500 where a call of its own failed, at once; else when its own time is over too.
     replies = t if code != 200 else max(t, c.began + c.own)
     c.code = code if code == 200 or route.passes else 500
     schedule(w, slot, replies, REPLY)

@@ -27,6 +27,7 @@ from meshmodel.scenario import (
     OutlierDetection,
     Route,
     Scenario,
+    callers_of,
 )
 from meshmodel.simulation import state
 from meshmodel.simulation.calls import MOST_MIRRORS
@@ -61,7 +62,10 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is there.  `chains`: the routes in each state of the mesh; `pods`: (hop, name) by number; `inside`: hops in sidecars of pods."""
+    """Who is there.  `chains`: the routes in each state of the mesh; `pods`: (hop, name) by number; `inside`: hops in sidecars of pods.
+
+    `called_from`: for each hop the one whose pods make the call, -1: the load does.
+    """
 
     chains: tuple[tuple[Route, ...], ...]
     change_at: tuple[float, ...]
@@ -70,6 +74,18 @@ class Plan:
     upstreams: tuple[Upstream, ...]
     pods: tuple[tuple[int, str], ...]
     inside: frozenset[int]
+    called_from: tuple[int, ...]
+
+    def following(self, hop: int) -> int:
+        """The hop that this one's pods call first, -1: they call nothing."""
+        return self._first(hop, hop)
+
+    def beside(self, hop: int) -> int:
+        """The hop that the callers of this one call when they have its answer, -1: none."""
+        return self._first(hop, self.called_from[hop]) if hop else -1
+
+    def _first(self, after: int, caller: int) -> int:
+        return next((hop for hop in range(after + 1, self.hops) if self.called_from[hop] == caller), -1)
 
     @property
     def hops(self) -> int:
@@ -89,8 +105,8 @@ class Plan:
 def plan(scenario: Scenario, inside: frozenset[int] = frozenset()) -> Plan:
     """Name and number everybody.  Raises NotModelled where a change alters the chain of calls itself."""
     chains = scenario.chains
-    if len({len(chain) for chain in chains}) > 1:
-        raise NotModelled("changes: the chain of calls must stay the same length")
+    if len({callers_of(chain) for chain in chains}) > 1:
+        raise NotModelled("changes: who calls whom must stay the same")
     hops = list(zip(*chains, strict=True))
     last = max(set(range(len(hops))) - inside)
     order = [last, *(hop for hop in range(len(hops)) if hop != last)]
@@ -116,8 +132,23 @@ def plan(scenario: Scenario, inside: frozenset[int] = frozenset()) -> Plan:
         clusters=clusters,
         upstreams=tuple(upstreams),
         inside=inside,
+        called_from=callers_of(chains[0]),
         pods=tuple((hop, name) for hop in order for name in _each(e.name for route in hops[hop] for e in route.endpoints)),
     )
+
+
+def refuse_shared(chain: tuple[Route, ...]) -> None:
+    """Raise NotModelled where a pod that is called from two places calls on or has limits.
+
+    Each call of a scenario has pods of its own, which is the same for one that only answers.
+    """
+    seen: set[tuple[str, str]] = set()
+    for hop, route in enumerate(chain):
+        pods = {(e.name, e.address): e for e in route.endpoints if e.address}
+        shared = [pods[key] for key in pods.keys() & seen]
+        if any(e.behaviour.concurrency or guards(e) for e in shared) or (shared and hop in callers_of(chain)):
+            raise NotModelled(f"{route.host} is called from two places, and its pods call on or have limits")
+        seen |= pods.keys()
 
 
 def _each(names: object) -> tuple[str, ...]:
@@ -148,7 +179,7 @@ def routes(p: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             abort_code=code or before,  # a request of before a change may still be delayed
             abort_percent=percent if code else 0.0,
             first_upstream=next((i for i, u in enumerate(p.upstreams) if u.hop == hop), 0), clusters=len(p.clusters[hop]),
-            callers=len(p.callers[hop]), last=hop == p.last, passes=hop in p.inside, following=hop + 1 if hop < p.hops - 1 else -1,
+            callers=len(p.callers[hop]), last=hop == p.last, passes=hop in p.inside, following=p.following(hop), beside=p.beside(hop),
         )  # fmt: skip
         weight = {d.cluster.name: d.weight for d in route.destinations}
         weights[now, hop, : len(p.clusters[hop])] = np.cumsum([weight.get(name, 0) for name in p.clusters[hop]])
@@ -208,8 +239,8 @@ def _behaviour(b: Behaviour) -> dict[str, Any]:
 
 def caller_of(p: Plan) -> np.ndarray:
     """The number of each pod among the callers of the hop that it calls, (pods,)."""
-    called = [p.callers[hop + 1].index(name) if hop + 1 < p.hops and name in p.callers[hop + 1] else 0 for hop, name in p.pods]
-    return np.array(called, dtype=np.int64)
+    called = [(p.callers[p.following(hop)] if p.following(hop) >= 0 else (), name) for hop, name in p.pods]
+    return np.array([callers.index(name) if name in callers else 0 for callers, name in called], dtype=np.int64)
 
 
 # --- clusters ---------------------------------------------------------------------------------
@@ -375,7 +406,7 @@ def collapse(scenario: Scenario) -> Scenario:
     last = len(scenario.routes) - 1
     keep = [i for i in range(last + 1) if i == last or not all(_passes_on(chain[i]) for chain in scenario.chains)]
     first = keep[0]
-    if not first or len(keep) < last + 1 - first:
+    if not first or len(keep) < last + 1 - first or scenario.branches:
         return scenario
     return scenario.with_chains(lambda chain: chain[first:])
 

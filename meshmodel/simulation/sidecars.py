@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import inf
 
 from meshmodel.fakeservice import levels_of
-from meshmodel.scenario import Behaviour, Caller, ClosedLoop, Cluster, ConnectionPool, Destination, Endpoint, Route, Scenario
+from meshmodel.scenario import Behaviour, Caller, ClosedLoop, Cluster, ConnectionPool, Destination, Endpoint, Route, Scenario, callers_of
 
 
 def guards(endpoint: Endpoint) -> bool:
@@ -27,12 +27,14 @@ def with_sidecars(scenario: Scenario) -> tuple[Scenario, frozenset[int]]:
     guarded = {hop for hop in hops if any(guards(e) for chain in scenario.chains for e in chain[hop].endpoints)}
     if not guarded:
         return scenario, frozenset()
+    innermost = [hop + sum(other <= hop for other in guarded) for hop in hops]  # where each hop's pods stand, as the new hops count
 
     def chain_of(chain: tuple[Route, ...]) -> tuple[Route, ...]:
-        return tuple(route for hop in hops for route in ((_outside(chain[hop]), _inside(chain[hop])) if hop in guarded else (chain[hop],)))
+        called_from = [innermost[caller] if caller >= 0 else None for caller in callers_of(chain)]
+        moved = [replace(route, called_from=caller) for route, caller in zip(chain, called_from, strict=True)]
+        return tuple(r for hop, route in enumerate(moved) for r in ((_outside(route), _inside(route)) if hop in guarded else (route,)))
 
-    inside = frozenset(hop + 1 + sum(other < hop for other in guarded) for hop in guarded)
-    return scenario.with_chains(chain_of), inside
+    return scenario.with_chains(chain_of), frozenset(innermost[hop] for hop in guarded)
 
 
 def _outside(route: Route) -> Route:
@@ -85,15 +87,20 @@ def most_in_flight(scenario: Scenario, chain: tuple[Route, ...]) -> float:
     for hop, route in enumerate(chain):
         most *= (1 + route.retries.attempts * route.retries.hedge_on_per_try_timeout) * (1 + len(route.mirrors))
         patience = min(patience, route.timeout or inf, route.retries.per_try_timeout or inf)
-        if hop + 1 < len(chain) and patience < inf:
-            most *= 2 + longest_call(chain[hop + 1 :]) / patience
+        if hop in callers_of(chain) and patience < inf:
+            most *= 2 + _longest_calls_from(chain, hop) / patience
     return most
 
 
-def longest_call(chain: tuple[Route, ...]) -> float:
-    """The longest that a call of the first route of the rest of a chain can take, in seconds; inf: there is no bound."""
-    route, policy = chain[0], chain[0].retries
-    behind = longest_call(chain[1:]) if len(chain) > 1 else 0.0
+def _longest_calls_from(chain: tuple[Route, ...], hop: int) -> float:
+    """The longest that the calls of one of the hop's pods can take together, in seconds; inf: there is no bound."""
+    return sum(longest_call(chain, number) for number, caller in enumerate(callers_of(chain)) if caller == hop)
+
+
+def longest_call(chain: tuple[Route, ...], hop: int) -> float:
+    """The longest that a call of the hop can take, in seconds; inf: there is no bound."""
+    route, policy = chain[hop], chain[hop].retries
+    behind = _longest_calls_from(chain, hop)
     attempt = min(max(map(_slowest, route.endpoints), default=0.0) + behind, policy.per_try_timeout or inf)
     if any(guards(e) or d.cluster.connection_pool != ConnectionPool() for d in route.destinations for e in d.cluster.endpoints):
         attempt = inf  # it may wait, pending; a per-try timeout does not count that

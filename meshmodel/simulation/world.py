@@ -42,6 +42,8 @@ class Layout:
 def layout(scenario: Scenario) -> Layout:
     """Raises `plan.NotModelled`."""
     reduced = planning.collapse(sidecars.without_idle_limits(scenario))
+    for chain in reduced.chains:
+        planning.refuse_shared(chain)
     expanded, inside = sidecars.with_sidecars(reduced)
     made = planning.plan(expanded, inside)
     route, weights, retriable = planning.routes(made)

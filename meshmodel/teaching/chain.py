@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.scenario import Behaviour, ClosedLoop, Scenario
+from meshmodel.scenario import Behaviour, ClosedLoop, Scenario, way_to_the_last
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.plots import Picture, bare_picture
 
@@ -30,7 +30,8 @@ def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
     height = max(1.5, 0.62 * len(pods) + 0.3)
     picture = bare_picture(width, height)
     axes = picture.axes[0]
-    callers = [route.callers[0].name if len(route.callers) == 1 else f"{len(route.callers)} callers" for route in scenario.routes]
+    way = [scenario.routes[hop] for hop in way_to_the_last(scenario.routes)]
+    callers = [route.callers[0].name if len(route.callers) == 1 else f"{len(route.callers)} callers" for route in way]
     columns = len(callers) + 2
     xs = [_LEFT + k * (1 - _WIDE - 2 * _LEFT) / (columns - 1) for k in range(columns)]
     for k, name in enumerate(["the load\n(curl or fortio)", *callers]):

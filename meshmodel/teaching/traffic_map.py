@@ -6,6 +6,7 @@ An arrow is as wide as its share of the requests, and coloured by the errors tha
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from meshmodel._text import shortened, visible
 from meshmodel.results.replay import Replay
 from meshmodel.results.tally import FIRST_POD
+from meshmodel.scenario import Route, callers_of, way_to_the_last
 from meshmodel.teaching.palette import ROLES
 
 WIDE, BOX, HIGH, GAP, TOP = 760, 190, 38, 16, 30
@@ -40,7 +42,7 @@ def traffic_map(replay: Replay) -> str:
     """The map as an SVG element with an accessible name."""
     ends = flows(replay)
     shown = ends if len(ends) <= MOST_PODS else sorted(ends, key=lambda flow: -flow.share * (1 + flow.errors))[:MOST_PODS]
-    hops = ["load", *(shortened(visible(route.host.split(".")[0]), 24) for route in replay.scenario.routes)]
+    hops = ["load", *calls_on_the_way(replay.scenario.routes)]
     height = max(2, len(shown)) * (HIGH + GAP) + TOP + GAP
     middle, last = height / 2, WIDE - BOX
     step = (last - 40) / max(1, len(hops))
@@ -52,6 +54,14 @@ def traffic_map(replay: Replay) -> str:
     said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
     name = html.escape(f"Traffic map: {' to '.join(hops)}; {said}", quote=True)
     return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" class="map">{"".join(parts)}</svg>'
+
+
+def calls_on_the_way(routes: Sequence[Route]) -> list[str]:
+    """What is called on the way to the pods that are shown, and after which other call of the same pod."""
+    callers, way = callers_of(routes), way_to_the_last(routes)
+    names = [visible(route.host.split(".")[0]) for route in routes]
+    before = [[names[other] for other in range(hop) if callers[other] == callers[hop]] for hop in way]
+    return [shortened(names[hop] + (f", after {', '.join(each)}" if each else ""), 24) for hop, each in zip(way, before, strict=True)]
 
 
 def _colour(flow: Flow) -> str:

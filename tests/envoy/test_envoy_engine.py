@@ -34,6 +34,7 @@ from meshmodel.scenario import (
     ClosedLoop,
     Fault,
     OpenLoop,
+    Scenario,
 )
 from tests.patience import PATIENCE, eventually
 
@@ -85,6 +86,21 @@ def test_simple_web_turns_503_into_500_and_passes_on_who_answered(replay) -> Non
 @playing(chain(direct(pods(0.01, FAILING), calls=20, route={"retries": ISTIO_RETRIES})))
 def test_simple_web_passes_on_how_many_attempts_there_were(replay) -> None:
     assert replay.codes == {200: 20} and replay.log.attempts.max() == 2
+
+
+def two_calls() -> Scenario:
+    """simple-web calls m, each second of whose answers is a failure, and then b's two pods."""
+    first, second = direct(pods(Behaviour(error_rate=0.5, error_code=503))), chain(direct(pods(0.01, 0.01), calls=20, connections=1))
+    m = replace(first.routes[0], host="m").with_clusters(lambda c: replace(c, name="m")).with_endpoints(lambda e: replace(e, name="m-0"))
+    gateway, b = second.routes
+    return replace(second, routes=(gateway, m, replace(b, called_from=0)))
+
+
+@playing(two_calls())
+def test_simple_web_calls_one_after_another_and_ends_at_the_first_failure(replay) -> None:
+    assert replay.codes == {200: 10, 500: 10} and {name: int(count) for name, (count,) in replay.attempts.items()} == {"b-0": 5, "b-1": 5}
+    table = replay.requests_table()
+    assert set(table.endpoint[table.code == 200]) == {"b-0", "b-1"} and set(table.endpoint[table.code == 500]) == {"envoy"}
 
 
 ALWAYS = Fault(abort_code=418, abort_percent=100.0, delay=0.2, delay_percent=100.0)

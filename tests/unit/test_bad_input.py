@@ -195,7 +195,11 @@ def test_a_bad_route_is_refused(route, part):
         (deployment(env='[{name: TIMING_50_PERCENTILE, value: "-1s"}]'), "TIMING_50_PERCENTILE: "),
         (deployment(env="[{name: ERROR_RATE, value: 0.5}]"), "must be text, put it in quotes, got 0.5"),
         (deployment(env='[{name: A, value: "1"}, {name: A, value: "2"}]'), "the variable A stands twice"),
-        (deployment(env='[{name: UPSTREAM_URIS, value: "http://a,http://b"}]'), "more than one upstream is not modelled"),
+        (deployment(env=f'[{{name: UPSTREAM_URIS, value: "{",".join(["http://a"] * 17)}"}}]'), "more than 16 upstreams are not modelled"),
+        (
+            deployment(env='[{name: UPSTREAM_URIS, value: "http://a,http://b"}, {name: UPSTREAM_WORKERS, value: "2"}]'),
+            "env[1].value: UPSTREAM_WORKERS must be 1: calls at the same time are not modelled",
+        ),
         (deployment(env='[{name: UPSTREAM_URIS, value: "grpc://a:1"}]'), "must be a URI"),
         (deployment(env='[{name: UPSTREAM_URIS, value: "http://a\\n"}]'), "must be a URI"),
         (deployment(env='[{name: UPSTREAM_URIS, value: "http://a:99999999"}]'), "must be a URI"),

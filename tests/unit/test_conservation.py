@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from meshmodel.analytic import NoClosedForm
 from meshmodel.analytic.engine import predict
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import ClosedLoop, OpenLoop, Scenario
+from meshmodel.scenario import ClosedLoop, OpenLoop, Scenario, callers_of
 from meshmodel.simulation import montecarlo
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
@@ -127,11 +127,11 @@ def check_trace(replay: Replay) -> None:
     assert ((tries["parent"] == -1) == (tries["hop"] == tries["hop"].min())).all()
     inner = tries[tries["hop"] > tries["hop"].min()]
     outer = tries.loc[inner["parent"]]
-    assert (outer["hop"].to_numpy() == inner["hop"] - 1).all() and (outer["request"].to_numpy() == inner["request"]).all()
+    callers = np.array(callers_of(replay.scenario.routes))
+    assert (outer["hop"].to_numpy() == callers[inner["hop"]]).all() and (outer["request"].to_numpy() == inner["request"]).all()
     assert (tries[tries["number"] == 1]["back_off"] == 0).all() and not tries.duplicated(["call", "hop", "number"]).any()
     mine = replay.ejections.ejected[replay.ejections.replication == 0]
-    proxies = {caller.name for chain in replay.scenario.chains for caller in chain[last].callers}
-    events = trace.hosts[trace.hosts["proxy"].isin(proxies)]["event"].value_counts()
+    events = trace.hosts[trace.hosts["endpoint"].isin(replay.pod_names)]["event"].value_counts()
     assert (events.get("ejected", 0), events.get("readmitted", 0)) == (mine.sum(), (~mine).sum())
 
 

@@ -207,7 +207,7 @@ def test_simple_web_reports_its_upstream_call() -> None:
             services,
             get,
         ):
-            services.set_upstream("web", services.url("backend"))
+            services.set_upstreams("web", services.url("backend"))
             code, body, seconds = await get("web", "/x")
             assert code == 200 and seconds == exactly(0.4)  # the larger of both, not the sum
             (call,) = body["upstream_calls"]
@@ -224,12 +224,26 @@ def test_simple_web_reports_its_upstream_call() -> None:
     run(test)
 
 
+def test_simple_web_makes_its_calls_one_after_another_until_one_fails() -> None:
+    async def test() -> None:
+        async with serving(web=pod(), a=pod(timing_50_percentile=0.2, error_rate=0.5), b=pod(timing_50_percentile=0.3)) as (services, get):
+            services.set_upstreams("web", services.url("a"), services.url("b"))
+            code, body, seconds = await get("web")
+            assert code == 200 and seconds == exactly(0.5)
+            assert [call["uri"] for call in body["upstream_calls"]] == [services.url("a"), services.url("b")]
+            code, body, seconds = await get("web")
+            assert code == 500 and len(body["upstream_calls"]) == 1
+            assert services.served == {"web": 2, "a": 2, "b": 1}
+
+    run(test)
+
+
 @pytest.mark.parametrize("failure", ["refused", "reset", "hang"])
 def test_simple_web_answers_500_when_its_upstream_does_not_answer(failure: str) -> None:
     async def test() -> None:
         web = Pod(Behaviour(), "web", "simple-web", upstream_timeout=0.1)
         async with serving(web=web, backend=pod(failure=failure)) as (services, get):
-            services.set_upstream("web", services.url("backend"))
+            services.set_upstreams("web", services.url("backend"))
             code, body, _ = await get("web")
             assert code == 500 and body["upstream_calls"][0]["code"] == -1
 
@@ -246,7 +260,7 @@ def test_simple_web_understands_a_proxys_plain_text() -> None:
     async def test() -> None:
         proxy = await asyncio.start_server(answer, "127.0.0.1", 0)
         async with proxy, serving(web=pod()) as (services, get):
-            services.set_upstream("web", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/")
+            services.set_upstreams("web", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/")
             code, body, _ = await get("web")
             assert code == 500 and body["upstream_calls"][0]["code"] == 504 and "body" not in body["upstream_calls"][0]
 
@@ -269,7 +283,7 @@ def test_simple_web_opens_a_connection_per_call_unless_kept_alive(keep_alives: b
 
         upstream = await asyncio.start_server(answer, "127.0.0.1", 0)
         async with upstream, serving(web=Pod(Behaviour(), keep_alives=keep_alives)) as (services, get):
-            services.set_upstream("web", f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}")
+            services.set_upstreams("web", f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}")
             assert [(await get("web"))[0] for _ in range(3)] == [200] * 3
             assert opened == connections
 
@@ -281,8 +295,8 @@ def test_simple_webs_upstream_call_outlives_its_caller() -> None:
         async with serving(edge=pod(), web=pod(), backend=pod()) as (services, get):
             await services.set_behaviour("web", Behaviour(timing_50_percentile=0.0))
             await services.set_behaviour("backend", Behaviour(timing_50_percentile=0.1))
-            services.set_upstream("web", services.url("backend"))
-            services.set_upstream("edge", services.url("web"))
+            services.set_upstreams("web", services.url("backend"))
+            services.set_upstreams("edge", services.url("web"))
             with pytest.raises(asyncio.TimeoutError):
                 await get("edge", timeout=0.04)
             assert services.served == {"edge": 1, "web": 1, "backend": 1}
@@ -301,7 +315,7 @@ def test_closing_ends_everything_at_once() -> None:
         callers: list[asyncio.Task] = []
         async with aiohttp.ClientSession() as client:
             async with FakeServices(pods | {"web": pod(), "refused": pod(failure="refused")}) as services:
-                services.set_upstream("web", services.url("slow"))
+                services.set_upstreams("web", services.url("slow"))
                 for name in ("slow", "hang", "one", "one", "web"):
                     callers.append(asyncio.create_task(client.get(services.url(name))))
                 await eventually(lambda: services.served == {"slow": 2, "hang": 1, "one": 2, "web": 1, "refused": 0})

@@ -10,7 +10,8 @@ import pytest
 from meshmodel.__main__ import main
 from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
-from meshmodel.scenario import ClosedLoop, Route
+from meshmodel.scenario import ClosedLoop, Route, callers_of
+from meshmodel.simulation.plan import NotModelled
 
 ONE_CALL = ClosedLoop(calls=1)
 
@@ -71,11 +72,48 @@ def test_a_call_makes_a_chain() -> None:
     assert "|8080|" in second.destinations[0].cluster.name
 
 
-def test_one_workload_calls_one_service() -> None:
+def test_a_workload_makes_its_calls_one_after_another() -> None:
     mesh = shop().calls("checkout-v1", "payments").calls("checkout", "payments")  # said twice is no harm
     assert len(mesh.scenario(ONE_CALL).routes) == 2
-    with pytest.raises(ManifestError, match="calls: checkout-v1 calls payments.* already, and more than one"):
-        mesh.apply(pods("audit-v1", "audit"), service("audit")).calls("checkout", "audit")
+    mesh.apply(pods("audit-v1", "audit"), service("audit"), pods("bank-v1", "bank"), service("bank"))
+    mesh.calls("payments", "bank").calls("checkout", "audit")
+    routes = mesh.scenario(ONE_CALL).routes
+    assert [route.host.partition(".")[0] for route in routes] == ["checkout", "payments", "bank", "audit"]
+    assert callers_of(routes) == (-1, 0, 1, 0)
+    assert [len(route.callers) for route in routes] == [1, 2, 3, 2]
+
+
+def test_retries_multiply_along_the_way_of_a_call_and_not_beside_it() -> None:
+    """9 tries at the bank, behind payments; the audit is beside them, and meets its own 3."""
+    rule = "http: [{route: [{destination: {host: %s}}], retries: {attempts: 2, retryOn: 5xx}}]"
+    head = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: %s}, spec: {hosts: [%s], "
+    rules = [head % (name, name) + rule % name + "}}" for name in ("bank", "audit", "payments")]
+    mesh = shop().apply(pods("audit-v1", "audit"), service("audit"), pods("bank-v1", "bank"), service("bank"))
+    mesh.calls("checkout", "payments").calls("payments", "bank").calls("checkout", "audit").apply(*rules)
+    (told,) = [warning.reason for warning in mesh.warnings if "multiply" in warning.reason]
+    assert "may become 9 at bank.default" in told
+
+
+def test_a_service_that_two_call_has_pods_that_only_answer_or_is_refused() -> None:
+    mesh = shop().apply(pods("audit-v1", "audit"), service("audit"), pods("bank-v1", "bank"), service("bank"))
+    mesh.calls("checkout", "payments").calls("payments", "audit").calls("checkout", "audit")
+    assert mesh.simulate(ONE_CALL, replications=1, target="checkout").codes == {200: 1}
+    with pytest.raises(NotModelled, match="audit.* is called from two places, and its pods call on"):
+        mesh.calls("audit", "bank").simulate(ONE_CALL, replications=1, target="checkout")
+
+
+def test_calls_that_come_back_and_calls_without_end_are_refused() -> None:
+    with pytest.raises(ManifestError, match="over more than 8 hops"):
+        shop().calls("checkout", "payments").calls("payments", "checkout").scenario(ONE_CALL, "checkout")
+    fan = shop()
+    names = [f"s{k}" for k in range(4)]
+    for name in names:
+        fan.apply(pods(name, name), service(name, 80, 81, 82, 83))
+    for caller, callee in zip(["checkout", *names[:-1]], names, strict=True):
+        for port in (80, 81, 82, 83):
+            fan.calls(caller, f"{callee}:{port}")
+    with pytest.raises(ManifestError, match="more than 64 calls"):
+        fan.scenario(ONE_CALL, "checkout")
 
 
 # ---- fail
