@@ -19,7 +19,7 @@ lab: $(STAMP) ## JupyterLab on the first chapter
 
 test: lint ## linter, type checker, unit, statistical, Envoy, browser and notebook tests (some minutes)
 	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
-	@$(BIN)/pytest -q -n 2 --dist loadfile tests
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 lint: $(STAMP) ## linter, layout and type checker alone
 	@$(BIN)/ruff check -q . || { echo "make lint: the linter's findings are above; some are mended by $(BIN)/ruff check --fix ." >&2; exit 1; }

@@ -29,7 +29,7 @@ def temporary_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -52,6 +52,18 @@ def _locked_folder() -> tuple[Path, int]:
             os.close(lock)
 
 
+def _remove(folder: Path) -> None:
+    """Under another name, since an Envoy that is about to be killed makes files under the old one.
+
+    The lock goes last, so that what a kill leaves of the folder is still known as ours.
+    """
+    with suppress(OSError):
+        folder = folder.rename(f"{folder}.gone")
+        for entry in set(folder.iterdir()) - {folder / _LOCK}:
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _remove_dead(top: Path) -> None:
     """Remove the folders of ours whose process is dead; what others call so has no lock of ours in it, or another owner."""
     for folder in top.glob(f"{_PREFIX}[0-9]*-*"):
@@ -65,7 +77,7 @@ def _remove_dead(top: Path) -> None:
                 continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
             finally:
                 os.close(lock)
 

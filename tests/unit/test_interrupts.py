@@ -131,6 +131,31 @@ def test_a_folder_lives_as_long_as_its_block(top):
     assert not list(top.iterdir())
 
 
+def test_a_folder_goes_although_somebody_goes_on_writing_into_it(top):
+    """As an Envoy does that is about to be killed, while it starts."""
+    over = threading.Event()
+
+    def write(folder: Path) -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                (folder / f"file{number}").touch()
+            except FileNotFoundError:
+                number = 0
+
+    for _ in range(20):
+        over.clear()
+        with temporary_folder() as folder:
+            writer = threading.Thread(target=write, args=[folder])
+            writer.start()
+            while len(list(folder.iterdir())) < 20:
+                pass
+        over.set()
+        writer.join()
+        assert not list(top.iterdir())
+
+
 def test_the_folder_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not(top):
     unfinished = top / f"meshmodel-{2**22 + 1}-x"  # Linux numbers processes up to 2**22
     unfinished.mkdir()
