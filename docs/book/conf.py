@@ -41,6 +41,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "home_page_in_toc": True,
+    "footer_content_items": ["copyright.html"],  # it names the authors; the theme's Korean for "By" is none
     "navbar_persistent": [],  # the search box stands in the sidebar already
     "toc_title": "이 장에서" if _KOREAN else "In this chapter",
 }
