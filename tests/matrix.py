@@ -70,7 +70,20 @@ def install(packages: str, python: str, folder: Path) -> None:
 
 def tested(packages: str, folder: Path) -> str:
     """The last line of the tests' output, which is kept in `folder`/log.txt."""
-    command = [str(folder / "env/bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "no:cacheprovider", "tests"]
+    command = [
+        str(folder / "env/bin/python"),
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        "-p",
+        "no:cacheprovider",
+        "tests",
+    ]
     command += [word for test in (STORED if packages != "pinned" else ()) for word in ("--deselect", test)]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "compiled")}
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
