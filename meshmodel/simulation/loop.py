@@ -36,7 +36,7 @@ from meshmodel.simulation.health import LONG_AGO, TICK, configure, flush, tick
 from meshmodel.simulation.hedges import give_up, hedge_answered
 from meshmodel.simulation.pods import finish_work
 from meshmodel.simulation.state import World
-from meshmodel.simulation.timers import NEVER, set_timer
+from meshmodel.simulation.timers import NEVER, set_timer, stop_all
 
 DONE = 0
 """Why the loop stopped: the end, or what it is short of, as in `calls`."""
@@ -224,8 +224,7 @@ def _reset(w: World, rng: np.random.Generator, row: int) -> None:
     clock = w.clock[0]
     clock.now, clock.still, clock.running, clock.unsent, clock.state, clock.row = 0.0, 0, 0, 0, 0, row
     clock.logged, clock.requests, clock.calls, clock.drawn, clock.traced, clock.short_of = 0, 0, 0, 0, 0, 0
-    for slot in range(len(w.timer)):
-        set_timer(w.timer, w.tree, slot, NEVER)
+    stop_all(w.timer, w.tree)
     clock.free = 0
     for slot in range(len(w.timer) - 1, clock.first_call - 1, -1):
         w.free[clock.free] = slot

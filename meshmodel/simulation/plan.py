@@ -436,7 +436,7 @@ def only_balancing(scenario: Scenario) -> bool:
     cluster = route.destinations[0].cluster
     if cluster.slow_start or len({e.weight for e in cluster.endpoints}) > 1:
         return False
-    codes = {atom.code for e in cluster.endpoints for atom in distribution(e.behaviour)}
+    codes = {atom.code for behaviour in {e.behaviour for e in cluster.endpoints} for atom in distribution(behaviour)}
     policy = route.retries
     retried = policy.attempts and any(retries.covers(policy.retry_on, policy.retriable_status_codes, code) for code in codes)
     acts = route.timeout or route.fault.delay or route.fault.abort_code or policy.per_try_timeout or retried or len(route.callers) > 1

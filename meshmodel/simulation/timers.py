@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshmodel.compiled import inlined
+from meshmodel.compiled import compiled, inlined
 
 NEVER = 1e300
 """A time that never comes."""
@@ -30,12 +30,23 @@ def set_timer(timer: np.ndarray, tree: np.ndarray, slot: int, at: float) -> None
         tree[node] = first
 
 
+@compiled
+def stop_all(timer: np.ndarray, tree: np.ndarray) -> None:
+    """No timer ends any more."""
+    slots = len(timer)
+    for slot in range(slots):
+        timer[slot] = NEVER
+        tree[slots + slot] = slot
+    for node in range(slots - 1, 0, -1):
+        tree[node] = tree[2 * node]
+
+
 def tournament(timer: np.ndarray) -> np.ndarray:
     """The tree of `timer`, (slots,) seconds, slots being a power of two: (2 * slots,) slots."""
-    slots = len(timer)
-    tree = np.zeros(2 * slots, np.int32)
-    tree[slots:] = np.arange(slots)
-    for node in range(slots - 1, 0, -1):
-        left, right = tree[2 * node], tree[2 * node + 1]
-        tree[node] = left if timer[left] <= timer[right] else right
-    return tree
+    row = np.arange(len(timer), dtype=np.int32)
+    rows = [row]
+    while len(row) > 1:
+        left, right = row[::2], row[1::2]
+        row = np.where(timer[left] <= timer[right], left, right)
+        rows.insert(0, row)
+    return np.concatenate([np.zeros(1, np.int32), *rows])

@@ -25,13 +25,14 @@ DRAWS = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """A scenario as arrays that no run changes: `shared` by the names of `World`'s fields."""
+    """A scenario as arrays that no run changes: `shared` by the names of `World`'s fields; `settled`: `plan.settled_when_sent`."""
 
     scenario: Scenario
     reduced: Scenario
     plan: planning.Plan
     shared: dict[str, np.ndarray]
     codes: tuple[int, ...]
+    settled: bool
 
     @property
     def behind(self) -> bool:
@@ -60,7 +61,7 @@ def layout(scenario: Scenario) -> Layout:
     }
     shared |= hash_plan.tables(made, shared)
     route["hashing"], shared["hash_then"] = hash_plan.route_hashes(made, reduced)
-    return Layout(scenario, reduced, made, shared, _codes(made))
+    return Layout(scenario, reduced, made, shared, _codes(made), planning.settled_when_sent(reduced))
 
 
 def _codes(made: planning.Plan) -> tuple[int, ...]:
@@ -170,7 +171,7 @@ def _load(of: Layout, keeps_log: bool) -> np.ndarray:
         "bin": 1.0,
         "behind": of.behind,
         "connect_time": scenario.connect_time,
-        "settled": planning.settled_when_sent(scenario),
+        "settled": of.settled,
         "users": workload.users,
     }
     if isinstance(workload, ClosedLoop):
