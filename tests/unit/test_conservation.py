@@ -18,7 +18,8 @@ from meshmodel.scenario import ClosedLoop, OpenLoop, Scenario, callers_of
 from meshmodel.simulation import montecarlo
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
-from tests.oracle_family import NEW_FAMILY
+from tests.oracle_family import FAMILY, NEW_FAMILY
+from tests.oracle_loop import plain, route, scenario
 from tests.random_scenarios import CODES, plain_scenarios, scenarios
 
 REPLICATIONS = 3
@@ -176,6 +177,8 @@ def played(simulate: Callable[..., Replay], tested: Scenario) -> Replay | None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_lost(engine: str) -> None:
+    """Of any scenario."""
+
     @repeatable
     @example(HANGING[0])
     @example(HANGING[1])
@@ -186,6 +189,21 @@ def test_nothing_is_lost(engine: str) -> None:
             check(replay)
 
     holds()
+
+
+@pytest.mark.parametrize("name", [*FAMILY, *NEW_FAMILY])
+def test_nothing_is_lost_by_any_policy(name: str) -> None:
+    """One replication of each scenario that the engine is held against the plain loop in."""
+    check(montecarlo.simulate(FAMILY[name] if name in FAMILY else NEW_FAMILY[name](), 1, seed=1))
+
+
+def test_an_answer_at_the_end_of_a_bucket_is_in_it() -> None:
+    """Figures kept alone count as those of a log: at fortio's edges, below the first, and beyond the last second of the series."""
+    seconds = (0.0, 0.001, 0.002, 0.0125, 0.02, 0.1, 0.5, 1.0, 99.0, 101.0, 900.0)
+    tested = scenario(route([plain(each) for each in seconds], timeout=1000.0), load=ClosedLoop(calls=22), overhead=0.0)
+    check_figures_alone(montecarlo.simulate(tested, 2))
+    series = montecarlo.simulate(tested, 2, keep="figures").series("1s")
+    assert series[[column for column in series if column.startswith("code ")]].to_numpy().sum() == 22
 
 
 @repeatable

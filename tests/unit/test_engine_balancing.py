@@ -78,20 +78,21 @@ def test_a_user_keeps_a_pod(load_balancing: str) -> None:
     assert found == [{picked(tested, who)} for who in WHO] and len({picked(tested, who) for who in WHO}) > 2
 
 
-@pytest.mark.parametrize("load_balancing", BOTH)
-def test_weights_of_endpoints_count_in_the_tables(load_balancing: str) -> None:
-    tested = weighted(hashing_route([plain(0.01)] * 3, load_balancing), 1, 1, 8)
+@pytest.mark.parametrize(("load_balancing", "weights"), [*((each, (1, 1, 8)) for each in BOTH), ("RING_HASH", (1, 1, 400))])
+def test_weights_of_endpoints_count_in_the_tables(load_balancing: str, weights: tuple[int, ...]) -> None:
+    tested = weighted(hashing_route([plain(0.01)] * 3, load_balancing), *weights)
     found = [set(simulate(tested, load=asked(who)).log.endpoint.ravel()) for who in WHO]
     assert found == [{picked(tested, who)} for who in WHO]
 
 
-def test_every_user_of_a_load_is_drawn_alike() -> None:
-    """4,000 calls of 4 users: 1,000 of each, outside +- 140 for one of them in one run of 100 million."""
+@pytest.mark.parametrize("users", [2, 4])
+def test_every_user_of_a_load_is_drawn_alike(users: int) -> None:
+    """1,000 calls of each, outside +- 140 for one of them in one run of 100 million."""
     tested = hashing_route([plain()] * 5, "RING_HASH")
-    hashes, _ = hashing.user_hashes(tested.hash_policy, 4, Request())
+    hashes, _ = hashing.user_hashes(tested.hash_policy, users, Request())
     expected = np.bincount([picked(tested, number) for number in hashes], minlength=5) * 1000
-    runs = simulate(tested, load=ClosedLoop(calls=4000, users=4), runs=1)
-    assert np.abs(runs.pod_attempts[:, 0] - expected).max() < 140 * 4 and (runs.pod_attempts[expected == 0] == 0).all()
+    runs = simulate(tested, load=ClosedLoop(calls=1000 * users, users=users), runs=1)
+    assert np.abs(runs.pod_attempts[:, 0] - expected).max() < 140 * users and (runs.pod_attempts[expected == 0] == 0).all()
 
 
 @pytest.mark.parametrize("policy", [HEADER, None])

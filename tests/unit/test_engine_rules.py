@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from meshmodel.results.log import RequestLog
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, OpenLoop
+from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, Fault, OpenLoop, Scenario
 from meshmodel.simulation import montecarlo
+from meshmodel.simulation.closed_loop import NEVER, ClosedLoopRun, pacing
+from meshmodel.simulation.run import stream
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
 from tests.oracle_loop import detection, plain, retry, route, scenario
@@ -265,3 +268,86 @@ def test_a_pod_makes_its_calls_one_after_another_while_its_own_time_runs(simulat
     failed = runs.log.code == 500
     assert np.all(failed.sum(axis=0) == 4) and np.allclose(runs.log.latency[~failed], whole)
     assert np.allclose(runs.log.latency[failed], 0.0) and np.all(runs.log.attempts == ~failed)
+
+
+# --- what a request takes ----------------------------------------------------------------------
+
+
+def test_a_latency_is_whole_nanoseconds() -> None:
+    """fortio's clock; a timeout that never acts, so that without a compiler too this is the event loop."""
+    runs = montecarlo.simulate(scenario(route([plain(0.1)], timeout=9.0), load=ClosedLoop(calls=30), overhead=0.0), 1)
+    assert runs.log.latency.ravel().tolist() == [0.1] * 30
+
+
+def test_a_variance_of_two_percent_is_none_or_one_more() -> None:
+    """fake-service: 1 + U{0 .. variance - 1} / 100 times as long; each of two in 40 calls, but for one run in 10^12."""
+    tested = route([plain(1.0, timing_variance=2)], timeout=9.0)
+    assert set(montecarlo.simulate(scenario(tested, load=ClosedLoop(calls=40), overhead=0.0), 1).log.latency.ravel()) == {1.0, 1.01}
+
+
+def test_the_loop_draws_a_lognormal_overhead_as_scipy_does() -> None:
+    """Kolmogorov-Smirnov, false-alarm rate 1e-4."""
+    overhead = stats.lognorm(s=0.8, loc=0.002, scale=0.01)
+    runs = montecarlo.simulate(scenario(route([plain(0.1)], timeout=9.0), load=ClosedLoop(calls=400), overhead=overhead), 1)
+    assert stats.kstest(runs.log.latency.ravel() - 0.1, overhead.cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("fault", "code"), [(Fault(delay=0.5, delay_percent=0.9), 200), (Fault(abort_code=418, abort_percent=0.9), 418)])
+def test_less_than_a_percent_is_a_fault_too(fault: Fault, code: int) -> None:
+    """18 of 2,000 calls; exact binomial, false-alarm rate 1e-6."""
+    log = montecarlo.simulate(scenario(route([plain(0.1)], fault=fault), load=ClosedLoop(calls=2000), overhead=0.0), 1).log
+    hit = (log.code == 418) | (log.latency > 0.5)
+    assert set(log.code[hit]) == {code} and stats.binomtest(int(hit.sum()), 2000, 0.009).pvalue > 1e-6
+
+
+# --- the lock-step loop ------------------------------------------------------------------------
+
+
+def in_lock_step(tested: Scenario, runs: int = 2) -> RequestLog:
+    return ClosedLoopRun(tested, [stream(1, i) for i in range(runs)]).run()[0]
+
+
+def test_fortio_gives_up_in_lock_step() -> None:
+    """One pod in time, one not; exact."""
+    load = ClosedLoop(connections=2, duration=10, timeout=1.0)
+    log = in_lock_step(scenario(route([plain(0.5), plain(1.5)]), load=load, overhead=0.0))
+    real = log.code != -2
+    seen = zip(log.code[real].tolist(), log.latency[real].tolist(), log.endpoint[real].tolist(), strict=True)
+    assert set(seen) == {(200, 0.5, 0), (-1, 1.0, -1)}
+
+
+@pytest.mark.parametrize("load", [ClosedLoop(connections=2, qps=10, duration=4), ClosedLoop(connections=2, qps=10, calls=41)])
+def test_the_lock_step_keeps_fortios_pace(load: ClosedLoop) -> None:
+    """periodic.go, runOne: call i of n at (i + i / (n - 1)) / rate; when late, only the first two and the last are sent."""
+    limit = load.calls_per_thread[0]
+    for calls in range(1, int(limit) + 1):
+        for done in (0.0, 3.9, 4.1):
+            start = max(done, (calls + calls / (limit - 1)) / 5)
+            stops = calls >= limit or (load.calls is None and start > 4 and 2 <= calls < limit - 1)
+            (found,) = pacing(load, np.array([done]), np.array([calls]), np.array([limit]))
+            assert found == pytest.approx(NEVER if stops else start)
+
+
+# --- what is kept ------------------------------------------------------------------------------
+
+
+def test_as_many_ejections_are_noted_as_there_are() -> None:
+    """However many: room for notes grows."""
+    policy = detection(consecutive_5xx=1, interval=0.1, base_ejection_time=0.1, max_ejection_time=0.1, update_merge_window=0.0)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.03), plain(0.03)]
+    runs = montecarlo.simulate(scenario(route(pods, outlier_detection=policy), load=ClosedLoop(duration=20), overhead=0.0), 1)
+    out, counted = runs.ejections.ejected, runs.counters["outlier_detection.ejections_enforced_total"][0]
+    assert out.sum() == counted > 60 and 0 <= counted - (~out).sum() <= 1
+
+
+def test_a_detector_that_begins_anew_forgets_how_often_a_host_was_out() -> None:
+    """Out for one and two seconds, then the cluster is another one: for one second again; ticks each 0.1 s."""
+    policy = detection(consecutive_5xx=1, interval=0.1, update_merge_window=0.0)
+    pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.01), plain(0.01)]
+    before, after = (route(pods, outlier_detection=policy, connection_pool=ConnectionPool(max_retries=most)) for most in (5, 6))
+    load = OpenLoop(segments=((6.0, 50.0, 50.0),), arrivals="paced")
+    runs = montecarlo.simulate(scenario(before, load=load, overhead=0.0, changes=(Change(at=3.5, routes=(after,)),)), 3)
+    for replication in range(3):
+        mine = (runs.ejections.replication == replication) & (runs.ejections.time > 3.5)
+        times, out = runs.ejections.time[mine], runs.ejections.ejected[mine]
+        assert out[:2].tolist() == [True, False] and 1.0 - 1e-3 <= times[1] - times[0] <= 1.1 + 1e-3

@@ -143,6 +143,11 @@ def test_localities_share_the_ring_by_their_weights_whatever_their_numbers_of_en
     assert not len(ring(HOSTS[:1], 12, group=[0], group_weight=[0])[0]), "all weights 0: nobody is picked"
 
 
+def test_the_number_of_points_is_whole_for_the_lightest_and_at_most_envoys_maximum() -> None:
+    assert hashing.ring_scale(0.25, 6, 100) == 8.0 and hashing.ring_scale(0.25, 1, 100) == 4.0
+    assert hashing.ring_scale(1 / 3, 2**30, hashing.MAXIMUM_RING_SIZE) == 8_388_608
+
+
 def test_an_empty_ring_picks_nobody() -> None:
     assert pick(ring(HOSTS, 12, usable=[False] * 6), 5) == -1
 
@@ -167,6 +172,14 @@ def test_maglev_weighs_localities_not_the_endpoints_across_them() -> None:
     expected = [1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0]
     assert maglev(HOSTS[:3], 17, weights=[1, 2, 3], group=[0, 2, 1], group_weight=[8, 0, 2]) == expected
     assert set(maglev(HOSTS[:1], 17, group=[0], group_weight=[0])) == {-1}
+
+
+def test_a_table_is_made_anew_in_the_room_of_the_old_one() -> None:
+    """As the event loop does it when an endpoint leaves."""
+    orders, turn, due, table = hashing.maglev_orders(HOSTS[:2], 17), np.zeros(2, np.int64), np.zeros(2), np.zeros(17, np.int32)
+    for share in ([1 / 3, 2 / 3], [0.5, 0.5]):
+        hashing.fill_maglev(np.array(share), max(share), *orders, turn, due, table)
+    assert table.tolist() == maglev(HOSTS[:2], 17)
 
 
 def test_a_refused_maglev_pick_changes_the_hash() -> None:
@@ -220,9 +233,11 @@ def test_a_cookie_with_a_time_to_live_is_made_up_from_the_connection() -> None:
 
 
 def test_several_policies_are_rotated_and_xored() -> None:
-    a, b = xxh64("ann"), xxh64("10.0.0.9")
-    rotated = (a << 1 | a >> 63) & (2**64 - 1)
-    assert hashing.request_hash([HEADER, ADDRESS], {"x-user": "ann"}, "/", "10.0.0.9") == rotated ^ b
+    b = xxh64("10.0.0.9")
+    for who, first_bit in (("ann", 0), ("bob", 1)):
+        a = xxh64(who)
+        assert a >> 63 == first_bit
+        assert hashing.request_hash([HEADER, ADDRESS], {"x-user": who}, "/", "10.0.0.9") == (a << 1) % 2**64 + first_bit ^ b
     assert hashing.request_hash([HEADER, ADDRESS], {}, "/", "10.0.0.9") == b
 
 
@@ -243,6 +258,13 @@ def test_a_load_without_users_hashes_what_it_says_itself_or_nothing() -> None:
     assert hashing.user_hashes([ADDRESS], 0, Request())[0].tolist() == [xxh64("127.0.0.1")]
     hashes, made_up = hashing.user_hashes([HashPolicy(kind="cookie", name="u", ttl=0.0)], 0, Request())
     assert (hashes.tolist(), made_up) == ([0], True)
+
+
+def test_a_header_counts_once_and_cookies_together() -> None:
+    twice = Request(headers=(("X-User", "ann"), ("x-user", "bob"), ("Cookie", "a=1"), ("cookie", "u=eve")))
+    assert hashing.user_hashes([HEADER], 0, twice)[0].tolist() == [xxh64("ann")]
+    for name, value in (("a", "1"), ("u", "eve")):
+        assert hashing.user_hashes([HashPolicy(kind="cookie", name=name)], 0, twice)[0].tolist() == [xxh64(value)]
 
 
 # --- compiled --------------------------------------------------------------------------------

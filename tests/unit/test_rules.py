@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from types import SimpleNamespace
 
@@ -100,6 +101,7 @@ def test_rows_begin_anew() -> None:
     [
         (0, 3, 33, False, False), (0, 3, 34, False, True), (1, 3, 66, False, False), (1, 3, 67, False, True), (0, 10, 10, False, True),
         (0, 3, 0, True, True), (0, 3, 0, False, False), (1, 3, 33, True, False), (1, 3, 34, True, True), (1, 10, 10, True, False),
+        (2, 3, 67, True, True),
     ],
 )  # fmt: skip
 def test_the_ejection_percentage(ejected: int, hosts: int, percent: int, always: bool, may: bool) -> None:
@@ -125,14 +127,14 @@ def test_the_time_outside() -> None:
 def test_a_tick() -> None:
     policy = OutlierDetection(base_ejection_time=1.0)
     out = Host(ejected=True, since=10.0, multiplier=2)
-    assert [bool(ejection.tick(out, policy, at)) for at in (11.9, 12 - 3e-6, 12 - 0.5e-6, 12.0)] == [False, False, True, True]
+    assert [bool(ejection.tick(out, policy, at)) for at in (11.9, 12 - 1.5e-6, 12 - 0.5e-6, 12.0)] == [False, False, True, True]
     assert out.multiplier == 2
     known = Host(multiplier=2)
     assert [(bool(ejection.tick(known, policy, 50.0)), known.multiplier) for _ in range(3)] == [(False, 1), (False, 0), (False, 0)]
 
 
 def test_workers_hear_of_a_change_at_once_or_after_the_merge_window() -> None:
-    at_once = [ejection.told_at_once(5.0 + later, 4.0, 1.0) for later in (-0.5, 0.0, 0.0009, 0.001 - 1e-7, 0.001, 1.0)]
+    at_once = [ejection.told_at_once(5.0 + later, 4.0, 1.0) for later in (-0.5, 0.0, 0.0009985, 0.001 - 1e-7, 0.001, 1.0)]
     assert [bool(each) for each in at_once] == [False, False, False, True, True, True]
     assert ejection.told_at_once(0.0, -1e300, 1.0) and not ejection.told_at_once(2.0, 2.0, 0.0) and ejection.told_at_once(2.001, 2.0, 0.0)
 
@@ -164,7 +166,7 @@ def test_a_detector_that_splits_by_hand() -> None:
 
 
 def test_health_is_overprovisioned() -> None:
-    assert [locality.health(*of) for of in ((5, 7), (4, 7), (1, 2), (3, 4), (0, 3), (0, 0))] == [100, 80, 70, 100, 0, 0]
+    assert [locality.health(*of) for of in ((5, 7), (4, 7), (1, 2), (1, 1), (0, 3), (0, 0))] == [100, 80, 70, 100, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,12 @@ def test_who_panics() -> None:
     assert locality.panicking([0, 2], [4, 4], 50) == [True, False]
 
 
+@pytest.mark.parametrize("rule", [locality.level_loads, lambda *lists: locality.panicking(*lists, 50.0)])
+def test_each_level_has_healthy_hosts_and_all_of_them(rule: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        rule([1, 1], [1])
+
+
 def test_the_loads_where_all_panic_are_the_numbers_of_hosts() -> None:
     assert locality.loads([0, 0], [1, 2], 50) == [34, 66] and locality.loads([1, 1], [4, 4], 50) == [50, 50]
     assert locality.loads([0, 2], [4, 4], 50) == [0, 100] and locality.loads([1, 3], [4, 4], 50) == [35, 65]
@@ -204,10 +212,11 @@ def test_the_loads_where_all_panic_are_the_numbers_of_hosts() -> None:
 def test_a_draw_falls_into_a_level() -> None:
     loads = [50, 30, 0, 70, 50]
     assert [locality.level_of(draw, loads, 1, 4) for draw in (0.0, 29.9, 30.0, 99.9, 100.0)] == [1, 1, 3, 3, 3]
+    assert [locality.level_of(draw, [30, 20, 50], 0, 3) for draw in (30.0, 49.9, 50.0)] == [1, 1, 2]
 
 
 def test_the_weight_of_a_locality() -> None:
-    weights = [locality.effective_weight(10.0, *of) for of in ((5, 7), (7, 7), (1, 2), (1, 4), (0, 2), (0, 0))]
+    weights = [locality.effective_weight(10.0, *of) for of in ((5, 7), (1, 1), (1, 2), (1, 4), (0, 2), (0, 0))]
     assert weights == pytest.approx([10, 10, 7, 3.5, 1e-12, 1e-12], rel=1e-12) and locality.effective_weight(0.0, 1, 1) == 1e-12
 
 

@@ -51,6 +51,11 @@ def test_calls_are_no_more_than_the_connections_of_the_load() -> None:
     assert sidecars.most_in_flight(many, many.routes) == inf
 
 
+def test_behind_somebody_who_never_gives_up_there_are_no_more() -> None:
+    chain = (route(pod(0.0, name="front")), route(pod(0.1), caller="front"))
+    assert sidecars.most_in_flight(scenario(*chain), chain) == 4
+
+
 def test_hedges_multiply_them() -> None:
     hedging = RetryPolicy(attempts=2, per_try_timeout=0.05, hedge_on_per_try_timeout=True)
     one = scenario(route(pod(0.1), retries=hedging))

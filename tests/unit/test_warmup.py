@@ -96,6 +96,12 @@ def test_n_picks_share_out_by_weight_within_one(before: int) -> None:
     assert np.all(np.abs(found - 1300 * np.array(weights) / 6.5) <= 1)
 
 
+@pytest.mark.parametrize(("weights", "before"), [([5, 3, 7], 1773), ([1, 2, 3], 2700), ([3, 5, 1], 207)])
+def test_a_round_shares_out_exactly_wherever_the_first_picks_end(weights: list[int], before: int) -> None:
+    """Here rounding makes some endpoint's whole turns reach just as far as all picks, and not the others': they are one too many."""
+    assert np.bincount(picks(sum(weights), weights.__getitem__, 3, before=before)).tolist() == weights
+
+
 def test_a_schedule_made_with_picks_goes_on_as_one_that_made_them() -> None:
     weights = [math.sqrt(5), math.e, 1.0]  # whose multiples do not meet: ties may go either way, in Envoy as well
     whole = picks(200, weights.__getitem__, 3)
@@ -106,6 +112,16 @@ def test_a_schedule_made_with_picks_goes_on_as_one_that_made_them() -> None:
 def test_who_may_not_be_picked_is_not_scheduled() -> None:
     assert set(picks(50, lambda i: 1.0, 3, usable=[True, False, True])) == {0, 2}
     assert warmup.next_due(np.full(2, math.inf), np.zeros(2)) == -1
+
+
+def test_of_equal_deadlines_the_one_that_was_put_in_first_comes_first() -> None:
+    """edf_scheduler.h, EdfEntry::operator<."""
+    deadline, place, clock = np.array([0.5, 1.0]), np.array([0, 1]), np.array([0.0, 2.0])
+    found = []
+    for weight in (2.0, 1.0, 1.0, 1.0):
+        found.append(warmup.next_due(deadline, place))
+        warmup.put_back(found[-1], weight, deadline, place, clock)
+    assert found == [0, 1, 0, 1] and deadline.tolist() == [2.0, 3.0]
 
 
 # --- least request ---------------------------------------------------------------------------
