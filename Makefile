@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz mutants any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record clean
+.PHONY: help lab test lint fuzz mutants any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -78,6 +78,9 @@ house: $(STAMP) ## docs/house.svg, drawn from the code's own imports
 
 record: $(STAMP) ## plays every experiment on a real Envoy anew into data/envoy (15 minutes); NAMES="lb-random split": only those
 	$(BIN)/python -c 'from meshmodel.evidence.records import record; record("$(NAMES)".split())'
+
+traces: $(STAMP) ## records some runs of a real Envoy attempt by attempt into data/envoy/traces (2 minutes); NAMES=... as above
+	$(BIN)/python -c 'from meshmodel.evidence.traces import record; record("$(NAMES)".split())'
 
 clean: ## removes the environment and all caches
 	rm -rf $(VENV) .matrix .pytest_cache .ruff_cache .mypy_cache .hypothesis dist

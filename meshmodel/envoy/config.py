@@ -37,14 +37,28 @@ from meshmodel.scenario import (
 HOST = "127.0.0.1"
 STDOUT = "/dev/stdout"
 _TYPE = "type.googleapis.com/envoy."
-_ATTEMPT_LOG = {
-    "name": "envoy.access_loggers.file",
-    "typed_config": {
-        "@type": _TYPE + "extensions.access_loggers.file.v3.FileAccessLog",
-        "path": STDOUT,
-        "log_format": {"json_format": {"attempt": "%UPSTREAM_HOST%", "start": "%START_TIME(%s.%6f)%", "flags": "%RESPONSE_FLAGS%"}},
-    },
-}
+REQUEST_HEADER = "x-meshmodel-request"
+"""The number that the load gives a request, which the pods hand on: by it the logs of all proxies tell whom an attempt serves."""
+
+
+def _log(fields: dict[str, str], **more: Any) -> dict[str, Any]:
+    """An access log: when it ends, a line of JSON with these fields, and by which call of which request it is."""
+    told = {"request": f"%REQ({REQUEST_HEADER})%", "call": "%REQ(X-REQUEST-ID)%", "end": "%EMIT_TIME(%s.%6f)%", **fields}
+    config = {"@type": _TYPE + "extensions.access_loggers.file.v3.FileAccessLog", "path": STDOUT, "log_format": {"json_format": told}}
+    return {"name": "envoy.access_loggers.file", "typed_config": config, **more}
+
+
+_ATTEMPT_LOG = _log(
+    {
+        "attempt": "%UPSTREAM_HOST%",
+        "start": "%START_TIME(%s.%6f)%",  # of the attempt: its host has been chosen; DS_RX_BEG is the same moment
+        "sent": "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
+        "status": "%RESPONSE_CODE%",
+        "flags": "%RESPONSE_FLAGS%",
+    }
+)
+_CALL_LOG = _log({"details": "%RESPONSE_CODE_DETAILS%"}, filter={"response_flag_filter": {"flags": ["UH", "UT"]}})
+"""Of what no attempt's own line says: that there was no host to choose, and that the route's timeout ended it."""
 _HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
 _HTTP1: dict[str, Any] = {"http_protocol_options": {}}
 _ISTIO_OUTLIER_MAX = 300.0  # Envoy's own default, which Istio leaves out
@@ -66,7 +80,7 @@ def bootstrap(
     ----------
     ports : pod name to its port on 127.0.0.1; None: the addresses in the scenario.
     listen : port of the listener (0: Envoy takes a free one).
-    observed : write every upstream attempt and every ejection to standard output, a line of JSON each.
+    observed : write every upstream attempt and every ejection to standard output, a line of JSON each (`observed.py` reads them).
     discovery : the folder with each cluster's `endpoints_file`, where endpoints come and go; None: they are in here for good.
     """
     this, pod = scenario.routes[route], scenario.routes[route].callers[caller]
@@ -74,6 +88,8 @@ def bootstrap(
     last = route == len(scenario.routes) - 1
     router = _typed("extensions.filters.http.router.v3.Router", **({"upstream_log": [_ATTEMPT_LOG]} if observed else {}))
     manager = _manager("outbound", [_virtual_host(this, last)], router, gateway=route == 0)
+    if observed:
+        manager["access_log"] = [_CALL_LOG]
     return {
         "node": {"id": pod.name, "cluster": pod.name, "locality": _locality(pod.locality)},
         "admin": {"address": _address(HOST, 0)},

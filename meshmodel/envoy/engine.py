@@ -27,6 +27,7 @@ from meshmodel.envoy import load
 from meshmodel.envoy.background import in_own_thread, reporting
 from meshmodel.envoy.config import bootstrap, print_config
 from meshmodel.envoy.live_fakeservice import json_object, sleep_until
+from meshmodel.envoy.observed import Asked, Attempt, HostEvent, trace
 from meshmodel.envoy.process import Cancelled, EnvoyError, envoy_binary, require_binary
 from meshmodel.envoy.rig import COUNTERS, Rig
 from meshmodel.results.log import Ejections, RequestLog
@@ -80,8 +81,10 @@ class _Run(NamedTuple):
 
     rows: dict[str, list]
     unanswered: int
-    attempts: dict[str, int]
-    ejections: list[tuple[float, str, bool]]
+    asked: list[Asked]
+    attempts: list[Attempt]
+    hosts: list[HostEvent]
+    reached: dict[str, int]
     counters: dict[str, int]
     overheads: list[float]
     version: str
@@ -109,7 +112,9 @@ async def _repetition(scenario: Scenario, seed: int, report: Callable[[float], N
         counters = {name: after[name] - before[name] for name in COUNTERS}
         ended = [call for call in calls if call.latency < math.inf]
         rows, overheads = _rows(scenario, ended)
-        return _Run(rows, len(calls) - len(ended), *await rig.observed(wall_clock), counters, overheads, version)
+        attempts, hosts = await rig.observed(wall_clock)
+        unanswered = len(calls) - len(ended)
+        return _Run(rows, unanswered, _asked(scenario, calls), attempts, hosts, rig.reached(attempts), counters, overheads, version)
 
 
 def _fresh_connections(scenario: Scenario) -> bool:
@@ -170,6 +175,12 @@ def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, lis
     return rows, overheads
 
 
+def _asked(scenario: Scenario, calls: Iterable[load.Call]) -> list[Asked]:
+    """The calls as a trace has them."""
+    way = _calls_to_the_last(scenario.routes)
+    return [Asked(c.number, c.connection, c.start, c.latency, c.answer.code, _answer_at(c, way).get("name")) for c in calls]
+
+
 def _calls_to_the_last(routes: Sequence[Route]) -> list[int]:
     """Which of the calls of each pod on the way leads to the last route."""
     callers = callers_of(routes)
@@ -187,14 +198,16 @@ def _answer_at(call: load.Call, way: Iterable[int]) -> dict[str, Any]:
 def _replay(scenario: Scenario, seed: int, runs: list[_Run]) -> Replay:
     names = list(scenario.pod_names)
     log = RequestLog.of_runs([run.rows for run in runs])
-    attempts = np.array([[run.attempts[name] for run in runs] for name in names]).reshape(len(names), len(runs))
+    attempts = np.array([[run.reached[name] for run in runs] for name in names]).reshape(len(names), len(runs))
     counters = {name: np.array([run.counters[name] for run in runs]) for name in COUNTERS}
-    events = [(i, when, names.index(pod), left) for i, run in enumerate(runs) for when, pod, left in run.ejections]
+    last = len(scenario.routes) - 1
+    events = [(i, e.time, names.index(e.endpoint), e.left) for i, run in enumerate(runs) for e in run.hosts if e.hop == last]
     replication, when, pod, left = zip(*events, strict=True) if events else ((),) * 4
     ejections = Ejections(np.array(replication, int), np.array(when, float), np.array(pod, int), np.array(left, bool))
     return Replay(
         scenario, "envoy", log, attempts, seed=seed, counters=counters, ejections=ejections,
         unanswered=np.array([run.unanswered for run in runs]), provenance=_provenance(scenario, runs),
+        tracer=lambda i: trace(scenario, runs[i].asked, runs[i].attempts, runs[i].hosts),
     )  # fmt: skip
 
 

@@ -16,14 +16,17 @@ All times are seconds on the event loop's monotonic clock, after the start of th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from meshmodel.envoy.config import REQUEST_HEADER
 from meshmodel.envoy.http_client import Answer, Client
 from meshmodel.envoy.live_fakeservice import sleep_until
 from meshmodel.scenario import ClosedLoop, HashPolicy, OpenLoop, Request, Workload, user_address
@@ -62,11 +65,17 @@ def refuse_too_much(workload: Workload) -> None:
 
 
 class Call(NamedTuple):
-    """One call: when it started, how long it took until the last byte (infinity: its client waits in vain), and what came."""
+    """One call: when it started, how long it took until the last byte (infinity: its client waits in vain), and what came.
+
+    `number` counts the calls in the order of their starts; it goes along in `REQUEST_HEADER`.  `connection` is that of a
+    closed loop, -1 in an open one.
+    """
 
     start: float
     latency: float
     answer: Answer
+    number: int
+    connection: int
 
 
 async def drive(
@@ -88,23 +97,24 @@ async def drive(
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    users = _users(workload, policies, seed)
+    users, numbers = _users(workload, policies, seed), itertools.count()
 
-    async def call(client: Client) -> Call:
-        begun = loop.time()
+    async def call(client: Client, connection: int) -> Call:
+        begun, number = loop.time(), next(numbers)
+        request, source = next(users)
         try:
-            answer = await client.send(*next(users))
+            answer = await client.send(replace(request, headers=(*request.headers, (REQUEST_HEADER, str(number)))), source)
         except OSError:
             answer = NO_ANSWER
         took = loop.time() - begun
         in_vain = answer is NO_ANSWER and workload.timeout is None and took >= NEVER
-        calls.append(Call(begun - started, math.inf if in_vain else took, answer))
+        calls.append(Call(begun - started, math.inf if in_vain else took, answer, number, connection))
         return calls[-1]
 
     patience = NEVER if workload.timeout is None else workload.timeout
     threads = 1 if isinstance(workload, OpenLoop) else workload.threads
     clients = [Client(urls[i % len(urls)], host, not fresh_connections, patience) for i in range(threads)]
-    callers = [partial(call, client) for client in clients]
+    callers = [partial(call, client, -1 if isinstance(workload, OpenLoop) else i) for i, client in enumerate(clients)]
     try:
         if isinstance(workload, OpenLoop):
             await _open_loop(arrivals(workload, seed), callers[0], started)

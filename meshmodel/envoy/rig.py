@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 
 from meshmodel import _files
+from meshmodel.envoy import observed
 from meshmodel.envoy.config import HOST, bootstrap, discovery_response, endpoints_file, inbound_bootstrap
 from meshmodel.envoy.folders import temporary_folder
 from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
+from meshmodel.envoy.observed import Attempt, HostEvent
 from meshmodel.envoy.process import EnvoyError, Proxy
 from meshmodel.scenario import Route, Scenario, callers_of
 
@@ -91,7 +93,7 @@ class Rig:
     def _proxy(self, route: int, caller: int) -> Proxy:
         listen, last = self.port if route == caller == 0 else 0, route == len(self.scenario.routes) - 1
         discovery = self.folders[caller] if self.folders and last else None
-        config = bootstrap(self.scenario, route, caller, ports=self.ports, listen=listen, observed=last, discovery=discovery)
+        config = bootstrap(self.scenario, route, caller, ports=self.ports, listen=listen, observed=True, discovery=discovery)
         return Proxy(self.scenario.routes[route].callers[caller].name, config, self.scenario.workers)
 
     def _discovery(self) -> list[Path]:
@@ -121,24 +123,18 @@ class Rig:
         each = [await proxy.counters(COUNTERS) for proxy in self.proxies[-1]]
         return {name: sum(values[name] for values in each) for name in COUNTERS}
 
-    async def observed(self, start: float) -> tuple[dict[str, int], list[tuple[float, str, bool]]]:
-        """What the last route's proxies did to its pods: attempts of each, and ejections.
+    async def observed(self, start: float) -> tuple[list[Attempt], list[HostEvent]]:
+        """Every attempt of every proxy, and every ejection and return, in seconds after the wall clock's `start`."""
+        proxies = [(hop, proxy) for hop, row in enumerate(self.proxies) for proxy in row]
+        lines = [(hop, proxy.name, line) for hop, proxy in proxies for line in await proxy.log()]
+        return observed.attempts(lines, start, self._pod), observed.host_events(lines, start, self._pod)
 
-        An ejection is (seconds after the wall clock's `start`, pod, whether it left).  An
-        attempt that a circuit breaker refused never reached a pod and does not count.
-        """
-        attempts = dict.fromkeys(self.scenario.pod_names, 0)
-        ejections = []
-        for event in [event for proxy in self.proxies[-1] for event in await proxy.log()]:
-            if "attempt" in event:
-                if event["attempt"] and "UO" not in (event["flags"] or ""):
-                    attempts[self._pod(event["attempt"])] += 1
-            elif event["action"] == "UNEJECT" or event["enforced"]:
-                when = datetime.fromisoformat(event["timestamp"]).timestamp() - start
-                ejections.append((when, self._pod(event["upstream_url"]), event["action"] == "EJECT"))
+    def reached(self, attempts: Iterable[Attempt]) -> dict[str, int]:
+        """How many of `attempts` reached each pod of the last route; of copies, whose attempts Envoy does not log, what they served."""
+        last = len(self.scenario.routes) - 1
+        counts = Counter(each.endpoint for each in attempts if each.hop == last and each.reached)
         copies = {e.name for mirror in self.scenario.routes[-1].mirrors for e in mirror.cluster.endpoints}
-        served = self.services.served  # of copies Envoy logs no attempts
-        return {pod: served[pod] if pod in copies else count for pod, count in attempts.items()}, sorted(ejections)
+        return {pod: self.services.served[pod] if pod in copies else counts[pod] for pod in self.scenario.pod_names}
 
     def _pod(self, address: str) -> str:
         return self.pod_of_port[int(address.rpartition(":")[2])]

@@ -3,6 +3,7 @@
     catalogue.names()                                  the tutorial's
     experiment = catalogue.experiment("lb-least-conn")
     experiment.compare(experiment.replay())            model beside record
+    catalogue.envoy_trace("lb-least-conn")             what the real Envoy did, attempt by attempt: for the theatre
 
 What an experiment is: `experiments`; what the real Envoy did with it: `records`.
 """
@@ -10,10 +11,14 @@ What an experiment is: `experiments`; what the real Envoy did with it: `records`
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 from meshmodel.evidence import experiments, records
 from meshmodel.evidence.experiments import Experiment
 from meshmodel.results.fortio import Histogram
+
+if TYPE_CHECKING:
+    from meshmodel.results.trace import Trace
 
 
 class UnknownExperiment(ValueError):
@@ -46,3 +51,15 @@ def envoy_records(name: str) -> list[Histogram] | None:
     """
     runs = records.read(name)
     return [Histogram.from_json(run["fortio"], f"{name}.json") for run in runs] if runs else None
+
+
+def envoy_trace(name: str) -> Trace:
+    """A run of an experiment on our own real Envoy, attempt by attempt (data/envoy/traces/NAME.json), as `Replay.trace` gives the model's.
+
+    Raises
+    ------
+    meshmodel.evidence.traces.UnknownTrace : of this one no trace was kept; naming those that were.
+    """
+    from meshmodel.evidence import traces  # loaded when it is first asked, with pandas: looking at experiments starts fast
+
+    return traces.read(name)

@@ -155,6 +155,12 @@ def everything() -> dict[str, Experiment]:
     return tutorial() | {name: _in_isolation(name, entry) for name, entry in _entries("envoy")["isolation"].items()}
 
 
+def traced() -> dict[str, float | None]:
+    """The experiments whose run on a real Envoy is kept attempt by attempt: so many seconds of it (None: all)."""
+    found = _entries("envoy")["traces"]
+    return {name: None if seconds is None else parse_duration(seconds, name) for name, seconds in found.items()}
+
+
 @lru_cache(maxsize=2)
 def _entries(folder: str) -> dict[str, Any]:
     text = data_path(folder, "experiments.yaml").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from meshmodel._text import InputError, quoted, shortened
@@ -167,6 +167,16 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
             self.fail(key, "must be a whole number, zero or more")
         return value
+
+    def column(self, key: str, rule: str, fits: Callable[[Any], bool]) -> list[Any]:
+        """The values of a list, all of which fit; else the error names the first that does not."""
+        values = self.value.get(key)
+        if not isinstance(values, list):
+            self.fail(key, "must be a list")
+        for i, value in enumerate(values):
+            if not fits(value):
+                raise self.error(f"{self.name}: {self._under(key)}[{i}]: {rule}, got {shortened(str(value), 40)}")
+        return values
 
     def rows(self, key: str) -> list[Fields]:
         """The objects of a list."""

@@ -16,7 +16,7 @@ from meshmodel.results.compare import CompareError, compare, read_outcome
 from meshmodel.results.difference import Difference, difference
 from meshmodel.results.fortio import Histogram, read_record
 from meshmodel.results.replay import Replay
-from meshmodel.results.stored import read_scenario
+from meshmodel.results.stored_scenario import read_scenario
 from meshmodel.scenario import Scenario
 from meshmodel.teaching import charts
 

@@ -67,6 +67,7 @@ function reason(play, row) {
   if (policy === "RANDOM") return tr("RANDOM, however many wait there");
   if (policy === "RING_HASH" || policy === "MAGLEV") return tr("{}, where its hash points to", policy);
   if (policy === "LEAST_REQUEST") return tr("LEAST_REQUEST; which two it drew is not told");
+  if (v.worker[row] < 0) return tr("{}, in turn; which of its workers picked is not told", policy);
   const before = pickBefore(play, row);
   const turn = before < 0 ? tr("the first of this worker") : tr("after {}", placeName(play, v.target[before]));
   return tr("{}, in turn ({}; worker {})", policy, turn, v.worker[row]);
