@@ -110,9 +110,10 @@ def trace(scenario: Scenario, asked: Iterable[Asked], tries: Sequence[Attempt], 
     requests = [_request(each, int(reached.get(each.request, 0))) for each in sorted(asked)]
     rows = list(_rows(tries, callers_of(scenario.routes)))
     events = [(round(each.time, 6), each.proxy, each.endpoint, "ejected" if each.left else "readmitted") for each in hosts]
-    tables = [pd.DataFrame(table, columns=list(columns)) for table, columns in ((requests, REQUESTS), (rows, ATTEMPTS), (events, HOSTS))]
+    tables = ((requests, REQUESTS), (rows, ATTEMPTS), (events, HOSTS))
+    asked_table, tried, hosts_table = (pd.DataFrame(table, columns=list(columns)) for table, columns in tables)
     pods = {e.name: e.deployment for chain in scenario.chains for e in chain[-1].endpoints}
-    return Trace(*tables, scenario, "envoy", tuple(pods), tuple(pods.values()))
+    return Trace(asked_table, tried, hosts_table, scenario, "envoy", tuple(pods), tuple(pods.values()))
 
 
 def _request(asked: Asked, attempts: int) -> tuple[Any, ...]:
