@@ -41,6 +41,8 @@ TABLE = np.array([
 ], dtype=float)
 # fmt: on
 BUCKETS = len(TABLE) + 1
+AT_ONCE = 10_000
+"""Replications whose percentiles are computed together: each takes kilobytes meanwhile."""
 DEFAULT_PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9)
 DEFAULT_RESOLUTION = 0.001
 """The command line's; fortio's web form, which the tutorial used, has 0.0001."""
@@ -124,9 +126,13 @@ def percentiles(
     counts : (BUCKETS, replications); minimum, maximum : (replications,) seconds; p : (k,) percents
     Returns seconds, shape (k, replications); NaN for a replication without requests.
     """
-    counts = np.asarray(counts)
-    start, end = _bounds(counts, np.asarray(minimum, dtype=float), np.asarray(maximum, dtype=float), resolution, offset, before_1_71_1)
-    return _interpolate(start, end, counts, minimum, maximum, p)
+    rows = np.asarray(counts), np.asarray(minimum, dtype=float), np.asarray(maximum, dtype=float)
+    result = np.empty((np.size(p), rows[0].shape[1]))
+    for first in range(0, rows[0].shape[1], AT_ONCE):
+        some, low, high = (row[..., first : first + AT_ONCE] for row in rows)
+        start, end = _bounds(some, low, high, resolution, offset, before_1_71_1)
+        result[:, first : first + AT_ONCE] = _interpolate(start, end, some, low, high, p)
+    return result
 
 
 def _bounds(
