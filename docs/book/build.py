@@ -61,14 +61,15 @@ def assemble(folder: Path, language: str = "en") -> None:
         (folder / f"{name}.md").write_text(_in_korean(text) if language == "ko" else text, encoding="utf-8")
     for name, source in DOCUMENTS.items():
         (folder / f"{name}.md").write_text(chapters.linked((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
-    shutil.copy(ROOT / "docs/house.svg", folder)
+    for picture in ("house.svg", "theatre.png"):
+        shutil.copy(ROOT / "docs" / picture, folder)
     shutil.copytree(ROOT / "docs/plans", folder / "plans")
     notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
     (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
     shutil.copy(mathjax(), static / "tex-svg.js")
     names = reference.write(folder / "reference")
-    _contents(folder, [path.stem for path in notebooks], names)
+    _contents(folder, [_numbered(path) for path in notebooks], names)
 
 
 def _chapters(folder: Path, language: str) -> list[Path]:
@@ -79,6 +80,12 @@ def _chapters(folder: Path, language: str) -> list[Path]:
     return sorted((folder if language == "ko" else ROOT / "notebooks").glob("*.ipynb"))
 
 
+def _numbered(chapter: Path) -> str:
+    """A chapter's line in the table of contents: its number, as other chapters call it, and its title."""
+    number = chapter.stem.split("-")[0].removeprefix("0")
+    return f"{number} · {cheat_sheet.title(chapter)} <{chapter.stem}>"
+
+
 def mathjax() -> Path:
     """MathJax 3 in one file, with its fonts as outlines."""
     found = find_spec("sphinx-mathjax-offline")
@@ -86,12 +93,12 @@ def mathjax() -> Path:
     return Path(found.origin).parent / "static" / "mathjax" / "tex-svg.js"
 
 
-def _contents(folder: Path, notebooks: list[str], names: list[str]) -> None:
+def _contents(folder: Path, lines_of_chapters: list[str], names: list[str]) -> None:
     """The tables of contents of the first page."""
     page = folder / "index.md"
     told = page.read_text(encoding="utf-8")
     plans = sorted(f"plans/{path.stem}" for path in (folder / "plans").glob("0*.md"))
-    for name, lines in {"chapters": notebooks, "plans": plans, "reference": [f"reference/{n}" for n in names]}.items():
+    for name, lines in {"chapters": lines_of_chapters, "plans": plans, "reference": [f"reference/{n}" for n in names]}.items():
         told = told.replace(f"@{name}@", "\n".join(lines))
     page.write_text(told, encoding="utf-8")
 

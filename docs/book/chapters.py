@@ -27,14 +27,21 @@ NOTE = {
 }
 
 
+SOLUTION = {"en": "Solution", "ko": "풀이"}
+
+
 def write(source: Path, destination: Path, language: str = "en") -> set[str]:
     """The notebook `source` as a page of the book; the classes of the widgets in it ("module:Class")."""
-    notebook = nbformat.read(source, as_version=4)
+    from classroom.course import with_solutions  # which needs this folder for its slides
+
+    notebook = with_solutions(source)
     notebook.cells = [cell for cell in notebook.cells if "korean" not in cell.metadata.get("tags", [])]
     classes: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = linked(cell.source)
+        if "solution" in cell.metadata.get("tags", []) and cell.cell_type == "markdown":
+            cell.source = f'<details class="mm-source"><summary>{SOLUTION[language]}</summary>\n\n{cell.source}\n\n</details>'
         if cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), *_folding(cell.metadata)]
             classes |= {output.data[MIME]["class"] for output in cell.outputs if MIME in output.get("data", {})}

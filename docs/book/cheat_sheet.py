@@ -29,10 +29,10 @@ def page() -> str:
 
 
 def _table(group: dict[str, Any]) -> str:
-    title = _title(ROOT / "notebooks" / f"{group['chapter']}.ipynb")
+    chapter = f"{group['chapter']}.ipynb"
     rows = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
     rows += ["| " + " | ".join(_row(field)) + " |" for field in group["fields"]]
-    return "\n".join([f"## {group['group']}", "", f"Chapter: [{title}]({group['chapter']}.ipynb)", "", *rows, ""])
+    return "\n".join([f"## {group['group']}", "", f"Chapter: [{title(ROOT / 'notebooks' / chapter)}]({chapter})", "", *rows, ""])
 
 
 def _row(field: dict[str, Any]) -> tuple[str, ...]:
@@ -63,6 +63,6 @@ def _word(field: dict[str, Any], value: Any) -> str:
     return f"{value:g}{' ' * bool(unit)}{unit}" if isinstance(value, int | float) else value
 
 
-def _title(path: Path) -> str:
+def title(path: Path) -> str:
     """A chapter's own title, the first line of its first cell."""
     return nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Source:
-    """The source of one function or more; shows itself in a notebook with its colours."""
+    """The source of one function or more; shows itself in a notebook in the colours of the theme, elsewhere in the page's ink."""
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
         self.text = "\n\n".join(inspect.getsource(function).rstrip() for function in functions)
@@ -19,12 +19,13 @@ class Source:
 
     def _repr_html_(self) -> str:
         try:
+            from jupyterlab_pygments import JupyterStyle
             from pygments import highlight
             from pygments.formatters import HtmlFormatter
             from pygments.lexers import PythonLexer
         except ModuleNotFoundError:
             return f"<pre>{html.escape(self.text)}</pre>"
-        return highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True))
+        return highlight(self.text, PythonLexer(), HtmlFormatter(style=JupyterStyle, noclasses=True, nobackground=True))
 
 
 def source(*functions: Callable[..., Any]) -> Source:

@@ -12,10 +12,11 @@ READ = ".jp-OutputArea-output, .jp-RenderedMarkdown"
 """What is ours in a JupyterLab: what cells show and what is written between them."""
 
 
-def grave_findings(page: Any, selector: str, rules: dict[str, Any] | None = None) -> list[str]:
-    """axe-core's serious and critical findings inside `selector`: "rule: element"; skips where axe-core is not installed."""
+def grave_findings(page: Any, selector: str, rules: dict[str, Any] | None = None, only: str = "") -> list[str]:
+    """axe-core's serious and critical findings inside `selector`, of the rule `only` or of all: "rule: element"; skips without axe-core."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, context={"include": [[part] for part in selector.split(", ")]}, options={"rules": rules or {}})
+    options = {"runOnly": [only]} if only else {"rules": rules or {}}
+    found = axe.run(page, context={"include": [[part] for part in selector.split(", ")]}, options=options)
     return [
         f"{violation['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
         for violation in found.response["violations"]

@@ -1,28 +1,19 @@
-"""Tables as HTML: for a console, and for a chapter."""
+"""Tables of a console, as HTML."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from html import escape
 from typing import Any
 
 from meshmodel.results.compare import Comparison
 from meshmodel.results.replay import Outcome
+from meshmodel.teaching.tables import Table
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, no: Collection[int] = (), caption: str = "") -> str:
     """A table whose first column names the rows; the rows numbered in `no` say NO and are marked, in colour and by a sign."""
-    head = "".join(f'<th scope="col">{escape(str(each))}</th>' for each in headers)
-    body = "".join(_row(cells, number in no) for number, cells in enumerate(rows))
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<table class="mc-cells">{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _row(cells: Sequence[Any], no: bool) -> str:
-    first, *others = (escape(str(cell)) for cell in cells)
-    rest = "".join(f"<td>{cell}</td>" for cell in others)
-    return f'<tr{" class=no" * no}><th scope="row">{first}</th>{rest}</tr>'
+    return Table(headers, rows, no, caption=caption)._repr_html_()
 
 
 def comparison_table(comparison: Comparison) -> str:
