@@ -11,25 +11,21 @@ Nothing here knows of engines or of time.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, TypeVar
 
-from meshmodel._text import nearest
 from meshmodel.istio.balancing import Hashing, LoadBalancer
 from meshmodel.istio.base import Resource
 from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
 from meshmodel.istio.gateway import Gateway, Server
-from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first, wildcards_over
+from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
 from meshmodel.istio.localities import Pod, locality_weights, priorities
 from meshmodel.istio.matching import Asked, qualified
+from meshmodel.istio.registry import Once, Registry, near, target_port
 from meshmodel.istio.resources import DestinationRule, Subset, TrafficPolicy, hashing_at, policy_at
-from meshmodel.istio.skipped import Skipped
 from meshmodel.istio.virtual_service import HttpRoute, RouteDestination, VirtualService
 from meshmodel.scenario import (
     Caller,
@@ -45,7 +41,6 @@ from meshmodel.scenario import (
     Route,
 )
 
-T = TypeVar("T")
 INGRESS = "istio-ingressgateway"
 ROOT_NAMESPACE = "istio-system"
 MAX_HOPS, MAX_CALLS = 8, 64
@@ -119,25 +114,16 @@ class ControlPlane:
     """The resources of a mesh under the rules of one version of Istio."""
 
     def __init__(self, resources: Sequence[Resource], defaults: IstioDefaults, address: Callable[[str], str]) -> None:
-        self.deployments = [r for r in resources if isinstance(r, Deployment)]
-        self.services = [r for r in resources if isinstance(r, Service)]
+        self.registry = Registry(resources)
         self.rules = [r for r in resources if isinstance(r, DestinationRule)]
         self.virtual_services = [r for r in resources if isinstance(r, VirtualService)]
         self.gateways = [r for r in resources if isinstance(r, Gateway)]
         self.filters = [r for r in resources if isinstance(r, EnvoyFilter)]
-        self.outside = {host for r in resources if isinstance(r, Skipped) for host in r.hosts}
-        self._named = {name: service for service in reversed(self.services) for name in service.names}
         self.ruled = ByHost(self.rules, hosts_of)
         self.routed = ByHost((vs for vs in self.virtual_services if "mesh" in vs.gateways and vs.routes), hosts_of)
         self.defaults = defaults
         self._address = address
-        self._made: dict[Hashable, Any] = {}
-
-    def _once(self, make: Callable[[], T], *key: Hashable) -> T:
-        """What `make` gives, made once for each `key`: thousands of destinations and pods ask the same."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
+        self._once = Once()
 
     # ---- the chain of routes
 
@@ -150,7 +136,7 @@ class ControlPlane:
         """
         plan = Plan()
         hop, proxies = self._entry(target, locality, request)
-        self._call(plan, hop, proxies, None if self._called(target)[0] else locality, request, ())
+        self._call(plan, hop, proxies, None if self.registry.called(target)[0] else locality, request, ())
         self._refuse_inbound(plan.deployments)
         if locality and len(plan.routes) == 1 and proxies[0].kind == "GATEWAY":
             moved = [replace(p, caller=replace(p.caller, locality=locality), pod=replace(p.pod, locality=locality)) for p in proxies]
@@ -176,19 +162,19 @@ class ControlPlane:
         plan.keep_alives = owner.keep_alives
         proxies = [self._sidecar(endpoint, deployment, place) for endpoint, deployment in pods]
         asked = hop.http.sent_on(hop.asked)
-        for upstream, service in zip(owner.upstreams, self.upstreams(owner), strict=True):
-            service = service or self.service(upstream.host, owner, "UPSTREAM_URIS")
+        for upstream, service in zip(owner.upstreams, self.registry.upstreams(owner), strict=True):
+            service = service or self.registry.service(upstream.host, owner, "UPSTREAM_URIS")
             onward = None if request is None else replace(asked, path=upstream.path + asked.path, port=None)
-            called = self._hop(service, self._port(service, upstream.port, owner, "UPSTREAM_URIS"), proxies, onward)
+            called = self._hop(service, self.registry.port(service, upstream.port, owner, "UPSTREAM_URIS"), proxies, onward)
             self._call(plan, called, proxies, place, onward, (*behind, number))
 
     def _entry(self, target: str | None, locality: str | None, request: Request | None) -> tuple[Hop, list[Proxy]]:
-        service, number = self._called(target)
+        service, number = self.registry.called(target)
         if service is not None:
             place = locality or ""
             caller = Proxy(Caller(name="caller", locality=place), service.namespace, {}, Pod(place))
             number = number or (request.port if request else None)
-            return self._hop(service, self._port(service, number, None, "target"), [caller], request), [caller]
+            return self._hop(service, self.registry.port(service, number, None, "target"), [caller], request), [caller]
         bound = self._bound(target)
         if bound:
             vs, gateway, server = bound[0]
@@ -204,19 +190,11 @@ class ControlPlane:
                 request=request or Request(), hosts=hosts, port=server.port, gateway=name, labels=labels, namespace=ROOT_NAMESPACE
             )
             return Hop(vs, vs.hosts, server.port, routes, asked, request is None), [proxy]
-        first = self._uncalled()
+        first = self.registry.uncalled()
         if len(first) != 1:
-            names = ", ".join(service.name for service in self.services) or "there is none yet"
+            names = ", ".join(service.name for service in self.registry.services) or "there is none yet"
             raise ManifestError(f"target: no Gateway leads into the mesh, name the Service to call as target ({names})")
         return self._entry(f"{first[0].name}.{first[0].namespace}", locality, request)
-
-    def _uncalled(self) -> list[Service]:
-        """The Services that no other calls; of those, if any, the ones with pods that answer over HTTP, and a name of its own each."""
-        called = {service.key for deployment in self.deployments for service in self.upstreams(deployment) if service}
-        first = [service for service in self.services if service.key not in called]
-        answering = [s for s in first if self.behind(s) and any(not port.other for port in s.ports)]
-        plain = [s for s in answering if not s.headless]
-        return plain or answering or first
 
     def _bound(self, target: str | None) -> list[tuple[VirtualService, Gateway, Server]]:
         """The VirtualServices that stand at a Gateway for the target, the oldest first; all must be for the same hosts."""
@@ -240,7 +218,7 @@ class ControlPlane:
         if not found and problems:
             raise problems[0]
         if not found and target is not None:
-            raise ManifestError(f"target: there is no Service {target}{near(target, [s.name for s in self.services])}")
+            raise ManifestError(f"target: there is no Service {target}{near(target, [s.name for s in self.registry.services])}")
         if len({vs.hosts for vs, _, _ in found}) > 1:
             names = ", ".join(sorted({host for vs, _, _ in found for host in vs.hosts}))
             raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
@@ -305,7 +283,7 @@ class ControlPlane:
         patches = self._patches(proxies)
         for each in hop.http.destinations:
             if not each.weight:  # it is asked for nothing, but must be there
-                self._subset(self.service(each.host, hop.owner, f"{each.path}.host"), proxies[0].namespace, each, hop.owner)
+                self._subset(self.registry.service(each.host, hop.owner, f"{each.path}.host"), proxies[0].namespace, each, hop.owner)
         for each in (*weighed, *(mirror for mirror, _ in hop.http.mirrors)):
             if each.key not in clusters:
                 clusters[each.key] = self._reached(plan, each, hop, proxies, patches, pods)
@@ -343,7 +321,7 @@ class ControlPlane:
 
     def _hashed(self, each: RouteDestination, hop: Hop, namespace: str) -> Hashing | None:
         """The `consistentHash` that a route to this destination hashes for."""
-        service = self.service(each.host, hop.owner, f"{each.path}.host")
+        service = self.registry.service(each.host, hop.owner, f"{each.path}.host")
         owner, subset = self._ruler(service, namespace), self._subset(service, namespace, each, hop.owner)
         return hashing_at(each.port, owner.policy if owner else None, subset.policy if subset else None)
 
@@ -402,7 +380,7 @@ class ControlPlane:
         proxies: list[Proxy],
         patches: list[tuple[EnvoyFilter, Patch]],
     ) -> tuple[Cluster, dict[str, tuple[Endpoint, Deployment]]]:
-        service = self.service(destination.host, hop.owner, f"{destination.path}.host")
+        service = self.registry.service(destination.host, hop.owner, f"{destination.path}.host")
         port = self._destination_port(service, destination, hop, proxies[0].kind)
         plan.services.append(service)
         self._refuse_outside(service, port, hop.owner)
@@ -414,7 +392,7 @@ class ControlPlane:
         plan.cluster_owner[name] = str(owner or next(iter(self._rules(service, namespace)), service))
         plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
         budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
-        self._admit(plan, destination, hop, policy, pods, proxies, len(self.behind(service)) + len(budgets))
+        self._admit(plan, destination, hop, policy, pods, proxies, len(self.registry.behind(service)) + len(budgets))
         cluster = self._balanced(name, policy, port, pods, proxies)
         meant = [(f, patch.retry_budget) for f, patch in budgets if patch.selects(service.fqdn, port.port, destination.subset)]
         plan.filters.update(str(envoy_filter) for envoy_filter, _ in meant)
@@ -458,9 +436,9 @@ class ControlPlane:
             return ServicePort(name="http", port=destination.port or hop.port, target=destination.port or hop.port)
         if destination.port is None and kind == "GATEWAY" and len(service.ports) == 1:
             return service.ports[0]
-        found = self._numbered(service).get(destination.port or hop.port)
+        found = self.registry.numbered(service).get(destination.port or hop.port)
         if found is not None or destination.port is not None:
-            return found or self._port(service, destination.port, hop.owner, f"{destination.path}.port")
+            return found or self.registry.port(service, destination.port, hop.owner, f"{destination.path}.port")
         ports = ", ".join(str(port.port) for port in service.ports)
         rule = f"is missing, so it is the port called, {hop.port}, and Service {service.name} has only {ports}: Envoy would answer 503"
         raise hop.owner.error(f"{destination.path}.port", rule)
@@ -496,37 +474,19 @@ class ControlPlane:
         )
         return balancer.on(cluster)
 
-    def behind(self, service: Service) -> list[Deployment]:
-        """The Deployments of a Service, in order."""
-        return self._once(lambda: self._selected(service), "behind", service.key)
-
-    def _selected(self, service: Service) -> list[Deployment]:
-        """Those that have all its labels, of those that have the rarest of them."""
-        having = [self._labelled.get((service.namespace, *label), []) for label in service.selector.items()]
-        return [deployment for deployment in min(having, key=len, default=[]) if service.selects(deployment)]
-
-    @cached_property
-    def _labelled(self) -> dict[tuple[str, str, str], list[Deployment]]:
-        """The Deployments by namespace and label, each list by name."""
-        found: dict[tuple[str, str, str], list[Deployment]] = {}
-        for deployment in sorted(self.deployments, key=lambda deployment: deployment.name):
-            for name, value in deployment.labels.items():
-                found.setdefault((deployment.namespace, name, value), []).append(deployment)
-        return found
-
     def _pods(self, service: Service, port: ServicePort, labels: dict[str, str]) -> list[tuple[Endpoint, Deployment]]:
         """The pods behind a Service (or a subset) with their Deployments; named in order, deployment by deployment."""
-        chosen = [deployment for deployment in self.behind(service) if labels.items() <= deployment.labels.items()]
+        chosen = [deployment for deployment in self.registry.behind(service) if labels.items() <= deployment.labels.items()]
         return [(pod, deployment) for deployment in chosen for pod in self._pods_of(deployment, service, port)]
 
     def _pods_of(self, deployment: Deployment, service: Service, port: ServicePort) -> list[Endpoint]:
         return self._once(lambda: self._endpoints(deployment, service, port), "pods", deployment.key, service.key, port)
 
     def _endpoints(self, deployment: Deployment, service: Service, port: ServicePort) -> list[Endpoint]:
-        number = _target(port, deployment)
+        number = target_port(port, deployment)
         if number is None:
             raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
-        timings = (d.behaviour.timing_50_percentile for d in self.behind(service) if d.replicas)
+        timings = (d.behaviour.timing_50_percentile for d in self.registry.behind(service) if d.replicas)
         fastest = self._once(lambda: min(timings, default=0.0), "fastest", service.key)
         inbound = self._inbound(deployment, number)
         return [
@@ -558,17 +518,11 @@ class ControlPlane:
         pod's namespace sees it, those of the port where it names it, never a subset's.
         Source: istio/istio pilot/pkg/networking/core/cluster_builder.go, `buildInboundCluster`.
         """
-        service, port = self._once(lambda: self._leading_to(deployment), "leading to", deployment.key)[number]
+        service, port = self._once(lambda: self.registry.leading_to(deployment), "leading to", deployment.key)[number]
         owner = self._ruler(service, deployment.namespace)
         policy = policy_at(port.port, owner.policy if owner else None)
         pool = replace(policy.connection_pool or ConnectionPool(), http2=False)
         return None if pool == ConnectionPool() else replace(pool, retry_budget=policy.retry_budget, http2=port.http2)
-
-    def _leading_to(self, deployment: Deployment) -> dict[int | None, tuple[Service, ServicePort]]:
-        """The oldest Service that leads to each port of a Deployment's pods, and its port."""
-        oldest = self._once(lambda: oldest_first(self.services), "oldest first")
-        every = [(service, port) for service in oldest if service.selects(deployment) for port in service.ports]
-        return {_target(port, deployment): (service, port) for service, port in reversed(every)}
 
     def _rules(self, service: Service, namespace: str) -> list[DestinationRule]:
         """The DestinationRules for a Service as callers of a namespace see it, merged in this order.
@@ -595,59 +549,6 @@ class ControlPlane:
             raise owner.error(f"{destination.path}.subset", rule)
         return subsets[destination.subset]
 
-    # ---- names
-
-    def service(self, host: str, owner: Resource, path: str) -> Service:
-        """The Service of a host as `owner` writes it.  Raises `ManifestError` naming owner, field and the nearest host."""
-        service = self._named.get(fqdn(host, owner.namespace))
-        if service is not None and service.fqdn == fqdn(host, owner.namespace):
-            return service
-        if host in self.outside:
-            raise owner.error(path, f"{host} is outside of the mesh (ServiceEntry), which is not modelled: route to a Service of its pods")
-        raise owner.error(path, f"there is no Service {host}{near(host, [name for s in self.services for name in (s.name, s.fqdn)])}")
-
-    def knows(self, host: str) -> bool:
-        """Whether a resolved host, or a wildcard, is for some Service."""
-        if not host.startswith("*"):
-            return host in self._named and self._named[host].fqdn == host
-        return host in self._once(lambda: {wild for service in self.services for wild in wildcards_over(service.fqdn)}, "wildcards")
-
-    def _find(self, target: str | None) -> Service | None:
-        """The Service of that name, as Kubernetes' DNS knows it."""
-        return self._named.get(target or "")
-
-    def upstreams(self, owner: Deployment) -> list[Service | None]:
-        """The Services that the pods of a Deployment call, where they are of this mesh."""
-        hosts = [upstream.host for upstream in owner.upstreams]
-        return [self._find(host if "." in host else f"{host}.{owner.namespace}") for host in hosts]
-
-    def _called(self, target: str | None) -> tuple[Service | None, int | None]:
-        """The Service and port of a target such as "web" or "web:8080"."""
-        name, _, number = (target or "").rpartition(":")
-        return (self._find(name), int(number)) if name and re.fullmatch(r"\d{1,5}", number) else (self._find(target), None)
-
-    def _numbered(self, service: Service) -> dict[int, ServicePort]:
-        """Its ports by number; where TCP and UDP share one, TCP's."""
-        return self._once(lambda: {port.port: port for port in service.ports[::-1] if port.protocol == "TCP"}, "ports", service.key)
-
-    def _port(self, service: Service, number: int | None, owner: Resource | None, path: str) -> ServicePort:
-        over_http = [port for port in service.ports if not port.other]
-        if number is None and len(service.ports) != 1 and len(over_http) == 1:
-            return over_http[0]
-        if number is None and len(service.ports) == 1:
-            return service.ports[0]
-        if service.external:
-            return ServicePort(name="http", port=number or 80, target=number or 80)
-        if not service.ports:
-            raise service.error("spec.ports", "there is none, so it cannot be called")
-        found = self._numbered(service).get(number or 0)
-        if found is None:
-            ports = ", ".join(str(port.port) for port in service.ports)
-            one = f"the ports {ports}: name one, such as {service.name}:{service.ports[0].port}"
-            rule = f"Service {service.name} has {f'no port {number}, only {ports}' if number else one}"
-            raise owner.error(path, rule) if owner else ManifestError(f"{path}: {rule}")
-        return found
-
 
 def names_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
     return (resource.host,) if isinstance(resource, DestinationRule) else resource.hosts
@@ -661,16 +562,3 @@ def _refuse(envoy_filter: EnvoyFilter, patch: Patch) -> None:
     if patch.unmodelled:
         rule = f"{patch.unmodelled} is not modelled, and a proxy of this load has it: leave it out where it changes neither times nor codes"
         raise envoy_filter.error("spec.configPatches", rule)
-
-
-def _target(port: ServicePort, deployment: Deployment) -> int | None:
-    """The number of the port of a pod that a Service's port leads to."""
-    return deployment.named_ports.get(port.target) if isinstance(port.target, str) else port.target
-
-
-def near(name: str, known: list[str]) -> str:
-    found = nearest(name, known)
-    if found:
-        return f", did you mean {found}?"
-    shown = ", ".join(sorted(known)[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-    return f" (there are {shown})" if known else ""

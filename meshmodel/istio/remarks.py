@@ -51,11 +51,11 @@ def _at_most(most: int, found: Iterator[MeshWarning]) -> Iterator[MeshWarning]:
 
 def unmet(mesh: ControlPlane) -> Iterator[tuple[DestinationRule | VirtualService, str, str]]:
     """Every rule that is for no Service of the mesh, its field, and what to say of it."""
-    known = [host for service in mesh.services for host in (service.name, service.fqdn)]
+    known = [host for service in mesh.registry.services for host in (service.name, service.fqdn)]
     ruled: list[tuple[DestinationRule | VirtualService, str]] = [(rule, "spec.host") for rule in mesh.rules]
     ruled += [(vs, "spec.hosts") for vs in mesh.virtual_services if "mesh" in vs.gateways and vs.hosts]
     for resource, path in ruled:
-        if not any(map(mesh.knows, hosts_of(resource))):
+        if not any(map(mesh.registry.knows, hosts_of(resource))):
             shown = [name if "." in name else f"{name} in the namespace {resource.namespace}" for name in names_of(resource)]
             yield resource, path, f"there is no Service {', '.join(shown)}{_nearest(resource, known, mesh)}, so it has no effect"
 
@@ -63,7 +63,7 @@ def unmet(mesh: ControlPlane) -> Iterator[tuple[DestinationRule | VirtualService
 def _nearest(resource: DestinationRule | VirtualService, known: list[str], mesh: ControlPlane) -> str:
     """The Service that may be meant: the one of that name in another namespace, else the nearest name."""
     short = {host.partition(".")[0] for host in hosts_of(resource)}
-    elsewhere = next((service.fqdn for service in mesh.services if service.name in short), None)
+    elsewhere = next((service.fqdn for service in mesh.registry.services if service.name in short), None)
     if elsewhere:
         return f", did you mean {elsewhere} (or --namespace)?"
     found = nearest(names_of(resource)[0], known) if names_of(resource) else None
@@ -72,7 +72,7 @@ def _nearest(resource: DestinationRule | VirtualService, known: list[str], mesh:
 
 def _without_service(mesh: ControlPlane) -> Iterator[MeshWarning]:
     for resource, path, reason in unmet(mesh):
-        if mesh.outside.isdisjoint(names_of(resource)):
+        if mesh.registry.outside.isdisjoint(names_of(resource)):
             yield MeshWarning(str(resource), path, reason, NAMES, CHANGES, first=True)
         else:
             yield MeshWarning(str(resource), path, "is for hosts outside of the mesh (ServiceEntry), which are not modelled", NAMES, NOTED)
@@ -89,11 +89,11 @@ def _unknown_destinations(mesh: ControlPlane) -> Iterator[MeshWarning]:
     for vs in mesh.virtual_services:
         for destination in (each for route in vs.routes for each in route.destinations):
             try:
-                mesh.service(destination.host, vs, f"{destination.path}.host")
+                mesh.registry.service(destination.host, vs, f"{destination.path}.host")
             except ManifestError as problem:
                 reason = str(problem).partition(f"{destination.path}.host: ")[2]
                 yield MeshWarning(
-                    str(vs), f"{destination.path}.host", reason, NAMES, NOTED if destination.host in mesh.outside else CHANGES
+                    str(vs), f"{destination.path}.host", reason, NAMES, NOTED if destination.host in mesh.registry.outside else CHANGES
                 )
 
 
@@ -101,7 +101,7 @@ def _unknown_destinations(mesh: ControlPlane) -> Iterator[MeshWarning]:
 
 
 def _all_conflicts(mesh: ControlPlane) -> Iterator[MeshWarning]:
-    alike = {(mesh.ruled.patterns(s.fqdn), mesh.routed.patterns(s.fqdn)): s for s in reversed(mesh.services)}
+    alike = {(mesh.ruled.patterns(s.fqdn), mesh.routed.patterns(s.fqdn)): s for s in reversed(mesh.registry.services)}
     for service in reversed(alike.values()):
         yield from _conflicts(mesh, service)
 
@@ -148,21 +148,20 @@ def _untimed(plan: Plan) -> Iterator[MeshWarning]:
 def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
     """Services with pods that the load does not come by: nobody calls them, and they call nobody."""
     on_the_way = {deployment.key for deployment in plan.deployments}
-    called = {service.key for deployment in mesh.deployments for service in mesh.upstreams(deployment) if service}
-    called |= {service.key for service in plan.services}
+    called = mesh.registry.called_by_pods | {service.key for service in plan.services}
     routed = {(vs.namespace, d.host) for vs in mesh.virtual_services for route in vs.routes for d in route.destinations}
     routed_to = {host for namespace, name in routed for host in (name, f"{name}.{namespace}")}
     if any(route.direct_response for route in plan.routes):  # the load ends there
         return
     alone = [
         service
-        for service in mesh.services
+        for service in mesh.registry.services
         if service.key not in called
         and any(not port.other for port in service.ports)
         and service.namespace not in SYSTEM
         and routed_to.isdisjoint((service.fqdn, f"{service.name}.{service.namespace}"))
-        and mesh.behind(service)
-        and not any(deployment.key in on_the_way or deployment.upstreams for deployment in mesh.behind(service))
+        and mesh.registry.behind(service)
+        and not any(deployment.key in on_the_way or deployment.upstreams for deployment in mesh.registry.behind(service))
     ]
     if alone:
         names = ", ".join(service.name for service in alone[:MOST_NAMED])
