@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz mutants any-cpu matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
+.PHONY: help lab test lint fuzz mutants any-cpu anywhere matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -35,6 +35,9 @@ mutants: $(STAMP) ## what no test notices of changes to FOLDER=rules or simulati
 any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
 	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks
 
+anywhere: $(STAMP) ## every chapter from the wheel in an empty folder, without numba: what a browser tab computes
+	@MESHMODEL_ALL_CHAPTERS=1 $(BIN)/pytest -q -n 2 --durations=8 tests/notebooks/test_anywhere.py
+
 matrix: $(STAMP) ## all tests on every Python that is here, with the pinned, the oldest and the newest packages (an hour); ONLY="3.12 oldest"
 	@$(BIN)/python tests/matrix.py $(ONLY)
 
@@ -47,7 +50,7 @@ pages: $(STAMP) ## notebooks/README.md and notebooks/glossary.md, from the cours
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book
 	@$(BIN)/python -m docs.book.build dist/book/ko --language ko
-	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q tests/book
+	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q -n 2 tests/book
 
 korean: $(STAMP) ## notebooks/ko: the chapters in Korean, from the English ones and the catalogues there; says what is missing or stale
 	@$(BIN)/python -m classroom.korean update

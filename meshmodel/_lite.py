@@ -1,16 +1,17 @@
 """Where the loops cannot be compiled and somebody waits: fewer replications than were asked for, and a line that says so.
 
-That is a browser tab (Pyodide), where numba does not exist, and wherever MESHMODEL_LITE=1 says to do as there.  Everywhere
-else, with numba or without, all that were asked for are made.
+That is wherever numba is not installed, as in a browser tab (Pyodide), and wherever MESHMODEL_LITE=1 says to do as there.
+With MESHMODEL_LITE=0, and where numba is only switched off (NUMBA_DISABLE_JIT=1), all that were asked for are made.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 
-REQUESTS = 12_000
-"""That a replay simulates in all, roughly: some seconds of Python."""
+REQUESTS = 6_000
+"""That a replay simulates in all, roughly: two or three seconds of Python, so that a chapter takes less than three minutes."""
 
 LEAST = 4
 """Replications at least: an interval of fewer says nothing."""
@@ -21,7 +22,7 @@ _told: set[str] = set()
 def lite() -> bool:
     """Are we where nothing can be compiled and few replications must do?"""
     told = os.environ.get("MESHMODEL_LITE", "")
-    return told == "1" if told else sys.platform == "emscripten"
+    return told == "1" if told else sys.platform == "emscripten" or find_spec("numba") is None
 
 
 def fewer(replications: int, requests: float) -> int:
