@@ -8,7 +8,6 @@ transparent and the ink a grey that has the same contrast, 4.3 to 1, with either
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from meshmodel.teaching import words
 from meshmodel.teaching.palette import ROLES
 from meshmodel.teaching.plots import DPI, Picture, image_html
 
@@ -61,7 +61,7 @@ def canvas(
     """
     shrink = min(1.0, max(0.78, width / WIDTH))
     width /= shrink
-    lines = textwrap.wrap(title, round(_LETTERS_OF_A_LINE * width / WIDTH))
+    lines = words.lines(words.drawn(title), round(_LETTERS_OF_A_LINE * width / WIDTH))
     top, bottom = 0.1 + _LINE * len(lines) + _ABOVE, 0.56
     height = top + bottom + sum(heights) + gap * (len(heights) - 1)
     picture = Sized(figsize=(width, height), facecolor="none")

@@ -22,6 +22,7 @@ from meshmodel.teaching.cards.card import BOX, Card, box, button
 from meshmodel.teaching.cards.exercise import UNITS, inline
 from meshmodel.teaching.palette import ROLES
 from meshmodel.teaching.plots import Picture, image_html
+from meshmodel.teaching.words import fill, say, spoken_html
 
 _LOCKED = "Locked. You guessed:"
 _SUMMARY = "Guess first, then open this"
@@ -144,14 +145,14 @@ class Guess(Card):
         if self.value is None or truth is None:
             return ""
         if isinstance(self.value, Mapping):
-            return " ".join(_held(value, truth[name], f"{name}: ") for name, value in self.value.items() if name in truth)
+            return "\n".join(_held(value, truth[name], name) for name, value in self.value.items() if name in truth)
         return _held(self.value, truth, "")
 
     def text(self) -> str:
         return f"Predict first: {self.question}"
 
     def html(self) -> str:
-        return f'<div style="{BOX}"><b>Predict first</b><p>{inline(self.question)}</p></div>'
+        return f'<div style="{BOX}"><b>{inline("Predict first")}</b><p>{inline(self.question)}</p></div>'
 
 
 class Reveal(Card):
@@ -191,14 +192,14 @@ class Reveal(Card):
         self.show(says=held, tone="note", buttons=[], parts=[{"title": "", "html": self._hidden()}])
 
     def _hidden(self) -> str:
-        return _html(self.shown) + (f"<p>{inline(self.line)}</p>" if self.line else "")
+        return spoken_html(_html(self.shown)) + (f"<p>{inline(self.line)}</p>" if self.line else "")
 
     def text(self) -> str:
         plain = self.shown.alt_text if isinstance(self.shown, Picture) else _plain(self.shown)
         return f"{_SUMMARY} ({self.guess.question})\n{plain}" + (f"\n{self.line}" if self.line else "")
 
     def html(self) -> str:
-        summary = f"{_SUMMARY}: {inline(self.guess.question)}"
+        summary = f"{inline(_SUMMARY)}: {inline(self.guess.question)}"
         return f'<details style="{BOX}"><summary>{summary}</summary>{self._hidden()}</details>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -247,14 +248,16 @@ def _make_room(axes: Any, axis: str, at: float) -> None:
 
 def _tick(axes: Any, axis: str, label: str) -> float:
     ticks = zip(getattr(axes, f"get_{axis}ticks")(), getattr(axes, f"get_{axis}ticklabels")(), strict=True)
-    return next((float(at) for at, text in ticks if text.get_text() == label), float(getattr(axes, f"get_{axis}lim")()[1]))
+    return next((float(at) for at, text in ticks if text.get_text() in (label, say(label))), float(getattr(axes, f"get_{axis}lim")()[1]))
 
 
 def _held(value: Any, truth: Any, name: str) -> str:
-    told = f"{name}you guessed {typed.readable(value)}; it is {typed.readable(truth)}"
+    told = "{}: you guessed {}; it is {}" if name else "You guessed {}; it is {}"
+    label = say(name)
+    parts = [f"{label[0].upper()}{label[1:]}"] if name else []
     off = typed.distance(value, truth)
-    told = told[0].upper() + told[1:]
-    return f"{told}: {off}." if off and not typed.same(value, truth, 0.02 * abs(truth)) else f"{told}."
+    apart = [off] if off and not typed.same(value, truth, 0.02 * abs(truth)) else []
+    return fill(told + ": {}" * len(apart) + ".", *parts, typed.readable(value), typed.readable(truth), *apart)
 
 
 # --- anything as HTML, and as text ---------------------------------------------------------------

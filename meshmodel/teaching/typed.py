@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from meshmodel.teaching.words import say
+
 SHARE, SECONDS = "share", "s"
 """Units that are read and not only shown: a share from 0 to 1, and seconds."""
 
@@ -117,7 +119,7 @@ def readable(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {readable(item)}" for key, item in value.items())
+        return ", ".join(f"{say(str(key))}: {readable(item)}" for key, item in value.items())
     return ", ".join(map(readable, value))
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from functools import cache
+import textwrap
+from functools import cache, partial
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +45,30 @@ def available() -> list[str]:
 
 
 def say(text: str) -> str:
-    """`text` in the current language; as it is where the catalogue has nothing for it.  Several lines are looked up line by line too."""
-    if current() == "en" or not text.strip():
+    """`text` in the current language; as it is where the catalogue has nothing for it.
+
+    Several lines, sentences, or parts with a semicolon between them, are looked up one by one too.
+    """
+    core = text.strip()
+    if current() == "en" or not core:
         return text
+    if core != text:
+        return say(core).join(text.split(core, 1))
     found = _lookup(text, current())
-    if found is None and "\n" in text:
-        return "\n".join(map(say, text.split("\n")))
-    return text if found is None else found
+    if found is not None:
+        return found
+    between = next((mark for mark in ("\n", ". ", "; ") if mark in text), "")
+    return between.join(map(say, text.split(between))) if between else _around_numbers(text, current())
+
+
+def fill(english: str, *values: Any) -> str:
+    """The message `english` with its holes filled, in the current language: for what could not be taken apart again."""
+    known = {} if current() == "en" else {entry.msgid: entry.msgstr for entry in _entries(current())}
+    return known.get(english, english).format(*(say(str(value)) for value in values))
 
 
 def _lookup(text: str, name: str) -> str | None:
-    exact, patterns = _catalogue(name)
+    exact, patterns, _ = _catalogue(name)
     if text in exact:
         return exact[text]
     for pattern, wanted in patterns:
@@ -62,12 +77,28 @@ def _lookup(text: str, name: str) -> str | None:
     return None
 
 
+def _around_numbers(text: str, name: str) -> str:
+    """A text that is not known, with the words beside its numbers that are: 3 to 5."""
+    for pattern, wanted in _catalogue(name)[2]:
+        text = pattern.sub(partial(_filled, wanted), text)
+    return text
+
+
+def _filled(wanted: str, found: re.Match[str]) -> str:
+    return wanted.format(*found.groups())
+
+
+Patterns = list[tuple[re.Pattern[str], str]]
+
+
 @cache
-def _catalogue(name: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    """Messages without holes, and those with; of these the longest first, which say most."""
-    entries = [(entry.msgid, entry.msgstr) for entry in _entries(name) if entry.msgctxt != SCRIPT]
-    holes = sorted(((english, other) for english, other in entries if "{" in english), key=lambda pair: -len(pair[0]))
-    return dict(pair for pair in entries if pair not in holes), [(_pattern(english), other) for english, other in holes]
+def _catalogue(name: str) -> tuple[dict[str, str], Patterns, Patterns]:
+    """Messages without holes, those with, and those around numbers; the longest first, which say most."""
+    entries = [entry for entry in _entries(name) if entry.msgctxt != SCRIPT]
+    holes = sorted((entry for entry in entries if "{" in entry.msgid), key=lambda entry: -len(entry.msgid))
+    sentences = [(_pattern(e.msgid), e.msgstr) for e in holes if e.msgctxt != NUMBER]
+    numbers = [(_pattern(e.msgid, _FIGURE, r"(?<![\w.])"), e.msgstr) for e in holes if e.msgctxt == NUMBER]
+    return {e.msgid: e.msgstr for e in entries if "{" not in e.msgid}, sentences, numbers
 
 
 @cache
@@ -77,8 +108,18 @@ def _entries(name: str) -> list[Any]:
     return polib.pofile(str(LOCALE / f"{name}.po")).translated_entries()
 
 
-def _pattern(english: str) -> re.Pattern[str]:
-    return re.compile("(.+?)".join(map(re.escape, re.split(r"\{\d*\}", english))), re.DOTALL)
+_HOLE = r"((?:(?!\n|\. |; ).)+?)"
+"""What stands in a hole is no more than a part of a sentence."""
+
+
+NUMBER = "number"
+"""The context of a message with so few words of its own that its holes stand for numbers, with a unit or without, anywhere in a text."""
+
+_FIGURE = r"(\d+(?:[.,-]\d+)*(?: ?(?:ms|s|%)(?!\w))?)"
+
+
+def _pattern(english: str, hole: str = _HOLE, before: str = "") -> re.Pattern[str]:
+    return re.compile(before + hole.join(map(re.escape, re.split(r"\{\d*\}", english))))
 
 
 def translate_figure(figure: Any) -> None:
@@ -88,9 +129,31 @@ def translate_figure(figure: Any) -> None:
         return
     from matplotlib.text import Text
 
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            _translate_ticks(axis)
     for text in figure.findobj(Text):
         text.set_text(say(text.get_text()))
         text.set_fontfamily(families)
+
+
+def _translate_ticks(axis: Any) -> None:
+    """The labels that somebody wrote at an axis; at every drawing they are made anew."""
+    written = [tick.get_text() for tick in axis.get_ticklabels()]
+    said = [say(text) for text in written]
+    if said != written:
+        axis.set_ticklabels(said)
+
+
+def drawn(text: str) -> str:
+    """`text` in the current language if there is a font to draw it with."""
+    return say(text) if fonts() else text
+
+
+def lines(text: str, letters: int) -> list[str]:
+    """`text` in lines of at most so many letters, of which a Korean, Chinese or Japanese one is two."""
+    wide = re.sub(r"([\u1100-\uffdc])", "\\1\0", text)
+    return [line.replace("\0", "") for line in textwrap.wrap(wide, letters)]
 
 
 def fonts() -> list[str]:
@@ -104,7 +167,7 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *found] if found else []
 
 
-SPOKEN = frozenset({"title", "label", "alt", "status", "differs", "alert", "caption", "says", "unit"})
+SPOKEN = frozenset({"title", "label", "labels", "alt", "status", "differs", "alert", "caption", "says", "unit", "missing"})
 """The names under which a widget's state holds words for its reader."""
 
 
@@ -118,8 +181,20 @@ def spoken(state: Any, names: frozenset[str] = SPOKEN) -> Any:
         return state
     said = {name: _said(value) if name in names else spoken(value, names) for name, value in state.items()}
     if isinstance(table := said.get("table"), str):
-        said["table"] = re.sub(r">([^<]+)<", lambda found: f">{say(found[1])}<", table)
+        said["table"] = spoken_html(table)
     return said
+
+
+def spoken_html(page: str) -> str:
+    """HTML whose texts are in the current language; what stands letter by letter in `pre`, such as fortio's, is not one of them."""
+    if current() == "en":
+        return page
+    parts = re.split(r"(<pre>.*?</pre>|<style.*?</style>)", page, flags=re.DOTALL)
+    return "".join(part if k % 2 else re.sub(r"(?<=>)[^<]+(?=<)", _said_in_html, part) for k, part in enumerate(parts))
+
+
+def _said_in_html(found: re.Match[str]) -> str:
+    return escape(say(unescape(found[0])))
 
 
 def _said(value: Any) -> Any:

@@ -233,7 +233,10 @@ def test_an_action_that_fails_says_so(acting, long, monkeypatch):
 def test_the_browser_is_told_what_there_is(acting):
     spec = acting.view.spec
     assert [control["kind"] for control in spec["controls"]] == ["slider", "slider", "slider", "choice", "toggle"]
-    assert spec["actions"] == [{"label": "measure", "missing": ""}, {"label": "dream", "missing": "not here"}]
+    assert spec["actions"] == [
+        {"act": "measure", "label": "measure", "missing": ""},
+        {"act": "dream", "label": "dream", "missing": "not here"},
+    ]
 
 
 def test_a_table_escapes_and_marks():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -12,6 +10,7 @@ import pytest
 
 from classroom import korean
 from meshmodel.teaching import words
+from tests.translation import changed
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -72,30 +71,6 @@ def test_code_and_outputs_are_the_english_ones(path: Path) -> None:
     english, other = nbformat.read(path, as_version=4).cells, korean.chapter(path).cells
     assert "korean" in other.pop(1).metadata.tags
     assert [c for c in english if c.cell_type == "code"] == [c for c in other if c.cell_type == "code"] and len(english) == len(other)
-
-
-COUNTS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
-PARTS = "third quarter fifth sixth seventh eighth ninth tenth".split()
-SPELLED = (
-    {word: [str(n)] for n, word in enumerate(COUNTS)}
-    | {word: [str(10 * n)] for n, word in enumerate(TENS, 2)}
-    | {word + end: [str(n)] for n, word in enumerate(PARTS, 3) for end in ("", "s")}
-    | {"a": ["1"], "an": ["1"], "first": ["1"], "half": ["0.5"]}
-)
-"""What may be digits in Korean: it writes 60초 and 3분의 1 where English spells sixty seconds and a third."""
-
-
-def kept(text: str) -> Counter[str]:
-    """What a translation must not change: code, links' addresses, maths, numbers."""
-    apart = r"`[^`]+`|\]\([^)]*\)|\$[^$]+\$"
-    return Counter(re.findall(apart, text) + re.findall(r"\d+(?:[.,]\d+)*", re.sub(apart, " ", text)))
-
-
-def changed(english: str, other: str) -> list[str]:
-    """What one has and the other has not, but for the numbers that English spells."""
-    spelled = Counter(number for word in re.findall(r"[a-z]+", english.lower()) for number in SPELLED.get(word, []))
-    return sorted((kept(english) - kept(other)) + (kept(other) - kept(english) - spelled))
 
 
 @pytest.mark.parametrize(

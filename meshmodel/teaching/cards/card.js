@@ -1,5 +1,5 @@
 // Draws a card and tells Python which button was pressed.
-//   spec:  kind, label (its accessible name), title, chips [{label}], text (html), fields [{label, unit, choices}], silent {label}
+//   spec:  kind, label (its accessible name), title, chips [{label}], text (html), fields [{label, unit, choices, labels}], silent {label}
 //   state: buttons [{press, label, first}], says, tone (right, wrong, note), locked, done, parts [{title, html}], number
 
 const PATIENCE = 4000; // ms after which Python is said not to answer
@@ -53,8 +53,8 @@ class Card {
   field(field, k) {
     const id = `${this.id}-${k}`;
     if (field.choices.length) {
-      const options = field.choices.map((choice) =>
-        make("label", {}, make("input", { type: "radio", name: id, value: choice }), choice));
+      const options = field.choices.map((choice, i) =>
+        make("label", {}, make("input", { type: "radio", name: id, value: choice }), field.labels[i]));
       return make("fieldset", { class: "mq-field" }, make("legend", {}, field.label), ...options);
     }
     const input = make("input", {

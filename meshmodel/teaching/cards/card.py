@@ -98,4 +98,4 @@ def button(press: str, label: str, *, first: bool = False) -> dict[str, Any]:
 
 def box(label: str, *, unit: str = "", choices: Sequence[str] = ()) -> dict[str, Any]:
     """A box to type into, or texts to choose from."""
-    return {"label": label, "unit": unit, "choices": list(choices)}
+    return {"label": label, "unit": unit, "choices": list(choices), "labels": list(choices)}

@@ -10,6 +10,7 @@ from typing import Any
 from meshmodel.teaching import journal, typed
 from meshmodel.teaching.cards.card import BOX, Card, box, button
 from meshmodel.teaching.exercises import Exercise
+from meshmodel.teaching.words import fill, say
 
 UNITS = {typed.SHARE: "a share, from 0 to 1", typed.SECONDS: "seconds", "ms": "milliseconds", "%": "percent", "yes/no": "yes or no"}
 
@@ -53,9 +54,10 @@ class ExerciseCard(Card):
         verdict = self.exercise.judge(self.exercise.read(text))
         self.solved = self.solved or verdict.right
         self._note()
-        says = verdict.says[0].upper() + verdict.says[1:]
-        more = not verdict.right and self.hints < len(self.exercise.hints)
-        self._say(f"{says}." + (" There is a hint, if you want one." if more else ""), "right" if verdict.right else "wrong")
+        says, _, why = verdict.says.partition(": ")
+        told = says[0].upper() + says[1:]
+        more = " There is a hint, if you want one." if not verdict.right and self.hints < len(self.exercise.hints) else ""
+        self._say(fill(f"{told}: {{}}.{more}", why) if why else fill(f"{told}.{more}"), "right" if verdict.right else "wrong")
 
     def _note(self) -> None:
         says = "solved" if self.solved else "solution read" if self.told else "begun"
@@ -90,13 +92,14 @@ class ExerciseCard(Card):
 
     def html(self) -> str:
         text = f"<p>{inline(self.exercise.question)}</p>" if self.exercise.question else ""
-        told = escape(" · ".join(self._told()))
-        return f'<div style="{BOX}"><b>{self.title}</b> {told}{text}<p>Run the notebook to answer it here.</p></div>'
+        told = " · ".join(map(inline, self._told()))
+        run = inline("Run the notebook to answer it here.")
+        return f'<div style="{BOX}"><b>{inline(self.title)}</b> {told}{text}<p>{run}</p></div>'
 
 
 def inline(text: str) -> str:
-    """A line of text as HTML; what stands between backticks is code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    """A line of text as HTML, in the reader's language; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(say(text), quote=False))
 
 
 def _minutes(minutes: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from meshmodel.teaching import journal
 from meshmodel.teaching.cards.card import BOX, Card
@@ -32,11 +31,12 @@ class Summary(Card):
         names = {exercise.name for exercise in self.exercises}
         return bool(journal.entries("guess") or names & journal.entries("exercise").keys())
 
-    def _lines(self) -> dict[str, list[str]]:
+    def _lines(self) -> dict[str, list[tuple[str, str]]]:
+        """Title -> what is told below it, each line a thing and what is said of it."""
         done = journal.entries("exercise")
-        tried = [f"{e.objective or e.name}: {done[e.name].says}" for e in self.exercises if e.name in done]
-        left = [f"{e.objective or e.name}{f' ({e.minutes:g} min)' if e.minutes else ''}" for e in self.exercises if e.name not in done]
-        guesses = [f"{entry.title} {entry.says[0].upper()}{entry.says[1:]}" for entry in journal.entries("guess").values()]
+        tried = [(f"{e.objective or e.name}:", done[e.name].says) for e in self.exercises if e.name in done]
+        left = [(e.objective or e.name, f"({e.minutes:g} min)" if e.minutes else "") for e in self.exercises if e.name not in done]
+        guesses = [(entry.title, f"{entry.says[0].upper()}{entry.says[1:]}") for entry in journal.entries("guess").values()]
         return {"Your guesses": guesses, "Exercises": tried, "Still to do": left}
 
     def _todo(self) -> str:
@@ -46,12 +46,12 @@ class Summary(Card):
         return f"Nothing yet in this session. The chapter has {number} exercise{'' if number == 1 else 's'}{about}, and its guesses."
 
     def text(self) -> str:
-        lines = [line for part in self._lines().values() for line in part] if self._begun() else [self._todo()]
+        lines = [" ".join(line).rstrip() for part in self._lines().values() for line in part] if self._begun() else [self._todo()]
         return "\n".join([f"What you did: {self.title}", *lines])
 
     def html(self) -> str:
-        return f'<div style="{BOX}"><b>What you did</b><p>{escape(self._todo())}</p></div>'
+        return f'<div style="{BOX}"><b>{inline("What you did")}</b><p>{inline(self._todo())}</p></div>'
 
 
-def _list(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{inline(line)}</li>' for line in lines)}</ul>"
+def _list(lines: Sequence[tuple[str, str]]) -> str:
+    return f"<ul>{''.join(f'<li>{inline(thing)} {inline(says)}</li>' for thing, says in lines)}</ul>"

@@ -1,4 +1,4 @@
-// Shows a console and tells Python what its reader does.  All that is said comes from Python; here is only how it looks.
+// Shows a console and tells Python what its reader does.  What is said comes from Python, or is marked here by tr.
 
 const make = (tag, attributes, parent, text) => {
   const made = document.createElement(tag);
@@ -10,7 +10,6 @@ const make = (tag, attributes, parent, text) => {
 };
 const INCH = 96;
 const WIDE = 1060, ASIDE = 340; // as in the style: from there on the table stands beside the figure, and takes so much
-const SILENT = "No answer yet. Without a kernel (in a book, or after a restart) the controls do nothing: run the cell again.";
 
 class Console {
   constructor(model, element) {
@@ -21,7 +20,7 @@ class Console {
     this.root = make("section", { class: "mc", "aria-label": this.spec.title }, element);
     make("h3", { class: "mc-title" }, this.root, this.spec.title);
     this.head = make("div", { class: "mc-head" }, this.root);
-    this.buttons(this.spec.presets, "Presets", "mc-presets");
+    this.buttons(this.spec.presets, tr("Presets"), "mc-presets");
     const controls = make("div", { class: "mc-controls" }, this.head);
     for (const control of this.spec.controls) this.control(control, controls);
     this.bar();
@@ -31,8 +30,8 @@ class Console {
     const body = make("div", { class: "mc-body" }, this.root);
     this.image = make("img", { class: "mc-figure", alt: "" }, body);
     this.table = make("div", { class: "mc-table" }, body);
-    this.text = this.folded("as text");
-    this.yaml = this.folded("YAML to copy", true);
+    this.text = this.folded(tr("as text"));
+    this.yaml = this.folded(tr("YAML to copy"), true);
     this.mark();
     this.show();
     this.draw();
@@ -84,11 +83,12 @@ class Console {
     if (input.marks.said === said) return;
     input.marks.said = said;
     input.marks.replaceChildren();
+    const kinds = { error: tr("error"), warning: tr("warning") };
     for (const [line, kind, words] of found ?? []) {
       const item = make("li", { class: kind }, input.marks);
-      const go = this.button(item, line ? `line ${line}` : kind, () => this.goTo(input, line));
+      const go = this.button(item, line ? tr("line {}", line) : kinds[kind], () => this.goTo(input, line));
       go.disabled = !line;
-      item.append(` ${kind}: ${words}`);
+      item.append(` ${kinds[kind]}: ${words}`);
     }
   }
 
@@ -106,7 +106,7 @@ class Console {
 
   choice(control, row) {
     const select = make("select", {}, row);
-    for (const option of control.options) make("option", { value: option }, select, option);
+    control.options.forEach((option, k) => make("option", { value: option }, select, control.labels[k]));
     return select;
   }
 
@@ -115,22 +115,22 @@ class Console {
   }
 
   buttons(presets, name, kind) {
-    if (!Object.keys(presets).length) return;
+    if (!presets.length) return;
     const group = make("div", { class: kind, role: "group", "aria-label": name }, this.head);
-    for (const [label, values] of Object.entries(presets)) this.button(group, label, () => this.move(values));
+    for (const { label, values } of presets) this.button(group, label, () => this.move(values));
   }
 
   bar() {
     const bar = make("div", { class: "mc-bar" }, this.head);
     const tutorial = () => this.model.get("shown").tutorial;
-    if (Object.keys(tutorial()).length) this.button(bar, "tutorial's values", () => this.move(tutorial()));
-    this.button(bar, "reset", () => this.move(this.spec.start));
-    this.acts = this.spec.actions.map(({ label, missing }) => {
-      const made = this.button(bar, label, () => this.ask({ act: label }));
+    if (Object.keys(tutorial()).length) this.button(bar, tr("tutorial's values"), () => this.move(tutorial()));
+    this.button(bar, tr("reset"), () => this.move(this.spec.start));
+    this.acts = this.spec.actions.map(({ act, label, missing }) => {
+      const made = this.button(bar, label, () => this.ask({ act }));
       if (missing) Object.assign(made, { disabled: true, title: missing, missing });
       return made;
     });
-    this.stop = this.button(bar, "cancel", () => this.ask({ act: "cancel" }));
+    this.stop = this.button(bar, tr("cancel"), () => this.ask({ act: "cancel" }));
     const missing = [...new Set(this.spec.actions.map((action) => action.missing).filter(Boolean))];
     if (missing.length) make("p", { class: "mc-missing" }, this.head, missing.join(" "));
   }
@@ -146,7 +146,7 @@ class Console {
     make("summary", {}, box, name);
     const content = make("pre", { tabindex: "0" }, box);
     if (copied) {
-      const button = this.button(box, "copy", () => this.copy(content, button));
+      const button = this.button(box, tr("copy"), () => this.copy(content, button));
       content.before(button);
     }
     return { box, content };
@@ -159,8 +159,8 @@ class Console {
       getSelection().selectAllChildren(content);
       document.execCommand("copy");
     }
-    button.textContent = "copied";
-    setTimeout(() => (button.textContent = "copy"), 1500);
+    button.textContent = tr("copied");
+    setTimeout(() => (button.textContent = tr("copy")), 1500);
   }
 
   // --- what the reader does -----------------------------------------------------------------
@@ -182,7 +182,11 @@ class Console {
     this.model.set("asked", { number, values: { ...this.values }, width: this.width ?? 7.5, scale: devicePixelRatio, ...what });
     this.model.save_changes();
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => (this.status.textContent = SILENT), 15000);
+    this.waiting = setTimeout(() => this.silent(), 15000);
+  }
+
+  silent() {
+    this.status.textContent = tr("No answer yet. Without a kernel (in a book, or after a restart) the controls do nothing: run the cell again.");
   }
 
   fit() {
@@ -249,6 +253,7 @@ class Console {
 }
 
 function render({ model, el }) {
+  speak(model.get("words"));
   const shown = new Console(model, el);
   const listeners = {
     "change:shown": () => shown.show(),

@@ -12,6 +12,7 @@ from meshmodel.teaching.consoles.controls import Action, Control, Result, Settin
 from meshmodel.teaching.consoles.newest import Newest
 from meshmodel.teaching.consoles.view import View
 from meshmodel.teaching.plots import Picture, image_html
+from meshmodel.teaching.words import fill
 
 COARSE, FINE = 50, 200
 """Replications while the controls move, and when they rest."""
@@ -130,7 +131,7 @@ class Console:
         tutorial = self._as_in_the_tutorial()
         now = vars(self._settings)
         return ", ".join(
-            f"{c.label} {c.says(now[name])} (there {c.says(tutorial[name])})"
+            fill("{} {} (there {})", c.label, c.says(now[name]), c.says(tutorial[name]))
             for name, c in self.controls.items()
             if name in tutorial and now[name] != tutorial[name]
         )
@@ -211,7 +212,7 @@ class Console:
         if self._doing.is_alive():
             return
         action, settings, self._cancel = self.actions[label], self.settings, threading.Event()
-        self._tell(busy=True, status=f"{label}: begun")
+        self._tell(busy=True, status=fill("{}: begun", label))
         self._doing = threading.Thread(target=self._do, args=(action, settings, self._cancel), daemon=True, name=label)
         self._doing.start()
 
@@ -266,6 +267,6 @@ class Console:
             "title": self.title,
             "controls": [control.spec() for control in self.controls.values()],
             "start": vars(self._settings),
-            "presets": self.presets,
-            "actions": [{"label": a.label, "missing": a.missing} for a in self.actions.values()],
+            "presets": [{"label": label, "values": dict(values)} for label, values in self.presets.items()],
+            "actions": [{"act": a.label, "label": a.label, "missing": a.missing} for a in self.actions.values()],
         }

@@ -64,7 +64,7 @@ class Choice:
 
     def spec(self) -> dict[str, Any]:
         """What the browser is told."""
-        return {"kind": "choice", "name": self.name, "label": self.label, "options": list(self.options)}
+        return {"kind": "choice", "name": self.name, "label": self.label, "options": list(self.options), "labels": list(self.options)}
 
     def checked(self, value: Any) -> str:
         """The value.  Raises InputError."""

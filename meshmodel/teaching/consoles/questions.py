@@ -30,7 +30,7 @@ def ten_curls_of(s: Settings, _: int) -> Result:
     rows = [
         ("chance that this loop tells them apart", f"{chance:.0%}"),
         (f"calls for a chance of {ENOUGH:.0%}", f"{needed:,}" if needed else "more than 2,000"),
-        (f"what {count} of {calls} leaves possible", f"{low:.0%} to {high:.0%}"),
+        (f"what {count} of {calls} leaves possible", f"{low:.0%} \N{EN DASH} {high:.0%}"),
     ]
     return Result(
         figure=lambda width: would_calls_show(share, other, calls, width=width),

@@ -59,7 +59,7 @@ def ten_calls_of(s: Settings, replications: int) -> Result:
         (
             f"calls with {code}",
             f"{count.mean():.1f}",
-            "{:.0f} to {:.0f}".format(*np.quantile(count, [0.025, 0.975])),
+            "{:.0f} \N{EN DASH} {:.0f}".format(*np.quantile(count, [0.025, 0.975])),
             recorded.get(code, 0) if record else "-",
         )
         for code, count in sorted(replay.codes.items())

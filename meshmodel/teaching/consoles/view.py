@@ -8,7 +8,7 @@ import anywidget
 import traitlets
 
 from meshmodel.teaching.theme import themed
-from meshmodel.teaching.words import spoken
+from meshmodel.teaching.words import TR, script_words, spoken
 
 _HERE = Path(__file__).parent
 
@@ -16,8 +16,9 @@ _HERE = Path(__file__).parent
 class View(anywidget.AnyWidget):
     """Carries what is asked and what is shown; knows nothing of either."""
 
-    _esm = (_HERE / "console.js").read_text(encoding="utf-8")
+    _esm = TR + (_HERE / "console.js").read_text(encoding="utf-8")
     _css = themed(".mc") + (_HERE / "console.css").read_text(encoding="utf-8")
+    words = script_words()
     spec = traitlets.Dict().tag(sync=True, to_json=lambda value, _: spoken(value))  # title, controls, presets, tutorial, actions
     values = traitlets.Dict().tag(sync=True)  # of the controls, as Python set them
     asked = traitlets.Dict().tag(sync=True)  # number, values or act, width (inches), scale
