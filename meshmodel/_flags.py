@@ -130,7 +130,7 @@ def _said_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse what is only noted otherwise, and rules that meet no Service")
     timing = "what its answers take, or a fortio record or Prometheus histogram of it; repeatable"
     parser.add_argument("--timing", action="append", default=[], type=_timing, dest="timings", metavar="NAME=P50,P90,P99", help=timing)
-    calls = "the pods of A call the Service B, where no UPSTREAM_URIS says so; repeatable"
+    calls = "the pods of A call the Service B, after what they call already, where no UPSTREAM_URIS says so; repeatable"
     parser.add_argument("--calls", action="append", default=[], type=_calls, dest="upstreams", metavar="A=B", help=calls)
     fail = "so many of its pods fail: HOW is refused, reset, hang, a status or a duration; TIME into the load (from its start); repeatable"
     parser.add_argument("--fail", action="append", default=[], type=_fail, dest="failures", metavar="NAME/PODS=HOW@TIME", help=fail)
