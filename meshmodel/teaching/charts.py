@@ -13,7 +13,7 @@ from meshmodel.results.replay import Replay
 from meshmodel.results.shown import readable
 from meshmodel.teaching import plots
 from meshmodel.teaching.palette import BLACK, ROLES, VERMILION
-from meshmodel.teaching.plots import Picture, _picture, _plain
+from meshmodel.teaching.plots import Picture, _beside, _picture, _plain
 
 
 def of_comparison(comparison: Comparison) -> Picture:
@@ -40,7 +40,8 @@ def differences(difference: Difference, *, width: float = 7.5) -> Picture:
     rows = [row for row in difference.rows if not np.isnan(row.lo + row.hi)]
     times = [row for row in rows if not row.figure.startswith(("code", "answered by")) and row.first > 0]
     shares = [row for row in rows if row.figure.startswith(("code", "answered by"))]
-    picture = _picture(width, 1.3 + 0.3 * (len(times) + len(shares)), left=0.24, right=0.84, top=0.93, bottom=0.12, hspace=0.45)
+    left, right = _beside([row.figure for row in rows], width), 1 - _beside(["0.0000"], width)
+    picture = _picture(width, 1.3 + 0.3 * (len(times) + len(shares)), left=left, right=right, top=0.93, bottom=0.12, hspace=0.45)
     heights = [max(1, len(times)), max(1, len(shares))]
     above, below = picture.subplots(2, 1, gridspec_kw={"height_ratios": heights})
     _intervals(above, times, [100 / row.first for row in times], difference, f"change in % of {label(difference.names[0])}")

@@ -152,12 +152,12 @@ def answer(ground: Ground, s: Settings, replications: int) -> Result:
         mesh, problems = current(ground, s), []
         replay = simulated(mesh, ground, s, replications)
     except InputError as problem:
-        mesh, problems = ground.first.copy(), [(line_of(str(problem)), "error", str(problem))]
+        mesh, problems = ground.first.copy(), [said_at(str(problem))]
         replay = simulated(mesh, ground, s, replications)
     marks = {"yaml": problems or warnings_at(mesh, s.yaml)}
     record, complaint = _record(s.record)
     if complaint:
-        marks["record"] = [(line_of(complaint), "error", complaint)]
+        marks["record"] = [said_at(complaint)]
     shown = "A beside B" if s.view == VIEWS[3] else s.view
     return Result(
         figure=_figure(ground, s, shown, replay, record, replications),
@@ -213,10 +213,11 @@ def _record(text: str) -> tuple[Histogram | None, str]:
 # --- what is said of a line ---------------------------------------------------------------
 
 
-def line_of(problem: str) -> int:
-    """The line that a complaint names, 0 where it names none."""
-    named = re.search(r"\bline ([0-9]+)", problem)
-    return int(named[1]) if named else 0
+def said_at(problem: str) -> tuple[int, str, str]:
+    """A complaint with the line that it names, 0 where it names none, and without that place, which stands before it."""
+    place = re.match(r"(?:[^:]*\bline ([0-9]+): )?(.*)", problem, re.DOTALL)
+    assert place is not None
+    return int(place[1] or 0), "error", place[2]
 
 
 def warnings_at(mesh: Mesh, text: str) -> list[tuple[int, str, str]]:
@@ -286,6 +287,8 @@ def _report(ground: Ground, s: Settings, slo: str, progress: Callable[[float], N
 
     load = ClosedLoop(connections=s.connections, qps=float(s.qps), duration=parse_duration(f"{s.duration}s", "duration"), timeout=3.0)
     findings = found(mesh, Study(load, 20, s.seed, ground.load["target"], progress=advance), 60, _record(s.record)[0], "record", slo)
-    out = ground.folder / "report.html"
-    write(out, page(mesh, findings, "Your own mesh", slo))
-    return Result(figure=lambda width: charts.of_replay(findings.replay), status=f"written: {out}", data=findings)
+    out, made = ground.folder / "report.html", page(mesh, findings, "Your own mesh", slo)
+    write(out, made)
+    return Result(
+        figure=lambda width: charts.of_replay(findings.replay), status=f"written: {out}", page=("report.html", made), data=findings
+    )

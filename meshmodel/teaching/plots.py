@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figu
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Outcome, Replay
 from meshmodel.teaching import words
-from meshmodel.teaching.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from meshmodel.teaching.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, ROLES, SKY, VERMILION, YELLOW
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_ROLES_OF = {"200": ROLES["healthy"].light, "503": ROLES["proxy"].light, "envoy": ROLES["proxy"].light, "-1": "0.45", "nobody": "0.45"}
+_OTHERS = (BLUE, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
 
 DPI = 100
@@ -125,6 +128,11 @@ def _picture(width: float, height: float, **margins: float) -> Picture:
     picture = Picture(figsize=(width, height), facecolor="white")
     picture.subplots_adjust(**({"left": 0.1, "right": 0.98, "top": 0.9, "bottom": 0.14} | margins))
     return picture
+
+
+def _beside(names: Iterable[str], width: float) -> float:
+    """The share of a figure `width` inches wide that the longest of these takes beside it, at 8 points."""
+    return min(0.5, (0.35 + 0.075 * max(map(len, names), default=0)) / width)
 
 
 def _plain(axes: Axes) -> None:
@@ -409,16 +417,18 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
     table = replay.series(bin)
     groups = {"code ": "answers per second,\nby code", "endpoint ": "answers per second,\nby who answered"}
     ejected = bool(table["ejected"].any())
-    picture = _picture(width, 3.9 + 1.6 * ejected, left=0.13, right=0.76, top=0.96, bottom=0.12, hspace=0.18)
+    beside = _beside([column.partition(" ")[2] for column in table], width)
+    picture = _picture(width, 3.9 + 1.6 * ejected, left=min(0.2, 0.95 / width), right=0.97 - beside, top=0.96, bottom=0.12, hspace=0.18)
     all_axes = picture.subplots(2 + ejected, 1, sharex=True)
     every = max(1, len(table) // 12)
     said = []
     for axes, (prefix, title) in zip(all_axes, groups.items(), strict=False):
+        others = cycle(_OTHERS)
         for k, column in enumerate(column for column in table if column.startswith(prefix)):
-            style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
-            axes.plot(
-                table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=label(column.removeprefix(prefix)), **style
-            )
+            name = column.removeprefix(prefix)
+            colour = _ROLES_OF[name] if name in _ROLES_OF else next(others)
+            style = {"color": colour, "marker": MARKERS[k % len(MARKERS)], "markevery": (k % every, every)}
+            axes.plot(table.index + bin / 2, table[column] / bin, linewidth=1.3, markersize=4, label=label(name), **style)
             said.append(f"{column} {table[column].sum():.0f}")
         axes.set(ylim=(0, None))
         axes.set_ylabel(title, fontsize=9)
@@ -495,7 +505,8 @@ def shares(
     found = {name: {str(key): e for key, e in getattr(outcome, kinds[by])().items()} for name, outcome in named.items()}
     counted = {str(key): count / max(1, sum(recorded.values())) for key, count in recorded.items()} if recorded else {}
     names = sorted({key for estimates in found.values() for key in estimates} | set(counted))
-    picture = _picture(width, 1.3 + 0.3 * len(names) * (len(found) + bool(counted)), left=0.24, bottom=0.22, top=0.84)
+    height = 1.3 + 0.3 * len(names) * (len(found) + bool(counted))
+    picture = _picture(width, height, left=_beside(names, width), bottom=0.22, top=0.84)
     axes = picture.subplots()
     said = [_draw_group(axes, k, len(found), name, estimates, names) for k, (name, estimates) in enumerate(found.items())]
     if counted:

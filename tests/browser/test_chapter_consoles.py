@@ -30,7 +30,7 @@ AT_REST = """title => { const root = document.querySelector(`.mc[aria-label="${t
     return asked === answered && !root.hasAttribute('data-busy') && root.querySelector('img').naturalWidth > 200; }"""
 STICKING_OUT = """root => { const box = root.getBoundingClientRect();
     return [...root.querySelectorAll(':scope :is(button, label, input, select, img, p, td, th)')].filter(part => {
-        const r = part.getBoundingClientRect(); if (part.closest('.mc-table')) return false;
+        const r = part.getBoundingClientRect(); if (part.closest('.mc-table, details:not([open]) > :not(summary)')) return false;
         return r.width && (r.left < box.left - 1 || r.right > box.right + 1); })
         .map(part => part.textContent || part.tagName); }"""
 

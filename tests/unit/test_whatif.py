@@ -183,11 +183,11 @@ def test_the_page_stands_alone_and_tells_all(mesh: Mesh) -> None:
 
 
 def test_lines_of_warnings() -> None:
-    from meshmodel.teaching.playground import line_of, warnings_at
+    from meshmodel.teaching.playground import said_at, warnings_at
 
     warning = SimpleNamespace(resource="DestinationRule payments", field="spec.trafficPolicy.connectionPool.http.http2MaxRequests")
     said: Callable[[Any], Any] = lambda text: warnings_at(SimpleNamespace(warnings=[warning]), text)  # type: ignore[arg-type]  # noqa: E731
     pool = "spec:\n  trafficPolicy:\n    connectionPool:\n      http:\n        http2MaxRequests: 1\n"
     text = f"kind: DestinationRule\nmetadata:\n  name: payments\n{pool}"
     assert said(text)[0][:2] == (8, "warning") and said("kind: Service\nmetadata: {name: payments}\n")[0][0] == 0
-    assert line_of("x.yaml line 12: nonsense") == 12 and line_of("nonsense") == 0
+    assert said_at("x.yaml line 12: nonsense: b") == (12, "error", "nonsense: b") and said_at("non: sense") == (0, "error", "non: sense")

@@ -17,23 +17,29 @@ class Console {
     this.spec = model.get("spec");
     this.values = { ...model.get("values") };
     this.inputs = {};
+    this.past = []; // what undo returns to, newest last
     this.root = make("section", { class: "mc", "aria-label": this.spec.title }, element);
     make("h3", { class: "mc-title" }, this.root, this.spec.title);
-    this.head = make("div", { class: "mc-head" }, this.root);
+    this.bench = this.spec.controls.some(({ kind }) => kind === "text"); // what is typed and what comes of it, side by side
+    const frame = this.bench ? make("div", { class: "mc-bench" }, this.root) : this.root;
+    this.head = make("div", { class: "mc-head" }, frame);
     this.buttons(this.spec.presets, tr("Presets"), "mc-presets");
     const controls = make("div", { class: "mc-controls" }, this.head);
     for (const control of this.spec.controls) this.control(control, controls);
     this.bar();
-    this.differs = make("p", { class: "mc-differs" }, this.root);
-    this.status = make("p", { class: "mc-status", role: "status", "aria-live": "polite" }, this.root);
-    this.alert = make("p", { class: "mc-alert", role: "alert" }, this.root);
-    const body = make("div", { class: "mc-body" }, this.root);
+    this.results = this.bench ? make("div", { class: "mc-results" }, frame) : this.root;
+    this.differs = make("p", { class: "mc-differs" }, this.results);
+    this.status = make("p", { class: "mc-status", role: "status", "aria-live": "polite" }, this.results);
+    this.alert = make("p", { class: "mc-alert", role: "alert" }, this.results);
+    this.links = make("p", { class: "mc-page" }, this.results);
+    const body = make("div", { class: "mc-body" }, this.results);
     this.image = make("img", { class: "mc-figure", alt: "" }, body);
     this.table = make("div", { class: "mc-table" }, body);
     this.text = this.folded(tr("as text"));
     this.yaml = this.folded(tr("YAML to copy"), true);
     this.mark();
     this.show();
+    this.offer();
     this.draw();
     this.watcher = new ResizeObserver(() => this.fit());
     this.watcher.observe(this.root);
@@ -57,9 +63,12 @@ class Console {
   }
 
   written(control, row) {
-    const area = make("textarea", { rows: control.rows, spellcheck: "false", wrap: "off", autocapitalize: "off" }, row);
+    const editor = make("div", { class: "mc-editor" }, row);
+    const gutter = make("div", { class: "mc-gutter", "aria-hidden": "true" }, editor);
+    const area = make("textarea", { rows: control.rows, spellcheck: "false", wrap: "off", autocapitalize: "off" }, editor);
     const marks = make("ul", { class: "mc-marks", "aria-live": "polite" }, row);
     const type = () => {
+      this.number(area);
       clearTimeout(area.typing); // one question for a burst of letters
       area.typing = setTimeout(() => this.move({ [control.name]: area.value }), 400);
     };
@@ -74,14 +83,24 @@ class Console {
       event.preventDefault();
       take(event.dataTransfer.files[0]);
     });
-    area.marks = marks;
-    return area;
+    area.addEventListener("scroll", () => (gutter.firstChild.style.transform = `translateY(${-area.scrollTop}px)`));
+    make("div", {}, gutter);
+    return Object.assign(area, { marks, gutter });
+  }
+
+  // The numbers of the lines, those of which something is said in its colour, worst last.
+  number(area) {
+    const kinds = Object.fromEntries([...(area.found ?? [])].sort((a, b) => (a[1] < b[1] ? 1 : -1)).map(([line, kind]) => [line, kind]));
+    const lines = area.value.split("\n").map((_, at) => make("span", { class: kinds[at + 1] ?? "" }, null, `${at + 1}`));
+    area.gutter.firstChild.replaceChildren(...lines);
   }
 
   markLines(input, found) {
     const said = JSON.stringify(found ?? []);
     if (input.marks.said === said) return;
     input.marks.said = said;
+    input.found = found;
+    this.number(input);
     input.marks.replaceChildren();
     const kinds = { error: tr("error"), warning: tr("warning") };
     for (const [line, kind, words] of found ?? []) {
@@ -124,6 +143,7 @@ class Console {
     const bar = make("div", { class: "mc-bar" }, this.head);
     const tutorial = () => this.model.get("shown").tutorial;
     if (Object.keys(tutorial()).length) this.button(bar, tr("tutorial's values"), () => this.move(tutorial()));
+    if (this.bench) this.back = this.button(bar, tr("undo"), () => this.undo());
     this.button(bar, tr("reset"), () => this.move(this.spec.start));
     this.acts = this.spec.actions.map(({ act, label, missing }) => {
       const made = this.button(bar, label, () => this.ask({ act }));
@@ -142,7 +162,7 @@ class Console {
   }
 
   folded(name, copied = false) {
-    const box = make("details", { class: "mc-folded" }, this.root);
+    const box = make("details", { class: "mc-folded" }, this.results);
     make("summary", {}, box, name);
     const content = make("pre", { tabindex: "0" }, box);
     if (copied) {
@@ -171,7 +191,25 @@ class Console {
   }
 
   move(values) {
+    this.remember(values);
     Object.assign(this.values, values);
+    this.mark();
+    this.ask({});
+  }
+
+  // What was before these values; a slider's drag and a burst of letters are one step.
+  remember(values) {
+    const names = Object.keys(values).filter((name) => values[name] !== this.values[name]);
+    const step = Object.keys(values).join(), now = performance.now();
+    if (names.length && (step !== this.past.at(-1)?.step || now - this.past.at(-1).at > 1500)) {
+      this.past.push({ step, before: Object.fromEntries(names.map((name) => [name, this.values[name]])) });
+    }
+    if (names.length) this.past.at(-1).at = now;
+  }
+
+  undo() {
+    Object.values(this.inputs).forEach((input) => clearTimeout(input.typing));
+    Object.assign(this.values, this.past.pop()?.before);
     this.mark();
     this.ask({});
   }
@@ -190,8 +228,9 @@ class Console {
   }
 
   fit() {
-    const aside = this.table.said && this.root.clientWidth >= WIDE ? ASIDE : 0;
-    const inches = Math.round((this.root.clientWidth - 36 - aside) / 24) / 4; // in steps of a quarter of an inch
+    const aside = this.table.said && !this.bench && this.root.clientWidth >= WIDE ? ASIDE : 0;
+    const room = this.bench ? this.results.clientWidth : this.root.clientWidth - 36 - aside;
+    const inches = Math.round(room / 24) / 4; // in steps of a quarter of an inch
     const width = Math.min(10, Math.max(3.9, inches));
     if (this.root.clientWidth && width !== (this.width ?? this.model.get("shown").wide)) {
       this.width = width;
@@ -208,12 +247,14 @@ class Console {
   }
 
   mark() {
+    if (this.back) this.back.disabled = !this.past.length;
     for (const [name, input] of Object.entries(this.inputs)) {
       const value = this.values[name], { kind, stops, unit } = input.control;
       if (kind === "toggle") input.checked = value;
       else if (kind === "choice") input.value = value;
       else if (kind === "text") {
         if (input.value !== value && document.activeElement !== input) input.value = value; // never under the fingers of who types
+        this.number(input);
       }
       else {
         input.value = stops ? stops.indexOf(value) : value;
@@ -243,6 +284,17 @@ class Console {
     }
   }
 
+  // A page that was made: to be opened, and to be saved.
+  offer() {
+    const { name, html } = this.model.get("page");
+    URL.revokeObjectURL(this.offered);
+    this.links.replaceChildren();
+    if (!html) return;
+    this.offered = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+    make("a", { href: this.offered, target: "_blank", rel: "noopener" }, this.links, tr("open {}", name));
+    make("a", { href: this.offered, download: name }, this.links, tr("save {}", name));
+  }
+
   draw() {
     const png = this.model.get("png");
     if (!png?.byteLength) return;
@@ -258,6 +310,7 @@ function render({ model, el }) {
   const listeners = {
     "change:shown": () => shown.show(),
     "change:png": () => shown.draw(),
+    "change:page": () => shown.offer(),
     "change:values": () => shown.follow(model.get("values")),
     "change:asked": () => shown.follow(model.get("asked").values),
   };

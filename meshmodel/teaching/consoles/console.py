@@ -161,6 +161,8 @@ class Console:
         self._width = min(10.0, max(3.9, asked.get("width", self._width)))
         self._scale = min(2.0, max(1.0, asked.get("scale", self._scale)))
         act = asked.get("act")
+        if act:
+            self._number = max(self._number, asked["number"])
         if act == "cancel":
             self.cancel()
         elif act in self.actions:
@@ -176,7 +178,8 @@ class Console:
 
     def _work(self, job: tuple[Values, int, bool, threading.Event]) -> None:
         """On the console's own thread: coarse at once, fine when the controls rest."""
-        values, self._number, coarse, cancel = job
+        values, number, coarse, cancel = job
+        self._number = max(self._number, number)
         try:
             settings = Settings(**{name: control.checked(values.get(name)) for name, control in self.controls.items()})
             if settings == self._settings and self._error is None and self._fine:
@@ -245,6 +248,7 @@ class Console:
         png = picture.png(_DPI if busy else _DPI * self._scale)
         with self._showing, self.view.hold_sync():  # one message: never a figure with the text of another
             self.view.png = png
+            self.view.page = dict(zip(("name", "html"), result.page or (), strict=False))
             self._tell(
                 alt=picture.alt_text,
                 status=result.status,

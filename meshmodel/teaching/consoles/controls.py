@@ -137,6 +137,7 @@ class Result:
     status : one sentence, which a screen reader says at every move: the finding.
     table : HTML, as `tables.table` makes it.  text : shown letter by letter, such as fortio's.
     yaml : what `kubectl apply -f` would take.  beside : what it is held against, such as "the tutorial's run of RANDOM".
+    page : (file name, HTML) that the reader may open or save.
     marks : name of a `Text` -> (line, "error" or "warning", words) of what is to be said of its lines.
     data : whatever a notebook or a test wants of it.
     """
@@ -147,6 +148,7 @@ class Result:
     yaml: str = ""
     text: str = ""
     beside: str = ""
+    page: tuple[str, str] | None = None
     marks: Mapping[str, Sequence[tuple[int, str, str]]] = field(default_factory=dict)
     data: Any = None
 

@@ -25,4 +25,5 @@ class View(anywidget.AnyWidget):
     shown = traitlets.Dict().tag(
         sync=True, to_json=lambda value, _: spoken(value)
     )  # answered, alt, status, alert, differs, table, text, yaml, busy
+    page = traitlets.Dict().tag(sync=True)  # name, html: of a page to be opened or saved; empty: there is none
     png = traitlets.Bytes(b"").tag(sync=True)
