@@ -192,23 +192,22 @@ class Mesh:
         return self
 
     def calls(self, caller: str, callee: str) -> Mesh:
-        """The pods of `caller` (a Deployment, or a Service, for all behind it) call the Service `callee`, "payments" or "payments:8080".
+        """The pods of `caller` (a Deployment, or a Service, for all behind it) call the Service `callee`, "payments" or "payments:8080/v2".
 
-        For real pods, which have no UPSTREAM_URIS of fake-service's: each request to `caller` makes this call, after those that it
-        makes already, and its answer is 500 where one fails.  Raises ManifestError where there is no such workload or Service.
+        For real pods, which have no UPSTREAM_URIS of fake-service's: each request to `caller` makes one call, and its answer is 500
+        where that fails.  Without a path the call asks for what the caller is asked.  Raises ManifestError where there is no such
+        workload or Service.
         """
         known = self._state(float("inf"))
-        name, _, number = callee.partition(":")
-        if number and not (number.isdecimal() and len(number) < 6):
-            raise ManifestError(f"calls: {callee!r}: a port must be a number")
+        name, number, path = said.address(callee)
         found = said.service(name, known, self.namespace, "calls")
         over_http = [port.port for port in found.ports if not port.other]
         if not number and not over_http:
             raise ManifestError(f"calls: Service {found.name} has no port for HTTP")
-        port = int(number) if number else over_http[0]
+        port = number or over_http[0]
         for each in said.workloads(caller, known, self.namespace, "calls"):
-            said.calling(each, found.fqdn, port)
-            self._said.append(Said(0.0, each.key, lambda pod: said.calling(pod, found.fqdn, port)))
+            said.calling(each, found.fqdn, port, path)
+            self._said.append(Said(0.0, each.key, lambda pod: said.calling(pod, found.fqdn, port, path)))
         return self
 
     def fail(self, name: str, pods: int | None = 1, how: str | int = "hang", at: str | float | None = None) -> Mesh:
@@ -545,7 +544,7 @@ class Mesh:
         reason = "none of its patches meets a proxy and route of this load (context, workloadSelector, vhost, namespace)"
         unmet = [MeshWarning(str(r), "spec.configPatches", reason, "istio.io EnvoyFilter reference") for r in idle]
         owners = plan.cluster_owner, plan.route_owner, plan.localities
-        of_load = remarks.of_plan(control_plane, plan, _asked(request)) if workload else []
+        of_load = remarks.of_plan(control_plane, plan, request or Request()) if workload else []
         return of_load + unmet + scenario_warnings(scenario, *owners, self.defaults.retries_503)
 
     def __repr__(self) -> str:
@@ -592,14 +591,6 @@ def _refuse_unmet(control_plane: ControlPlane) -> None:
     problems = [resource.error(path, f"strict: {reason}") for resource, path, reason in remarks.unmet(control_plane)]
     if problems:
         raise together(problems)
-
-
-def _asked(request: Request | None) -> str:
-    """A request in words."""
-    if isinstance(request, Mixture):
-        return " and ".join(dict.fromkeys(_asked(each) for each, _ in request.parts))
-    request = request or Request()
-    return " ".join((request.method, request.path, *(f"{name}: {value}" for name, value in request.headers)))
 
 
 def _policy(timeout: float | None, retries: RetryPolicy) -> tuple[object, ...]:

@@ -449,6 +449,9 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     port: int | None = None
 
+    def __str__(self) -> str:
+        return " ".join((self.method, self.path, *(f"{name}: {value}" for name, value in self.headers)))
+
     def of(self, number: int, policies: Iterable[HashPolicy]) -> Request:
         """The same, by user number `number`: with the user's name wherever one of `policies` looks."""
         path, headers = self.path, list(self.headers)
@@ -467,6 +470,9 @@ class Mixture(Request):
     """Requests of several kinds, each with its weight; what a proxy cannot tell apart is the first one's."""
 
     parts: tuple[tuple[Request, float], ...]
+
+    def __str__(self) -> str:
+        return " and ".join(dict.fromkeys(str(each) for each, _ in self.parts))
 
 
 LOWEST_RATE, HIGHEST_RATE = 1e-6, 1e9

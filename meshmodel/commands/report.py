@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from meshmodel._text import visible
-from meshmodel.commands.common import applied, caller, given, warn, workload
+from meshmodel.commands.common import applied, caller, given, request, warn, workload
+
+LOAD = ("connections", "qps", "duration", "calls", "rate", "segments")
+"""The flags that say a load."""
 
 TRIES = 40
 """Replications of each what-if, which share their random numbers."""
@@ -27,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     mesh = applied(args)
     with _Progress() as progress:
         study = Study(_load(args, record), min(TRIES, args.replications), args.seed, **caller(args), progress=progress)
-        findings = found(mesh, study, args.replications, record, name, slo)
+        findings = found(mesh, study, args.replications, record, name, slo)._replace(assumed=_assumed(args, record, study.load))
     title = args.title or f"{', '.join(Path(file).name for file in args.files)}: what the mesh does under load"
     written = page(mesh, findings, visible(title), slo)
     _files.write(args.html, written)
@@ -50,11 +53,19 @@ def _load(args: argparse.Namespace, record: Any) -> Any:
     """What the flags say; where they say nothing, what the record says was asked of fortio."""
     from meshmodel import workloads
 
-    flags = given(args, "connections", "qps", "duration", "calls", "rate", "segments")
-    if record is None or flags or "connections" not in record.load:
+    if record is None or given(args, *LOAD) or "connections" not in record.load:
         return workload(args)
     asked = {key: record.load[key] for key in ("connections", "qps", "calls", "duration") if key in record.load}
-    return workloads.fortio(**asked, **given(args, "timeout", "users"), request=given(args, "path", "headers"))
+    return workloads.fortio(**asked, **request(args))
+
+
+def _assumed(args: argparse.Namespace, record: Any, load: Any) -> str:
+    """What is taken for the record's load where neither it nor a flag says so."""
+    from meshmodel.teaching.report import load_in_words
+
+    if record is None or given(args, *LOAD) or "connections" in record.load:
+        return ""
+    return f"The record does not say what load it is of. This is {load_in_words(load)}: -c, -qps and -t (or --rate) say another."
 
 
 def _summary(mesh: Any, findings: Any, out: str) -> str:

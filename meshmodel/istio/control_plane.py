@@ -27,6 +27,7 @@ from meshmodel.istio.matching import Asked, qualified
 from meshmodel.istio.registry import Once, Registry, near, target_port
 from meshmodel.istio.resources import DestinationRule, Subset, TrafficPolicy, hashing_at, policy_at
 from meshmodel.istio.virtual_service import HttpRoute, RouteDestination, VirtualService
+from meshmodel.istio.warnings import Owner, within
 from meshmodel.scenario import (
     Caller,
     Cluster,
@@ -70,7 +71,7 @@ class Proxy:
 class Plan:
     """The chain of routes with who is responsible for it.
 
-    `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the VirtualService of a
+    `cluster_owner` and `route_owner` give the DestinationRule of a cluster's name and the route of a VirtualService for a
     route's host (the Service where there is none), `localities` what a cluster's localityLbSetting asks for; `filters`
     are the EnvoyFilters that changed something; `keep_alives` is the last caller's (None: the load's own); `size` counts
     towards `MAX_SIZE`; `hops` are what the routes were made from, and `deployments` those of the pods on the way.
@@ -78,7 +79,7 @@ class Plan:
 
     routes: tuple[Route, ...] = ()
     cluster_owner: dict[str, str] = field(default_factory=dict)
-    route_owner: dict[str, str] = field(default_factory=dict)
+    route_owner: dict[str, Owner] = field(default_factory=dict)
     localities: dict[str, str] = field(default_factory=dict)
     filters: set[str] = field(default_factory=set)
     keep_alives: bool | None = None
@@ -164,7 +165,7 @@ class ControlPlane:
         asked = hop.http.sent_on(hop.asked)
         for upstream, service in zip(owner.upstreams, self.registry.upstreams(owner), strict=True):
             service = service or self.registry.service(upstream.host, owner, "UPSTREAM_URIS")
-            onward = None if request is None else replace(asked, path=upstream.path + asked.path, port=None)
+            onward = None if request is None else replace(asked, path=upstream.asks(asked.path), port=None)
             called = self._hop(service, self.registry.port(service, upstream.port, owner, "UPSTREAM_URIS"), proxies, onward)
             self._call(plan, called, proxies, place, onward, (*behind, number))
 
@@ -276,7 +277,7 @@ class ControlPlane:
         return tuple(found)
 
     def _route(self, plan: Plan, hop: Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
-        plan.route_owner[hop.hosts[0]] = str(hop.owner)
+        plan.route_owner[hop.hosts[0]] = Owner(str(hop.owner), within(hop.http.path))
         weighed = [each for each in hop.http.destinations if each.weight]
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
         clusters: dict[Hashable, Cluster] = {}

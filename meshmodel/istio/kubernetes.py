@@ -51,11 +51,17 @@ _FAKE_SERVICE = re.compile(
 
 
 class Upstream(NamedTuple):
-    """What a pod calls; `path` stands before the path of what it is asked itself (fake-service, HTTP_CLIENT_APPEND_REQUEST)."""
+    """What a pod calls; `path` stands before the path of what it is asked itself (fake-service, HTTP_CLIENT_APPEND_REQUEST), or
+    `instead` of it."""
 
     host: str
     port: int
     path: str = ""
+    instead: bool = False
+
+    def asks(self, path: str) -> str:
+        """The path of its call for a request of this path."""
+        return self.path if self.instead else self.path + path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class Deployment(Resource):
 
     `broken` is what became of its first pods (`said`), `upstream_said`: an upstream is a user's word, no variable's.
     `timing_said`: so are its timings.
+    `variables` are (name, text) of the others of its container, which may name what it calls.
     `timed`: somebody said what its answers take, if only by an image of fake-service.
     """
 
@@ -78,6 +85,7 @@ class Deployment(Resource):
     broken: tuple[tuple[tuple[str, object], ...], ...] = ()
     upstream_said: bool = False
     timing_said: bool = False
+    variables: tuple[tuple[str, str], ...] = ()
     timed: bool = True
 
     def behaviour_of(self, pod: int) -> Behaviour:
@@ -152,6 +160,7 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
         upstreams=_upstreams(environment) if fake else (),
         keep_alives=_keep_alives(environment) if fake else False,
         named_ports=_named_ports(containers),
+        variables=tuple((name, value.text()) for name, value in environment.items() if not _FAKE_SERVICE.fullmatch(name)),
         timed=known,
     )
 

@@ -4,7 +4,8 @@ Services that nobody calls, routes that no request reaches.  (What follows from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -13,16 +14,19 @@ from meshmodel.istio import skipped
 from meshmodel.istio.base import Resource
 from meshmodel.istio.control_plane import NO_ROUTE, ROOT_NAMESPACE, ControlPlane, Hop, Plan, hosts_of, names_of
 from meshmodel.istio.field import ManifestError
-from meshmodel.istio.kubernetes import Service
+from meshmodel.istio.hosts import fqdn
+from meshmodel.istio.kubernetes import Deployment, Service
 from meshmodel.istio.resources import DestinationRule
 from meshmodel.istio.virtual_service import HttpRoute, VirtualService
-from meshmodel.istio.warnings import ASSUMPTION, CHANGES, NOTED, MeshWarning
+from meshmodel.istio.warnings import ASSUMPTION, CHANGES, NOTED, MeshWarning, within
+from meshmodel.scenario import Request
 
 NAMES = "istio.io/latest/docs/reference/config/networking/destination-rule (host: short names)"
 MATCHING = "istio.io VirtualService reference (HTTPMatchRequest)"
 SAID = "meshmodel: nobody has said"
 SYSTEM = (ROOT_NAMESPACE, "kube-system", "kube-public")
 MOST_NAMED = 5
+MOST_FLAGS = 20
 MOST_UNKNOWN, MOST_CONFLICTS = 100, 10_000
 """Warnings of a kind, of which nobody reads more; the name that may be meant costs milliseconds for each."""
 
@@ -34,8 +38,8 @@ def of_mesh(mesh: ControlPlane, resources: Iterable[Resource]) -> list[MeshWarni
     return [*unknown, *_at_most(MOST_CONFLICTS, _all_conflicts(mesh)), *skipped.remarks(left_out)]
 
 
-def of_plan(mesh: ControlPlane, plan: Plan, request: str) -> list[MeshWarning]:
-    """Of a load: `request` says what it asks, as "GET /"."""
+def of_plan(mesh: ControlPlane, plan: Plan, request: Request) -> list[MeshWarning]:
+    """Of a load, which asks for `request`."""
     return [*_untimed(plan), *_uncalled(mesh, plan), *_unmatched(plan, request), *_unreached(plan, request), *_taken_for_granted(plan)]
 
 
@@ -149,8 +153,7 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
     """Services with pods that the load does not come by: nobody calls them, and they call nobody."""
     on_the_way = {deployment.key for deployment in plan.deployments}
     called = mesh.registry.called_by_pods | {service.key for service in plan.services}
-    routed = {(vs.namespace, d.host) for vs in mesh.virtual_services for route in vs.routes for d in route.destinations}
-    routed_to = {host for namespace, name in routed for host in (name, f"{name}.{namespace}")}
+    routed_to = {host for vs in mesh.virtual_services for host in _leads_to(vs)}
     if any(route.direct_response for route in plan.routes):  # the load ends there
         return
     alone = [
@@ -159,16 +162,55 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
         if service.key not in called
         and any(not port.other for port in service.ports)
         and service.namespace not in SYSTEM
-        and routed_to.isdisjoint((service.fqdn, f"{service.name}.{service.namespace}"))
+        and routed_to.isdisjoint(service.names)
         and mesh.registry.behind(service)
         and not any(deployment.key in on_the_way or deployment.upstreams for deployment in mesh.registry.behind(service))
     ]
     if alone:
         names = ", ".join(service.name for service in alone[:MOST_NAMED])
         more = f" and {len(alone) - MOST_NAMED} more" if len(alone) > MOST_NAMED else ""
-        caller = plan.deployments[-1].name if plan.deployments else "CALLER"
-        reason = f"nothing calls {names}{more}, so what they do is not in the figures: --calls {caller}={alone[0].name} (mesh.calls)"
+        reason = f"nothing calls {names}{more}, so what they do is not in the figures: {_who_may_call(mesh, plan, alone)}"
         yield MeshWarning("Service" if len(alone) == 1 else "Services", "", reason, SAID, first=True)
+
+
+def _leads_to(vs: VirtualService) -> set[str]:
+    """The hosts that it sends requests for others to."""
+    return {fqdn(each.host, vs.namespace) for route in vs.routes for each in route.destinations}.difference(hosts_of(vs))
+
+
+_ADDRESS = re.compile(r"(?:[a-z]+://)?([a-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?", re.IGNORECASE)
+_ADDRESSES = re.compile(r".*(HOST|HOSTNAME|URL|URI|ADDR|ADDRESS|ENDPOINT|SERVICE|SVC|UPSTREAM|BACKEND|TARGET)S?", re.IGNORECASE)
+
+
+def _who_may_call(mesh: ControlPlane, plan: Plan, alone: Sequence[Service]) -> str:
+    """The flags that would have them called: as variables of the callers name them, else by the last on the way."""
+    known = {name: service for service in alone for name in service.names[1:]}
+    named = dict.fromkeys(
+        f"--calls {caller.name}={address}"
+        for caller in mesh.registry.deployments
+        for text in _texts(caller)
+        for address in _called(text, caller, known)
+    )
+    if named:
+        return f"{' '.join(islice(named, MOST_FLAGS))}, as variables of the callers name them (mesh.calls)"
+    caller = plan.deployments[-1].name if plan.deployments else "CALLER"
+    return f"--calls {caller}={alone[0].name} (mesh.calls)"
+
+
+def _texts(deployment: Deployment) -> Iterator[str]:
+    """What may be an address: of a variable that is called so, or with a port or a scheme."""
+    for name, value in deployment.variables:
+        yield from (text for text in map(str.strip, value.split(",")) if ":" in text or "." in text or _ADDRESSES.fullmatch(name))
+
+
+def _called(text: str, caller: Deployment, known: Mapping[str, Service]) -> Iterator[str]:
+    """The Service of `known` (by its names but the bare one) that a text names, as --calls takes it."""
+    found = _ADDRESS.fullmatch(text) if len(text) < 300 else None
+    host = found[1].lower() if found else ""
+    service = known.get(host if "." in host else f"{host}.{caller.namespace}")
+    if found and service:
+        path = "" if found[3] in (None, "/") else found[3]
+        yield f"{service.name if service.namespace == caller.namespace else service.names[1]}{found[2] or ''}{path}"
 
 
 def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:
@@ -186,23 +228,34 @@ def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:
 # ---- routes and what is asked
 
 
-def _unmatched(plan: Plan, request: str) -> Iterator[MeshWarning]:
-    for hop in plan.hops:
+def _unmatched(plan: Plan, request: Request) -> Iterator[MeshWarning]:
+    for hop, asked in _asked(plan, request):
         if hop.http.answer is NO_ROUTE:
-            wanted = " or ".join(str(match) for route in hop.routes for match in route.matches[:2])
-            reason = (
-                f"no route takes {request}, so Envoy answers 404: ask for what one takes ({_short(wanted)}) with --path and -H (request=)"
+            wanted = _short(" or ".join(str(match) for route in hop.routes for match in route.matches[:2]))
+            how = (
+                "with --path and -H (request=)"
+                if asked is request
+                else f"with --calls CALLER={hop.hosts[0].partition('.')[0]}/PATH (mesh.calls)"
             )
+            reason = f"no route takes {asked}, so Envoy answers 404: ask for what one takes ({wanted}) {how}"
             yield MeshWarning(str(hop.owner), "spec.http", reason, MATCHING, first=True)
 
 
-def _unreached(plan: Plan, request: str) -> Iterator[MeshWarning]:
-    for hop in plan.hops:
+def _unreached(plan: Plan, request: Request) -> Iterator[MeshWarning]:
+    for hop, asked in _asked(plan, request):
         others = _others(hop)
         if others and hop.http.answer is not NO_ROUTE:
-            named = ", ".join(f"{route.name or route.path.removeprefix('spec.')} ({_short(route.asking)})" for route in others[:MOST_NAMED])
+            named = ", ".join(
+                f"{route.name or within(route.path).removeprefix('spec.')} ({_short(route.asking)})" for route in others[:MOST_NAMED]
+            )
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-            yield MeshWarning(str(hop.owner), "spec.http", f"{request} does not reach {named}{more}", MATCHING, ASSUMPTION)
+            yield MeshWarning(str(hop.owner), "spec.http", f"{asked} does not reach {named}{more}", MATCHING, ASSUMPTION)
+
+
+def _asked(plan: Plan, request: Request) -> Iterator[tuple[Hop, Request]]:
+    """What each hop is asked: the first what the load asks."""
+    for number, hop in enumerate(plan.hops):
+        yield hop, hop.asked.request if number else request
 
 
 def _others(hop: Hop) -> list[HttpRoute]:

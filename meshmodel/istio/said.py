@@ -22,6 +22,7 @@ Key = tuple[str, str, str]
 Resources = Mapping[Key, Resource]
 HOW = "must be refused, reset, hang, an HTTP status such as 503 or a duration such as 2s"
 MOST_SAID = 1000
+_ADDRESS = re.compile(r"(?:https?://|grpc://)?([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?")
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,17 @@ def timing(deployment: Deployment, changes: Changes) -> Deployment:
     return replace(deployment, behaviour=replace(deployment.behaviour, **dict(changes)), timed=True, timing_said=True)  # type: ignore[arg-type]
 
 
-def calling(deployment: Deployment, host: str, port: int) -> Deployment:
-    """The Deployment whose pods call this too, after what they call already."""
-    called = Upstream(host, port)
+def address(callee: str) -> tuple[str, int | None, str]:
+    """Host, port and path of what is called: "payments", "payments:8080/v2", or a URL.  Raises ManifestError."""
+    found = _ADDRESS.fullmatch(callee)
+    if not found:
+        raise ManifestError(f"calls: must be a Service such as payments, payments:8080 or payments:8080/v2, got {quoted(callee)}")
+    return found[1], int(found[2]) if found[2] else None, found[3] or ""
+
+
+def calling(deployment: Deployment, host: str, port: int, path: str = "") -> Deployment:
+    """The Deployment whose pods call this too, after what they call already; without `path` they ask for what they are asked."""
+    called = Upstream(host, port, path, bool(path))
     upstreams = deployment.upstreams if called in deployment.upstreams else (*deployment.upstreams, called)
     return replace(deployment, upstreams=upstreams, upstream_said=True)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from meshmodel._text import visible
 from meshmodel.scenario import (
@@ -27,6 +28,7 @@ from meshmodel.scenario import (
 )
 
 ENVOY_DOCS = "envoyproxy.io/docs/envoy/latest"
+ROUTER = f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
 ISTIO_LOCALITY = "istio/istio pilot/pkg/networking/core/loadbalancer/loadbalancer.go"
 ISTIO_RETRY = "istio/istio pilot/pkg/networking/core/route/retry/retry.go"
 ISTIO_CLUSTER = "istio/istio pilot/pkg/networking/core/cluster_traffic_policy.go"
@@ -58,6 +60,18 @@ class MeshWarning:
         return visible(f"{where}: {self.reason} [{self.source}]{group}".replace("  ", " "))
 
 
+class Owner(NamedTuple):
+    """Who is responsible for a route: "VirtualService reviews" (or the Service), and where in it the route stands."""
+
+    resource: str
+    path: str
+
+
+def within(path: str) -> str:
+    """The path of a field in its resource, whatever List it stood in."""
+    return re.sub(r"^items\[[0-9]+\]\.", "", path)
+
+
 def in_order(found: Iterable[MeshWarning]) -> list[MeshWarning]:
     """Each once: what comes first, then group by group; what is merely left out is one warning for each reason."""
     found = list(dict.fromkeys(found))
@@ -80,11 +94,11 @@ def _listed(names: Mapping[str, list[str]]) -> str:
 
 
 def scenario_warnings(
-    scenario: Scenario, cluster_owner: dict[str, str], route_owner: dict[str, str], localities: dict[str, str], retries_503: bool
+    scenario: Scenario, cluster_owner: dict[str, str], route_owner: dict[str, Owner], localities: dict[str, str], retries_503: bool
 ) -> list[MeshWarning]:
     """The warnings that follow from a whole scenario and its workload.
 
-    `cluster_owner` names the DestinationRule of a cluster, `route_owner` the VirtualService of a route's host,
+    `cluster_owner` names the DestinationRule of a cluster, `route_owner` the route of a VirtualService for a route's host,
     `localities` what a cluster's localityLbSetting asks for: "off", "distribute", "failover" or "default".
     """
     found: list[MeshWarning] = []
@@ -200,21 +214,21 @@ def _carried(policy: HashPolicy, request: Request) -> bool:
     return policy.kind == "source_ip" or policy.ttl is not None or f"{policy.name}=" in within
 
 
-def _timeouts(owner: str, route: Route, scenario: Scenario) -> Iterator[MeshWarning]:
-    retries, field = route.retries, "spec.http[0]."
+def _timeouts(owner: Owner, route: Route, scenario: Scenario) -> Iterator[MeshWarning]:
+    retries, field = route.retries, f"{owner.path}."
     per_try, tries = retries.per_try_timeout, 1 + retries.attempts
     if route.timeout is not None and per_try is not None and tries > 1 and per_try * tries > route.timeout:
         reason = f"{tries} tries of {per_try:g} s do not fit into the timeout of {route.timeout:g} s: the last ones are cut off"
-        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter")
+        yield MeshWarning(owner.resource, field + "retries.perTryTimeout", reason, ROUTER)
     slowest = _slowest(route) if route is scenario.routes[-1] and not scenario.changes else None
     if slowest is None:
         return
     if per_try is not None and tries > 1 and per_try > slowest:
         reason = f"no answer takes {per_try:g} s, so it never ends a try"
-        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, "meshmodel: the pods")
+        yield MeshWarning(owner.resource, field + "retries.perTryTimeout", reason, "meshmodel: the pods")
     if route.timeout is not None and route.timeout > _longest_request(route, slowest):
         reason = f"no request takes {route.timeout:g} s, so it is never reached"
-        yield MeshWarning(owner, field + "timeout", reason, "meshmodel: the pods")
+        yield MeshWarning(owner.resource, field + "timeout", reason, "meshmodel: the pods")
 
 
 def _slowest(route: Route) -> float | None:
@@ -237,26 +251,28 @@ def _longest_request(route: Route, slowest: float) -> float:
     return route.fault.delay + (1 + retries) * slowest + retries * route.retries.max_interval
 
 
-def _default_retry(owner: str, route: Route) -> Iterator[MeshWarning]:
+def _default_retry(owner: Owner, route: Route) -> Iterator[MeshWarning]:
     default = {"unavailable", "cancelled", "refused-stream"} <= route.retries.retry_on
     returns_503 = any(pod.behaviour.error_rate and pod.behaviour.error_code == 503 for pod in route.endpoints)
     if default and 503 not in route.retries.retriable_status_codes and returns_503:
         reason = "from Istio 1.24 on the default retryOn no longer covers an answer 503, so these are not retried"
-        yield MeshWarning(owner, "spec.http[0].retries.retryOn", reason, ISTIO_RETRY)
+        yield MeshWarning(owner.resource, f"{owner.path}.retries.retryOn", reason, ISTIO_RETRY)
 
 
-def _inert(owner: str, route: Route) -> Iterator[MeshWarning]:
+def _inert(owner: Owner, route: Route) -> Iterator[MeshWarning]:
     """Timeouts and retries that do less than they seem to."""
-    retries, field = route.retries, "spec.http[0]."
-    if owner.startswith("Service "):  # Istio's own default, which nobody wrote
+    retries, field = route.retries, f"{owner.path}."
+    if owner.resource.startswith("Service "):  # Istio's own default, which nobody wrote
         return
     written = retries.attempts > 0 and not _is_default(retries)
     if (route.fault.abort_percent or route.fault.delay_percent) and (written or route.timeout):
         reason = "an injected fault is answered before timeouts and retries: neither touches it, it tests the caller alone"
-        yield MeshWarning(owner, field + "fault", reason, "istio/api networking/v1alpha3/virtual_service.proto (HTTPFaultInjection)")
+        source = "istio/api networking/v1alpha3/virtual_service.proto (HTTPFaultInjection)"
+        yield MeshWarning(owner.resource, field + "fault", reason, source)
     if written and len([each for each in route.destinations if each.weight]) > 1:
         reason = "a request's destination is drawn once, by weight: its retries stay there, they do not go to the other destinations"
-        yield MeshWarning(owner, field + "retries", reason, "istio/istio 18736; envoy router filter: the route is chosen once a request")
+        source = "istio/istio 18736; envoy router filter: the route is chosen once a request"
+        yield MeshWarning(owner.resource, field + "retries", reason, source)
     yield from _tries(owner, route)
 
 
@@ -265,9 +281,9 @@ def _is_default(retries: RetryPolicy) -> bool:
     return retries.attempts == 2 and retries.per_try_timeout is None and {"unavailable", "cancelled", "refused-stream"} <= retries.retry_on
 
 
-def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
-    retries, field = route.retries, "spec.http[0]."
-    per_try, router = retries.per_try_timeout, f"{ENVOY_DOCS}/configuration/http/http_filters/router_filter"
+def _tries(owner: Owner, route: Route) -> Iterator[MeshWarning]:
+    retries, field = route.retries, f"{owner.path}."
+    per_try = retries.per_try_timeout
     if not retries.attempts:
         return
     covered = bool(retries.retry_on & {"5xx", "gateway-error"})
@@ -275,14 +291,14 @@ def _tries(owner: str, route: Route) -> Iterator[MeshWarning]:
         shorter = "" if per_try is None else f", which is no longer than a try's own {per_try:g} s"
         ended = f"a try that is too slow is ended by the timeout of {route.timeout:g} s{shorter}"
         reason = f"{ended}: the request ends with it and is not tried again"
-        yield MeshWarning(owner, field + "timeout", reason, router)
+        yield MeshWarning(owner.resource, field + "timeout", reason, ROUTER)
     if per_try is not None and not covered and not retries.hedge_on_per_try_timeout:
         said = "Istio's default retryOn" if {"unavailable", "cancelled"} <= retries.retry_on else "this retryOn"
         reason = f"a try that is ended by it is not tried again: {said} covers no per-try timeout, 5xx or gateway-error would"
-        yield MeshWarning(owner, field + "retries.perTryTimeout", reason, f"{router} (x-envoy-retry-on)")
+        yield MeshWarning(owner.resource, field + "retries.perTryTimeout", reason, f"{ROUTER} (x-envoy-retry-on)")
 
 
-def _patience(owner: str, scenario: Scenario) -> Iterator[MeshWarning]:
+def _patience(owner: Owner, scenario: Scenario) -> Iterator[MeshWarning]:
     """A client that gives up while the first proxy still waits."""
     route, patience = scenario.routes[0], scenario.workload.timeout
     retries = route.retries
@@ -291,10 +307,10 @@ def _patience(owner: str, scenario: Scenario) -> Iterator[MeshWarning]:
     if patience is not None and longest is not None and longest > patience:
         reason = f"the client gives up after {patience:g} s (code -1, -timeout), before the mesh does after {longest:g} s"
         where = "timeout" if longest == route.timeout else "retries.perTryTimeout"
-        yield MeshWarning(owner, f"spec.http[0].{where}", reason, "fortio fhttp/http_client.go (-timeout); meshmodel: the load")
+        yield MeshWarning(owner.resource, f"{owner.path}.{where}", reason, "fortio fhttp/http_client.go (-timeout); meshmodel: the load")
 
 
-def _all_hops(routes: tuple[Route, ...], route_owner: Mapping[str, str]) -> Iterator[MeshWarning]:
+def _all_hops(routes: tuple[Route, ...], route_owner: Mapping[str, Owner]) -> Iterator[MeshWarning]:
     """Retries multiply over all hops in a row that try a failed call again: a failure of the last comes back as a 500 of each."""
     callers = callers_of(routes)
     for last in range(len(routes) - 1, 0, -1):
@@ -307,7 +323,8 @@ def _all_hops(routes: tuple[Route, ...], route_owner: Mapping[str, str]) -> Iter
             hops = {2: "two", 3: "three"}.get(len(each), str(len(each)))
             reason = f"retries multiply over {hops} hops: one request may become {prod(each)} at {routes[last].host} ({shown})"
             source = "meshmodel: (1 + attempts) of all hops; simple-web turns any failure into 500"
-            yield MeshWarning(route_owner[routes[row[0]].host], "spec.http[0].retries.attempts", reason, source)
+            owner = route_owner[routes[row[0]].host]
+            yield MeshWarning(owner.resource, f"{owner.path}.retries.attempts", reason, source)
             return
 
 

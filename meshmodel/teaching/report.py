@@ -26,13 +26,14 @@ BARS = 12
 
 
 class Findings(NamedTuple):
-    """All that the page tells."""
+    """All that the page tells; `assumed`: what is taken for the record's load where nobody says so."""
 
     replay: Replay
     comparison: Comparison | None
     moved: list[Moved]
     answer: Answer | None
     reasons: list[str]
+    assumed: str = ""
 
 
 def found(mesh: Mesh, study: Study, replications: int, record: Histogram | None = None, name: str = "record", slo: str = "") -> Findings:
@@ -114,13 +115,15 @@ def load_in_words(load: Workload) -> str:
 def headlines(findings: Findings) -> list[dict[str, Any]]:
     """What a reader must know first, each good news or bad."""
     wrong, p99 = (figure(findings.replay, name) for name in ("errors", "p99"))
-    lines = [{"text": f"The model: {100 * wrong:.2f} % of the requests fail, p99 is {1000 * p99:.0f} ms.", "well": wrong < 0.001}]
+    lines: list[dict[str, Any]] = [{"text": findings.assumed, "well": False}] * bool(findings.assumed)
+    lines += [{"text": f"The model: {100 * wrong:.2f} % of the requests fail, p99 is {1000 * p99:.0f} ms.", "well": wrong < 0.001}]
     if (against := findings.comparison) is not None and against.record is not None and against.record.codes:
         well = sum(n for code, n in against.record.codes.items() if code in (200, "SERVING", "OK"))
         recorded = 1 - well / against.record.count
         row = against.find("code 200")
         inside = row is not None and row.inside is True
-        verdict = "as this mesh does by itself" if inside else "which this mesh does NOT explain: look for what the model does not know"
+        unexplained = "which this mesh does NOT explain under this load: look for what the model does not know"
+        verdict = "as this mesh does by itself" if inside else unexplained
         lines.append(
             {"text": f"The record: {100 * recorded:.2f} % of {against.record.count:,} requests failed, {verdict}.", "well": inside}
         )

@@ -210,6 +210,17 @@ def test_an_action_tells_its_progress_and_its_result(acting, long):
     long.go.set()
     eventually(lambda: acting.view.shown["status"] == "measured 0.5 s")
     assert not acting.view.shown["busy"] and acting.act("measure").status == "measured 0.5 s"
+    assert acting.view.shown["answered"] == acting.view.asked["number"]
+
+
+def test_a_page_is_offered_until_something_else_is_shown(work):
+    console = Console(
+        "A console", CONTROLS, lambda s, n: Result(lambda width: bare_picture(width, 1), "made", page=("a.html", f"<p>{s.pods}"))
+    )
+    assert console.view.page == {"name": "a.html", "html": "<p>3"}
+    console.compute = work
+    console.set(pods=4)
+    assert console.view.page == {}
 
 
 @pytest.mark.parametrize("how", ["button", "move"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from meshmodel.__main__ import main
@@ -131,6 +132,11 @@ def test_a_code_that_only_one_side_has_is_a_row() -> None:
     found = difference(short(1), short(1, p_error=0.1))
     assert found["code 500"].first == 0 and found["code 500"].second == pytest.approx(0.1, abs=0.02) and found["code 500"].clear
     assert "code 500" in str(found) and "10." in found.table() and "code 500" in charts.differences(found).alt_text
+    for width in (3.9, 7.5):  # as narrow as a phone: no name begins outside of the figure
+        picture = charts.differences(found, width=width)
+        renderer = FigureCanvasAgg(picture).get_renderer()
+        picture.draw(renderer)
+        assert all(name.get_window_extent(renderer).x0 >= 0 for axes in picture.axes for name in axes.get_yticklabels())
 
 
 def test_two_reports_are_compared_as_two_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from meshmodel.istio.yaml_source import ManifestError
 from meshmodel.mesh import Mesh
 from meshmodel.scenario import ClosedLoop, Route, callers_of
 from meshmodel.simulation.plan import NotModelled
+from meshmodel.workloads import curl
 
 ONE_CALL = ClosedLoop(calls=1)
 
@@ -70,6 +71,21 @@ def test_a_call_makes_a_chain() -> None:
     assert (first.host, second.host) == ("checkout.default.svc.cluster.local", "payments.default.svc.cluster.local")
     assert [caller.name for caller in second.callers] == ["checkout-v1-1", "checkout-v1-2"]
     assert "|8080|" in second.destinations[0].cluster.name
+
+
+def test_a_call_may_say_its_path() -> None:
+    """What the caller is asked is no matter then; else its path is the call's."""
+    only = {"hosts": ["payments"], "http": [{"match": [{"uri": {"exact": "/v2/pay"}}], "route": [{"destination": {"host": "payments"}}]}]}
+    rule = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "payments"}, "spec": only}
+    for callee in ("payments:8080/v2/pay", "http://payments.default.svc.cluster.local:8080/v2/pay", "payments/v2/pay"):
+        said = shop().apply(rule).calls("checkout", callee).scenario(curl(1, request={"path": "/cart"}), "checkout").routes[1]
+        assert said.direct_response is None and said.destinations
+    passed_on = shop().apply(rule).calls("checkout", "payments")
+    for path, takes in (("/cart", False), ("/v2/pay", True)):
+        route = passed_on.scenario(curl(1, request={"path": path}), "checkout").routes[1]
+        assert (route.direct_response is None) is takes
+        told = any("no route takes GET /cart" in w.reason and "--calls CALLER=payments/PATH" in w.reason for w in passed_on.warnings)
+        assert told is not takes
 
 
 def test_a_workload_makes_its_calls_one_after_another() -> None:
@@ -159,7 +175,7 @@ def test_timings_and_failures_in_any_order() -> None:
         (lambda mesh: mesh.timing("payments-v1", "45"), "timing p50: must be a duration"),
         (lambda mesh: mesh.timing("payments-v1"), "needs either p50"),
         (lambda mesh: mesh.calls("checkout", "paymnts"), "calls: there is no Service 'paymnts', did you mean payments?"),
-        (lambda mesh: mesh.calls("checkout", "payments:80a"), "a port must be a number"),
+        (lambda mesh: mesh.calls("checkout", "payments:80a"), "must be a Service such as payments, payments:8080 or payments:8080/v2"),
         (lambda mesh: mesh.calls("checkout", "payments:81").scenario(ONE_CALL), "has no port 81, only 80, 8080"),
         (lambda mesh: mesh.fail("payments-v1", 4), "fail: payments-v1 has 3 pods, not 4"),
         (lambda mesh: mesh.fail("payments-v1", 0), "pods: must be a whole number of 1 or more"),

@@ -122,6 +122,38 @@ def test_a_service_that_nothing_calls_stands_first() -> None:
     assert not found(warned(made, target="other"), "", "nothing calls")  # web calls it, which is no secret
     routed = mesh(route(to=("web", "other")))
     assert not found(warned(routed), "", "nothing calls")
+    own = mesh(route("other"))  # a VirtualService that leads a Service to its own pods calls nobody
+    assert found(warned(own), "", "nothing calls other")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "flag"),
+    [
+        ("OTHER_URL", "http://other.default.svc.cluster.local:8080/v2", "--calls web=other:8080/v2, "),
+        ("OTHER_SERVICE_ADDR", "other:80", "--calls web=other:80, "),
+        ("OTHER_HOST", "other", "--calls web=other, "),
+        ("UPSTREAM", "grpc://other.default:80", "--calls web=other:80, "),
+        ("PEERS", "http://nobody:80, http://other/", "--calls web=other, "),
+        ("MODE", "other", "--calls web=other (mesh.calls)"),
+        ("OTHER_URL", "http://other.elsewhere:80", "--calls web=other (mesh.calls)"),
+    ],
+)
+def test_a_variable_that_names_a_service_says_who_may_call_it(variable: str, value: str, flag: str) -> None:
+    caller = pods("web", "web", 2)
+    caller["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": variable, "value": value}]
+    (told,) = found(warned(mesh(caller)), "", "nothing calls other")
+    assert flag in told.reason and ("as variables of the callers name them" in told.reason) is flag.endswith(", ")
+
+
+def test_a_warning_names_the_route_that_the_request_takes() -> None:
+    """Also in a List, as kubectl prints it."""
+    second = {"timeout": "1s", "retries": FIVE, "route": [{"destination": {"host": "web"}}]}
+    vs = istio("VirtualService", {"hosts": ["web"], "http": [{"match": [{"uri": {"prefix": "/x"}}], **second}, second]})
+    for source in (vs, {"apiVersion": "v1", "kind": "List", "items": [rule(loadBalancer={"simple": "RANDOM"}), vs]}):
+        (told,) = found(warned(mesh(source)), "timeout", "is not tried again")
+        assert told.field == "spec.http[1].timeout"
+        (missed,) = found(warned(mesh(source)), "spec.http", "does not reach")
+        assert "does not reach http[0] (/x*)" in missed.reason
 
 
 # ---- what is left out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+from meshmodel.__main__ import VERBS
+from meshmodel._flags import parsers
 from meshmodel._text import InputError
+from meshmodel.commands import report
 from meshmodel.mesh import Mesh
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import UNLIMITED, ClosedLoop
 from meshmodel.teaching import charts
-from meshmodel.teaching.report import Findings, page
+from meshmodel.teaching.report import Findings, headlines, page
 from meshmodel.teaching.traffic_map import flows, traffic_map
 from meshmodel.whatif.numbers import numbers, with_numbers
 from meshmodel.whatif.objective import objective, sought
@@ -153,6 +157,22 @@ def test_the_map_shows_every_pod_and_its_errors() -> None:
     assert sum(flow.share for flow in ends) == pytest.approx(1) and all(0.02 < flow.errors < 0.3 for flow in ends)
     svg = traffic_map(made)
     assert all(name in svg for name in made.pod_names) and 'role="img" aria-label="Traffic map: load to ' in svg
+    boxes = re.findall(r"<rect [^>]*>", svg)
+    assert boxes and all("fill:none" in box for box in boxes) and "class=" not in svg  # it brings its own look to any page
+
+
+@pytest.mark.parametrize(
+    ("record", "flags", "assumed"), [("", "", True), ("connections", "", False), ("", "-c 3", False), (None, "", False)]
+)
+def test_a_report_says_first_whose_load_it_assumes(record: str | None, flags: str, assumed: bool) -> None:
+    args = parsers(dict[str, Any](VERBS))[1]["report"].parse_args(["mesh.yaml", "-X", "POST", *flags.split()])
+    seen = None if record is None else SimpleNamespace(load={"connections": 7, "qps": 70.0, "calls": 70} if record else {})
+    load = report._load(args, seen)
+    said = report._assumed(args, seen, load)
+    assert load.connections == (7 if record else 3 if flags else 10) and load.request.method == "POST"
+    assert bool(said) is assumed and (not said or "10 connections" in said)
+    findings = Findings(replay(2, seed=1), None, [], None, [], said)
+    assert (headlines(findings)[0]["text"] == said) is assumed
 
 
 def test_the_page_stands_alone_and_tells_all(mesh: Mesh) -> None:
