@@ -28,6 +28,7 @@ from meshmodel.results.replay import Replay
 from meshmodel.scenario import Scenario
 from meshmodel.simulation import admission, plan, world
 from meshmodel.simulation.closed_loop import ClosedLoopRun
+from meshmodel.simulation.closed_loop_trace import trace_in_lock_step
 from meshmodel.simulation.parts import Part, collect, join
 from meshmodel.simulation.run import Run, stream
 from meshmodel.simulation.trace import trace
@@ -136,7 +137,8 @@ def _in_lock_step(laid_out: Layout, seed: int, replications: int, resolution: fl
     log, attempts = ClosedLoopRun(laid_out.reduced, streams, admission.room(laid_out.reduced)).run()
     if laid_out.behind:
         log.code[(log.code != 200) & (log.code > 0)] = 500
-    return Replay(laid_out.scenario, "montecarlo", log, attempts, seed=seed, resolution=resolution)
+    tracer = partial(trace_in_lock_step, laid_out, seed)
+    return Replay(laid_out.scenario, "montecarlo", log, attempts, seed=seed, resolution=resolution, tracer=tracer)
 
 
 def run_part(

@@ -44,21 +44,24 @@ def available() -> list[str]:
     return sorted(path.stem for path in LOCALE.glob("*.po"))
 
 
-def say(text: str) -> str:
+def say(text: str, context: str = "") -> str:
     """`text` in the current language; as it is where the catalogue has nothing for it.
 
-    Several lines, sentences, or parts with a semicolon between them, are looked up one by one too.
+    Several lines, sentences, or parts with a semicolon between them, are looked up one by one too.  With a `context` only
+    the catalogue's messages of that one are looked up (msgctxt), without one only those that have none.
     """
     core = text.strip()
     if current() == "en" or not core:
         return text
     if core != text:
-        return say(core).join(text.split(core, 1))
-    found = _lookup(text, current())
+        return say(core, context).join(text.split(core, 1))
+    found = _lookup(text, current(), context)
     if found is not None:
         return found
     between = next((mark for mark in ("\n", ". ", "; ") if mark in text), "")
-    return between.join(map(say, text.split(between))) if between else _around_numbers(text, current())
+    if between:
+        return between.join(say(part, context) for part in text.split(between))
+    return _around_numbers(text, current(), context)
 
 
 def fill(english: str, *values: Any) -> str:
@@ -67,19 +70,19 @@ def fill(english: str, *values: Any) -> str:
     return known.get(english, english).format(*(say(str(value)) for value in values))
 
 
-def _lookup(text: str, name: str) -> str | None:
-    exact, patterns, _ = _catalogue(name)
+def _lookup(text: str, name: str, context: str) -> str | None:
+    exact, patterns, _ = _catalogue(name, context)
     if text in exact:
         return exact[text]
     for pattern, wanted in patterns:
         if found := pattern.fullmatch(text):
-            return wanted.format(*map(say, found.groups()))
+            return wanted.format(*(say(part, context) for part in found.groups()))
     return None
 
 
-def _around_numbers(text: str, name: str) -> str:
+def _around_numbers(text: str, name: str, context: str) -> str:
     """A text that is not known, with the words beside its numbers that are: 3 to 5."""
-    for pattern, wanted in _catalogue(name)[2]:
+    for pattern, wanted in _catalogue(name, context)[2]:
         text = pattern.sub(partial(_filled, wanted), text)
     return text
 
@@ -92,9 +95,9 @@ Patterns = list[tuple[re.Pattern[str], str]]
 
 
 @cache
-def _catalogue(name: str) -> tuple[dict[str, str], Patterns, Patterns]:
+def _catalogue(name: str, context: str) -> tuple[dict[str, str], Patterns, Patterns]:
     """Messages without holes, those with, and those around numbers; the longest first, which say most."""
-    entries = [entry for entry in _entries(name) if entry.msgctxt != SCRIPT]
+    entries = [entry for entry in _entries(name) if (entry.msgctxt or "") in (context, NUMBER)]
     holes = sorted((entry for entry in entries if "{" in entry.msgid), key=lambda entry: -len(entry.msgid))
     sentences = [(_pattern(e.msgid), e.msgstr) for e in holes if e.msgctxt != NUMBER]
     numbers = [(_pattern(e.msgid, _FIGURE, r"(?<![\w.])"), e.msgstr) for e in holes if e.msgctxt == NUMBER]
@@ -171,15 +174,15 @@ SPOKEN = frozenset({"title", "label", "labels", "alt", "status", "differs", "ale
 """The names under which a widget's state holds words for its reader."""
 
 
-def spoken(state: Any, names: frozenset[str] = SPOKEN) -> Any:
+def spoken(state: Any, names: frozenset[str] = SPOKEN, context: str = "") -> Any:
     """A widget's state as its browser is to get it: every text under one of `names` in the current language, values as they are."""
     if current() == "en":
         return state
     if isinstance(state, list):
-        return [spoken(item, names) for item in state]
+        return [spoken(item, names, context) for item in state]
     if not isinstance(state, dict):
         return state
-    said = {name: _said(value) if name in names else spoken(value, names) for name, value in state.items()}
+    said = {name: _said(value, context) if name in names else spoken(value, names, context) for name, value in state.items()}
     if isinstance(table := said.get("table"), str):
         said["table"] = spoken_html(table)
     return said
@@ -197,11 +200,11 @@ def _said_in_html(found: re.Match[str]) -> str:
     return escape(say(unescape(found[0])))
 
 
-def _said(value: Any) -> Any:
+def _said(value: Any, context: str) -> Any:
     """A text, or all texts of nested lists, in the current language."""
     if isinstance(value, list):
-        return [_said(item) for item in value]
-    return say(value) if isinstance(value, str) else value
+        return [_said(item, context) for item in value]
+    return say(value, context) if isinstance(value, str) else value
 
 
 # --- the words of a widget's script ----------------------------------------------------------
@@ -223,7 +226,7 @@ def of_script(script: str) -> dict[str, str]:
     """English -> the current language, of the messages of a script that have a translation; the script gives them to `speak`."""
     if current() == "en":
         return {}
-    known = {entry.msgid: entry.msgstr for entry in sorted(_entries(current()), key=lambda entry: entry.msgctxt == SCRIPT)}
+    known = {entry.msgid: entry.msgstr for context in (None, SCRIPT) for entry in _entries(current()) if entry.msgctxt == context}
     return {english: known[english] for english in marked(script) if english in known}
 
 

@@ -6,6 +6,7 @@ import base64
 import functools
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from meshmodel.results import fortio
-from meshmodel.teaching.theatre import theatre
+from meshmodel.teaching import language
+from meshmodel.teaching.theatre import Theatre, theatre
 from meshmodel.teaching.theatre.widget import module, style
 
 from ..unit.traces import played
@@ -61,6 +63,8 @@ def test_the_theatre_in_jupyterlab(tmp_path: Path) -> None:
         _steps_by_keyboard(page)
         _jumps_by_keyboard(page)
         _is_driven_by_mouse(page)
+        _says_its_keys(page)
+        _keeps_its_keys_from_the_notebook(page)
         _has_names(page)
         _looks_as_it_should(page)
         assert page.locator(".jp-Notebook .jp-Cell").count() == cells  # no key reached the notebook's own shortcuts
@@ -141,6 +145,36 @@ def _is_driven_by_mouse(page: Any) -> None:
     assert page.evaluate(TIME) == pytest.approx(float(moment.inner_text().removesuffix(" s")), abs=0.006)
 
 
+def _says_its_keys(page: Any) -> None:
+    told = page.locator(".mt-keys")
+    assert told.locator("kbd").all_inner_texts() == ["Space", "←", "→", "PgUp", "PgDn", "Home", "End", "+", "−"]
+    assert "plays and pauses" in told.inner_text() and told.is_visible()
+
+
+NOTEBOOK = """() => { const notebook = window.jupyterapp.shell.currentWidget.content;
+    return [notebook.widgets.length, notebook.activeCellIndex, notebook.mode, notebook.model.cells.get(0).sharedModel.source]; }"""
+SCRUBBER = "Time in the run"
+
+
+def _keeps_its_keys_from_the_notebook(page: Any) -> None:
+    """On everything of the theatre's that takes the focus: keys of Lab's (a, b: a cell more; x: cut; k, j: another cell) do nothing."""
+    takers = page.locator(".mt, .mt button, .mt input, .mt select, .mt summary")
+    assert takers.count() > 8
+    for taker in takers.all():
+        assert taker.get_attribute("data-lm-suppress-shortcuts")  # some of Lab's selectors look at nothing but the focused element
+        taker.focus()
+        before = page.evaluate(NOTEBOOK)
+        for key in ("a", "b", "x", "k", "j", "m", "ArrowUp", "ArrowDown", "Shift+k"):
+            page.keyboard.press(key)
+        assert page.evaluate(NOTEBOOK) == before, taker.evaluate("each => each.outerHTML.slice(0, 120)")
+    scrubber = page.get_by_role("slider", name=SCRUBBER)
+    scrubber.focus()
+    at = page.evaluate("() => document.querySelector('.mt').theatre.at")
+    for key, step in (("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("ArrowDown", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate("() => document.querySelector('.mt').theatre.at") == at + step
+
+
 def _looks_as_it_should(page: Any) -> None:
     """JupyterLab's own style sheets leave it alone: tiles side by side, a constant's value right of its name, nothing cut off."""
     tops = page.evaluate("() => [...document.querySelector('.mt-tiles').children].map(tile => tile.getBoundingClientRect().top)")
@@ -166,9 +200,15 @@ def _has_names(page: Any) -> None:
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[str]:
     """The address of a page that mounts the module on two traces."""
+    with served(tmp_path, theatre(played("ROUND_ROBIN", fails=0.5, retries=2), played(**SECOND))) as address:
+        yield address
+
+
+@contextmanager
+def served(tmp_path: Path, shown: Theatre) -> Iterator[str]:
     chromium()
-    shown = theatre(played("ROUND_ROBIN", fails=0.5, retries=2), played(**SECOND))
-    state = {"spec": shown.spec, "data": [base64.b64encode(part).decode() for part in shown.data]}
+    sent = shown.get_state()
+    state = {"spec": sent["spec"], "words": sent["words"], "data": [base64.b64encode(part).decode() for part in shown.data]}
     folder = tmp_path / "bare"
     folder.mkdir()
     (folder / "module.js").write_text(module(), encoding="utf-8")
@@ -278,6 +318,32 @@ def test_every_event_has_its_words(bare: str, tmp_path: Path) -> None:
         assert "undefined" not in said and "NaN" not in said and "nobody" not in said
         for words in WORDS:
             assert words in said, words
+
+
+SAID = """() => [...document.querySelectorAll('.mt, .mt *')].flatMap(part => [
+    ...[...part.childNodes].filter(node => node.nodeType === 3).map(node => node.textContent),
+    ...['aria-label', 'title', 'aria-valuetext', 'alt'].map(name => part.getAttribute(name))]).filter(text => text?.trim())"""
+ENGLISH = "HTTP|fortio|Envoy|Space|PgUp|PgDn|Home|End|Page|Up|Down|ms|5xx|timeout|overflow|interval|gateway|web|backend"
+"""What a Korean reader reads in English: names, keys, units, what manifests and Envoy call things."""
+
+
+def test_every_word_follows_the_language(tmp_path: Path) -> None:
+    """All that is seen or read aloud, at the first stop of each kind and at the end: no English is left but names."""
+    language("ko")
+    try:
+        shown = theatre(played(fails=1.0, retries=2, eject=True, connections=8), played(**SECOND), title="두 정책", names=["축출", "한도"])
+        with served(tmp_path, shown) as address, browser_page(address, tmp_path) as page:
+            _open(page, address)
+            texts = page.evaluate("() => window.player.stops.all.map(s => window.module.describe(window.player.plays[s.panel], s.k).text)")
+            for time in np.linspace(0, 6, 13).tolist():
+                page.evaluate("time => window.player.go(time)", time)
+                texts += page.evaluate(SAID)
+    finally:
+        language("en")
+    names = re.compile(rf"(?a)\b({ENGLISH})\b|\b[a-z]+[0-9A-Z]\w*|\b[A-Z]{{2,}}(_[A-Z]+)*\b|update_merge_window")
+    left = {text for text in texts if re.search("[A-Za-z]{2,}", names.sub("", text))}
+    assert left == set()
+    assert sum("축출" in text for text in texts) > 3 and any("추첨" in text for text in texts)
 
 
 @pytest.mark.parametrize("width", [380, 800, 1200])

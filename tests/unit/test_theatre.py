@@ -340,7 +340,7 @@ def test_a_trace_travels_as_few_bytes():
 
 UNSEEN = {
     Scenario: {"routes", "workload", "changes"},
-    Route: {"host", "callers", "destinations"},
+    Route: {"host", "callers", "destinations", "called_from"},
     Cluster: {"name", "endpoints", "connection_pool", "outlier_detection", "minimum_ring_size", "maglev_table_size"},
     Endpoint: {"name", "deployment", "address", "locality", "message"},
     Behaviour: {"undelayed", "injector", "errors", "error_type", "error_delay", "error_code"},  # said with what they belong to

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import polib
 import pytest
 
@@ -153,3 +155,27 @@ def test_a_catalogue_is_whole(path: Path) -> None:
         assert entry.msgstr and not entry.fuzzy and not entry.obsolete, entry.msgid
         assert len(re.findall(r"\{\d*\}", entry.msgid)) == len(re.findall(r"\{\d*\}", entry.msgstr)), entry.msgid
         assert changed(*(re.sub(r"\{\d*\}", "", text) for text in (entry.msgid, entry.msgstr))) == [], entry.msgid
+
+
+# --- the theatre of the chapters -----------------------------------------------------------------
+
+
+def theatres() -> Iterator[tuple[str, ast.Call]]:
+    for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code" and "theatre(" in cell.source:
+                tree = ast.parse(cell.source)
+                yield from (
+                    (path.stem, call) for call in ast.walk(tree) if isinstance(call, ast.Call) and ast.unparse(call.func) == "theatre"
+                )
+
+
+def test_what_chapters_call_their_theatres_is_in_the_catalogue() -> None:
+    language("ko")
+    found = 0
+    for chapter, call in theatres():
+        given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg in ("title", "names")}
+        for text in [given["title"], *given.get("names", ())]:
+            found += 1
+            assert re.search("[가-힣]", words.say(text, "theatre")) or re.fullmatch(r"[A-Z_]+|\w+: \d+", text), f"{chapter}: {text}"
+    assert found > 10

@@ -63,7 +63,7 @@ def _load(load: Workload) -> Iterator[Constant]:
         if load.calls is not None:
             facts.append(("calls", str(load.calls)))
     else:
-        rates = ", then ".join(f"{first:g}" + (f" to {last:g}" if last != first else "") for _, first, last in load.segments)
+        rates = ", then ".join(f"{first:g}" + (f"–{last:g}" if last != first else "") for _, first, last in load.segments)
         facts.append(("rate", f"{rates} requests a second, {load.arrivals}"))
     if load.duration is not None:
         facts.append(("duration", seconds(load.duration)))
@@ -113,7 +113,7 @@ def _retries(policy: RetryPolicy) -> Iterator[tuple[str, str]]:
         return
     codes = ", ".join(str(code) for code in sorted(policy.retriable_status_codes))
     words = ", ".join(sorted(policy.retry_on - {"retriable-status-codes"}))
-    yield "retries", f"{policy.attempts} on {', '.join(filter(None, (words, codes)))}"
+    yield "retries", f"{policy.attempts} ({', '.join(filter(None, (words, codes)))})"
     if policy.per_try_timeout is not None:
         yield "perTryTimeout", seconds(policy.per_try_timeout)
     first, longest = seconds(policy.backoff_base_interval), seconds(policy.max_interval)
@@ -205,7 +205,7 @@ def _pod(name: str, pod: Endpoint) -> Iterator[Constant]:
     for what, value in _pool(pod.inbound or ConnectionPool()):
         yield Constant(f"sidecar of {name}", what, value, "inbound")
     if pod.inbound_retries:
-        yield Constant(f"sidecar of {name}", "retries", f"{pod.inbound_retries} on reset-before-request", "inbound")
+        yield Constant(f"sidecar of {name}", "retries", f"{pod.inbound_retries} (reset-before-request)", "inbound")
 
 
 def _behaviour(behaviour: Behaviour) -> Iterator[tuple[str, str]]:

@@ -73,7 +73,7 @@ SPOKEN = words.SPOKEN | {"name", "own", "constants", "takes", "watch", "told"}
 
 def in_the_readers_language(told: dict[str, Any]) -> dict[str, Any]:
     """What `spec` made, in the current language."""
-    return words.spoken(told, SPOKEN)
+    return words.spoken(told, SPOKEN, "theatre")
 
 
 def whole_or_first(traces: Sequence[Trace], window: tuple[float, float] | None) -> Window:

@@ -27,7 +27,7 @@ GAVE_UP = "gave up"
 """The outcome of a request whose client gave up (code -1)."""
 
 
-_PAUSE = 0.0005  # seconds
+_PAUSE, _REAL_PAUSE = 0.0005, 0.01  # seconds; a real Envoy's clock ticks every 4 ms, and its pods are busy between two hops
 
 
 class Window(NamedTuple):
@@ -102,7 +102,8 @@ class Visits:
         plain = ("hop", "number", "call", "parent", "worker", "back_off", "first_active", "second_active")
         columns |= {name: table[name].to_numpy() for name in plain}
         work, done = _work(trace, table, columns["sent"], columns["end"], len(stage.columns) - 3)
-        return cls(requests.request.to_numpy(), _PAUSE + trace.scenario.connect_time, tuple(outcomes), **columns, work=work, done=done)
+        pause = trace.scenario.connect_time + (_REAL_PAUSE if trace.engine == "envoy" else _PAUSE)
+        return cls(requests.request.to_numpy(), pause, tuple(outcomes), **columns, work=work, done=done)
 
     @property
     def requests(self) -> int:

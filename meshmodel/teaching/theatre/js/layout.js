@@ -65,7 +65,8 @@ function loadNode(lanes, left, middle, height) {
 function proxyNode(play, place, cx, cy, tallest, narrow, room, above) {
   const { peaks, stage } = play.panel;
   const needs = [["hold", peaks.hold[place]], ["wait", peaks.wait[place]], ["back_off", peaks.back_off[place]]].filter(([, n]) => n);
-  const w = needs.length ? Math.min(narrow ? 50 : 78, room * 0.72) : 26;
+  const fullest = Math.max(...needs.map(([, n]) => n), 0), named = needs.some(([name]) => name !== "hold");
+  const w = needs.length ? Math.min(narrow ? 50 : 78, room * 0.72, Math.max(named ? 56 : 30, 12 + 14 * fullest)) : 26;
   const total = needs.reduce((sum, [, n]) => sum + n, 0);
   const step = STEPS.find((s) => s <= 14 && needs.reduce((rows, [, n]) => rows + Math.ceil(n / Math.max(1, Math.floor((w - 10) / s))), 0) * s <= tallest - 14 * needs.length) ?? 3.5;
   const across = Math.max(1, Math.floor((w - 10) / step));

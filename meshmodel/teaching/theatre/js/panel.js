@@ -20,7 +20,7 @@ class Panel {
   heading() {
     const { panel } = this.play, head = html("div", { class: "mt-head" }, this.root);
     const name = html("div", { class: "mt-name" }, head);
-    html("span", {}, name, panel.name);
+    if (panel.name !== panel.says) html("span", {}, name, panel.name);
     html("span", { class: `mt-chip ${panel.engine}` }, name, panel.says);
     html("div", { class: "mt-own" }, head, ownConstants(panel.own));
     const tiles = html("div", { class: "mt-tiles", role: "list" }, this.root);

@@ -67,6 +67,7 @@ class Player {
     this.speed = html("select", { "aria-label": tr("Speed: seconds of the run in one of yours"), title: tr("Speed") }, bar);
     for (const speed of SPEEDS) html("option", { value: speed }, this.speed, `× ${speed}`);
     this.speed.value = this.spec.speed;
+    keys(html("p", { class: "mt-keys" }, this.root));
   }
 
   notes() {
@@ -187,6 +188,7 @@ class Player {
       ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1), Home: () => this.jump(from), End: () => this.jump(to),
       PageDown: () => this.jump(this.t + page), PageUp: () => this.jump(this.t - page), "+": () => this.faster(1), "=": () => this.faster(1), "-": () => this.faster(-1),
     };
+    if (target === this.scrub) Object.assign(acts, { ArrowUp: acts.ArrowRight, ArrowDown: acts.ArrowLeft });
     if (target.tagName !== "BUTTON" && target.tagName !== "SUMMARY") acts[" "] = () => this.toggle();
     if (acts[key]) { event.preventDefault(); acts[key](); }
     if (key !== "Tab" && key !== "Escape") event.stopPropagation(); // a notebook's own keys stay out
@@ -283,5 +285,14 @@ function legend(box, spec) {
   if (has("back_off")) key("ring", tr("resting before the next try"));
   if (outcomes.some((word) => /timeout|abandoned/.test(word))) key("ghost", tr("at work, though nobody waits for it"));
   if (spec.panels.some((panel) => panel.record)) key("record", tr("the record, scaled to the count at the end"));
-  html("span", { class: "mt-keys" }, box, tr("Keys: space plays, ← → step, Page Up and Down, Home, End, + − speed."));
+}
+
+// Which key does what: the same words as the buttons'.
+function keys(box) {
+  const told = [[["Space"], tr("plays and pauses")], [["←", "→"], tr("one event")], [["PgUp", "PgDn"], tr("a twentieth")], [["Home", "End"], tr("to the ends")], [["+", "−"], tr("speed")]];
+  for (const [names, does] of told) {
+    const item = html("span", {}, box);
+    for (const name of names) html("kbd", {}, item, name);
+    item.append(` ${does}`);
+  }
 }

@@ -10,8 +10,11 @@ function svg(tag, attributes = {}, parent = null, text = null) {
   return element;
 }
 
+const TAKES_KEYS = new Set(["button", "input", "select", "summary"]);
+
 function html(tag, attributes = {}, parent = null, text = null) {
   const element = document.createElement(tag);
+  if (TAKES_KEYS.has(tag)) element.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab asks the focused element itself
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   if (text !== null) element.textContent = text;
   parent?.append(element);
