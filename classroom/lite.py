@@ -21,7 +21,11 @@ import nbformat
 from classroom import korean
 
 ROOT = Path(__file__).parents[1]
-INSTALL = "# In a browser tab: the package and what it needs, once a session; half a minute\n%pip install -q meshmodel"
+INSTALL = """# In a browser tab: the package and what it needs, once a session; half a minute
+%pip install -q meshmodel
+import tqdm
+
+tqdm.tqdm.monitor_interval = 0  # it would start a thread, and there are none"""
 """What a chapter begins with there."""
 
 PYODIDE = "@jupyterlite/pyodide-kernel-extension:kernel"
