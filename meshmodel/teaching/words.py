@@ -2,8 +2,8 @@
 
 Drawing code is written in English and knows nothing of this.  A `Picture` asks for its words when it is drawn, a widget
 when its state goes to the browser; what a widget's script says by itself stands in it as `tr("...")` (words.js), and goes
-along as one trait (`of_script`).  A message of the catalogue with {} in it stands for any text there: "Answers over {} s" is found in
-"Answers over 60 s", and what stood in the holes is put, in the same order or by its number, into the translation.
+along as one trait (`of_script`).  A message of the catalogue with {} in it stands for any part of a sentence there: "Answers over {} s"
+is found in "Answers over 60 s", and what stood in the holes is put, in the same order or by its number, into the translation.
 """
 
 from __future__ import annotations
