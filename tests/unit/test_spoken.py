@@ -17,6 +17,7 @@ from meshmodel import Mesh, catalogue, data_path
 from meshmodel.course import TITLES, exercises
 from meshmodel.teaching import language, words
 from meshmodel.teaching.cards.exercise import UNITS, ExerciseCard
+from meshmodel.teaching.cards.summary import Summary
 from meshmodel.teaching.consoles import (
     Console,
     Settings,
@@ -105,13 +106,15 @@ def test_an_exercise_speaks_korean(chapter: str) -> None:
 
 def test_a_card_says_what_came_of_an_answer_in_korean() -> None:
     slip = Mistake(0.3, "the size is right, the sign is not")
-    card = ExerciseCard(Exercise(0.5, hints=["Little's law."], mistakes=[slip], unit="share", objective="calibrate by hand", minutes=2), 3)
+    exercise = Exercise(0.5, hints=["Little's law."], mistakes=[slip], unit="share", objective="calibrate by hand", minutes=2)
+    card = ExerciseCard(exercise, 3)
     for typed in ("0.3", "50", "0.4", "?", "", "0.5"):
         card.press("check", typed)
         assert english(said(card.get_state())) == {}, typed
     card.press("hint")
     card.press("solution")
     assert english(said(card.get_state())) == {}
+    assert english(said(Summary("Timeout", [exercise]).get_state())) == {}
 
 
 def guesses() -> Iterator[Any]:
