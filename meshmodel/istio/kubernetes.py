@@ -27,6 +27,7 @@ _WORKLOAD_UNUSED = (
     "strategy revisionHistoryLimit minReadySeconds progressDeadlineSeconds paused updateStrategy serviceName volumeClaimTemplates "
     "podManagementPolicy persistentVolumeClaimRetentionPolicy ordinals"
 ).split()
+_ROLLOUT_UNUSED = "analysis rollbackWindow restartAt progressDeadlineAbort".split()
 _POD_UNUSED = (
     "affinity automountServiceAccountToken dnsPolicy dnsConfig imagePullSecrets initContainers restartPolicy schedulerName "
     "securityContext terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes priorityClassName hostNetwork "
@@ -129,7 +130,7 @@ class Service(Resource):
 
 
 def read_workload(document: Field, base: dict[str, object], context: Context) -> Deployment | None:
-    """A Deployment, StatefulSet, DaemonSet, ReplicaSet or Pod; None for one that another of them made."""
+    """A Deployment, StatefulSet, DaemonSet, ReplicaSet, Pod or Argo's Rollout; None where the pods are those of another of them."""
     if any(owner.get_or("kind", "").value in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Node", "Job", "Rollout")
            for owner in document.need("metadata").get_or("ownerReferences", []).items()):  # fmt: skip
         context.note(document.need("kind"), "belongs to another resource, which counts")
@@ -138,7 +139,11 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
     if base["kind"] == "Pod":
         template = document
     else:
-        spec.only("replicas", "selector", "template", *unused(spec, _WORKLOAD_UNUSED, context))
+        if "workloadRef" in spec:
+            context.note(spec.need("workloadRef"), "has the pods of another resource, which counts")
+            return None
+        others = _WORKLOAD_UNUSED + _ROLLOUT_UNUSED * (base["kind"] == "Rollout")
+        spec.only("replicas", "selector", "template", *unused(spec, others, context))
         template = spec.need("template").only("metadata", "spec")
     labels = names.label_map(_metadata(template).get_or("labels", {}))
     if base["kind"] != "Pod":

@@ -24,6 +24,7 @@ from meshmodel.istio.virtual_service import read_virtual_service
 _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
 READERS: dict[str, tuple[tuple[str, ...], Callable[..., Resource | None]]] = {
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), (("apps/v1",), read_workload)),
+    "Rollout": (("argoproj.io/v1alpha1",), read_workload),
     "Pod": (("v1",), read_workload),
     "Service": (("v1",), read_service),
     "Gateway": (_NETWORKING, read_gateway),
@@ -38,7 +39,8 @@ def read(document: Field, context: Context) -> Resource:
     Raises `ManifestError` with file, document, line and field.
     """
     kind = document.need("kind").text()
-    if skips(kind, document):
+    known = READERS.get(kind, ((),))[0]
+    if document.get_or("apiVersion", "").value not in known and skips(kind, document):
         return read_skipped(document.named(kind), context)
     metadata = document.need("metadata")
     name = metadata.need("name").name()

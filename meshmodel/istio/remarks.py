@@ -40,7 +40,8 @@ def of_mesh(mesh: ControlPlane, resources: Iterable[Resource]) -> list[MeshWarni
 
 def of_plan(mesh: ControlPlane, plan: Plan, request: Request) -> list[MeshWarning]:
     """Of a load, which asks for `request`."""
-    return [*_untimed(plan), *_uncalled(mesh, plan), *_unmatched(plan, request), *_unreached(plan, request), *_taken_for_granted(plan)]
+    unsaid = [*_empty(plan), *_untimed(plan), *_uncalled(mesh, plan)]
+    return [*unsaid, *_unmatched(plan, request), *_unreached(plan, request), *_taken_for_granted(plan)]
 
 
 def _at_most(most: int, found: Iterator[MeshWarning]) -> Iterator[MeshWarning]:
@@ -61,7 +62,7 @@ def unmet(mesh: ControlPlane) -> Iterator[tuple[DestinationRule | VirtualService
     for resource, path in ruled:
         if not any(map(mesh.registry.knows, hosts_of(resource))):
             shown = [name if "." in name else f"{name} in the namespace {resource.namespace}" for name in names_of(resource)]
-            yield resource, path, f"there is no Service {', '.join(shown)}{_nearest(resource, known, mesh)}, so it has no effect"
+            yield resource, path, f"there is no Service {', '.join(shown)}{_nearest(resource, known, mesh)}"
 
 
 def _nearest(resource: DestinationRule | VirtualService, known: list[str], mesh: ControlPlane) -> str:
@@ -69,9 +70,9 @@ def _nearest(resource: DestinationRule | VirtualService, known: list[str], mesh:
     short = {host.partition(".")[0] for host in hosts_of(resource)}
     elsewhere = next((service.fqdn for service in mesh.registry.services if service.name in short), None)
     if elsewhere:
-        return f", did you mean {elsewhere} (or --namespace)?"
+        return f", so it has no effect: did you mean {elsewhere} (or --namespace)?"
     found = nearest(names_of(resource)[0], known) if names_of(resource) else None
-    return f", did you mean {found}?" if found else ""
+    return f", so it has no effect{f': did you mean {found}?' if found else ''}"
 
 
 def _without_service(mesh: ControlPlane) -> Iterator[MeshWarning]:
@@ -140,6 +141,18 @@ def _conflict(winner: Resource, loser: Resource, path: str, what: str) -> MeshWa
 # ---- what nobody has said
 
 
+def _empty(plan: Plan) -> Iterator[MeshWarning]:
+    """Destinations behind which there is no pod."""
+    for hop, route in zip(plan.hops, plan.routes, strict=True):
+        for cluster in (each for each in route.clusters if not each.endpoints):
+            subset, host = cluster.name.split("|")[2:]
+            reason = (
+                f"there is no pod behind {f'subset {subset} of ' * bool(subset)}{host}, so what is sent there is answered 503: "
+                "apply its workload, or look at the labels that select it"
+            )
+            yield MeshWarning(str(hop.owner), "", reason, "envoyproxy.io, response flags (UH: no healthy upstream)", first=True)
+
+
 def _untimed(plan: Plan) -> Iterator[MeshWarning]:
     for deployment in {each.key: each for each in plan.deployments if not each.timed}.values():
         reason = (
@@ -191,10 +204,11 @@ def _who_may_call(mesh: ControlPlane, plan: Plan, alone: Sequence[Service]) -> s
         for text in _texts(caller)
         for address in _called(text, caller, known)
     )
-    if named:
-        return f"{' '.join(islice(named, MOST_FLAGS))}, as variables of the callers name them (mesh.calls)"
     caller = plan.deployments[-1].name if plan.deployments else "CALLER"
-    return f"--calls {caller}={alone[0].name} (mesh.calls)"
+    told = f"{' '.join(islice(named, MOST_FLAGS))}, as variables of the callers name them"
+    if any(named_by.startswith(f"--calls {each.name}=") for named_by in named for each in plan.deployments):
+        return f"{told} (mesh.calls)"
+    return f"--calls {caller}={alone[0].name} (mesh.calls){f'; {told}' if named else ''}"
 
 
 def _texts(deployment: Deployment) -> Iterator[str]:

@@ -156,6 +156,16 @@ def test_a_warning_names_the_route_that_the_request_takes() -> None:
         assert "does not reach http[0] (/x*)" in missed.reason
 
 
+def test_a_destination_without_pods_stands_first() -> None:
+    made = mesh(service("empty"), route(to=("web", "empty")))
+    told = warned(made)[0]
+    assert "there is no pod behind empty.default.svc.cluster.local, so what is sent there is answered 503" in told.reason
+    blue = istio("DestinationRule", {"host": "web", "subsets": [{"name": "blue", "labels": {"colour": "blue"}}]})
+    to_blue = istio("VirtualService", {"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web", "subset": "blue"}}]}]})
+    assert "there is no pod behind subset blue of web.default" in warned(mesh(blue, to_blue))[0].reason
+    assert not found(warned(mesh(route(to=("web", "other")))), "", "there is no pod")
+
+
 # ---- what is left out
 
 

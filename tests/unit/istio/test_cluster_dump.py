@@ -183,3 +183,19 @@ def test_a_list_may_be_larger_than_a_manifest(tmp_path) -> None:
     path.write_text(json.dumps(dump(*many)))
     assert path.stat().st_size > 1_000_000
     assert len(Mesh(overhead=0).apply(path).scenario(ONE, "web.shop").endpoints) == 2
+
+
+def test_a_rollout_is_a_workload() -> None:
+    """Argo's Rollout has a template as a Deployment has; one that refers to a Deployment leaves the pods to that."""
+    own = workload("Rollout", "shop", "shop", replicas=4, strategy={"canary": {"steps": [{"setWeight": 20}]}}, analysis={})
+    own["apiVersion"] = "argoproj.io/v1alpha1"
+    made = Mesh(overhead=0).apply(own, service("shop")).scenario(ONE, "shop")
+    assert len(made.endpoints) == 4
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}
+    refers = own | {"metadata": {"name": "canary"}, "spec": {"workloadRef": reference, "strategy": {}}}
+    kept = Mesh(overhead=0).apply(workload("Deployment", "shop", "shop"), refers, service("shop")).scenario(ONE, "shop")
+    assert [pod.deployment for pod in kept.endpoints] == ["shop"]
+    others = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "a"}, "spec": {"metrics": []}}
+    assert len(Mesh(overhead=0).apply(own, others, service("shop")).scenario(ONE, "shop").endpoints) == 4
+    with pytest.raises(ManifestError, match="analysis"):
+        Mesh().apply(workload("Deployment", "shop", "shop", analysis={}))
