@@ -12,6 +12,7 @@ from meshmodel._text import label
 from meshmodel.evidence import catalogue, records
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Outcome, Replay
+from meshmodel.teaching.canvas import COLOUR, INK, WIDTH, canvas, key, named
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.plots import Picture, paper
 
@@ -116,28 +117,23 @@ def share_by_delay(simulated: Mapping[float, Replay], formula: Mapping[float, Ou
     return picture
 
 
-def shares_beside(cases: Mapping[str, Case], *, width: float = 7.5) -> Picture:
+def shares_beside(cases: Mapping[str, Case], *, width: float = WIDTH) -> Picture:
     """One share in several cases: the model's band, each run of a real Envoy as a dot, the record as a diamond."""
-    picture = Picture(figsize=(width, 1.1 + 0.62 * len(cases)), facecolor="white")
-    axes = picture.subplots()
+    title = "The slow pod's share by model, Envoy and record"
+    picture, (axes,) = canvas(title, 0.5 * len(cases) + 0.1, left=0.3 + 0.095 * max(map(len, cases)), width=width)
     said = []
     for row, (name, case) in enumerate(cases.items()):
-        y = len(cases) - 1 - row
         lo, hi = np.quantile(case.model, [0.025, 0.975])
-        axes.barh(y, 100 * max(hi - lo, 0.001), 0.5, left=100 * lo, color=ROLES["model"].light, alpha=0.4)
-        axes.plot([100 * case.model.mean()] * 2, [y - 0.25, y + 0.25], color=ROLES["model"].light, linewidth=2)
-        axes.plot(100 * np.array(case.envoy), np.full(len(case.envoy), y), "o", color=ROLES["envoy"].light, markersize=5)
-        axes.plot([100 * case.recorded], [y], "D", color=ROLES["record"].light, markersize=7, markerfacecolor="none", markeredgewidth=1.8)
+        axes.barh(row, 100 * max(hi - lo, 0.001), 0.5, left=100 * lo, color=COLOUR["model"], alpha=0.4)
+        axes.plot([100 * case.model.mean()] * 2, [row - 0.25, row + 0.25], color=COLOUR["model"], linewidth=2)
+        axes.plot(100 * np.array(case.envoy), np.full(len(case.envoy), row), "o", color=COLOUR["envoy"], markersize=5)
+        axes.plot([100 * case.recorded], [row], "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2)
         real = f", a real Envoy {100 * min(case.envoy):.1f} to {100 * max(case.envoy):.1f} %" if case.envoy else ""
         said.append(f"{name}: model {100 * lo:.1f} to {100 * hi:.1f} %{real}, recorded {100 * case.recorded:.1f} %")
-    axes.set_yticks(range(len(cases)), list(cases)[::-1], fontsize=9)
-    axes.set(
-        xlim=(8, 40),
-        ylim=(-0.6, len(cases) - 0.4),
-        xlabel="share of the slow pod (%): band the model, dots a real Envoy, diamond the record",
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    picture.subplots_adjust(left=0.27, right=0.98, top=0.97, bottom=0.5 / (1.1 + 0.62 * len(cases)))
+    axes.set(xlim=(8, 40), ylim=(len(cases) - 0.4, -0.6))
+    axes.set_yticks(range(len(cases)), list(cases))
+    named(axes, "share of the slow pod (%)")
+    key(axes, [("model", "model"), ("a real Envoy", "envoy"), ("\N{WHITE DIAMOND} record", "ink")])
     picture.alt_text = "The slow pod's share. " + "; ".join(said)
     return picture
 

@@ -11,9 +11,20 @@ from matplotlib.axes import Axes
 
 from meshmodel.analytic.breakers import pool_loss_open, pool_wait_open
 from meshmodel.analytic.queues import erlang_b
+from meshmodel.results.replay import Replay
 from meshmodel.results.trace import Trace
 from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say
 from meshmodel.teaching.plots import Picture
+
+# --- who is served ---------------------------------------------------------------------------
+
+
+def served(run: Replay, patience: float, start: float, stop: float) -> tuple[float, float, float]:
+    """Answers within `patience` a second, of requests sent from `start` to `stop`; of all: mean seconds of a 200, share without one."""
+    log, good = run.log, run.log.code == 200
+    timely = good & (log.latency <= patience) & (log.start > start) & (log.start <= stop)
+    return timely.sum() / (stop - start) / run.replications, log.latency[good].mean(), 1 - good.sum() / run.requests.sum()
+
 
 # --- in flight, and refused -----------------------------------------------------------------
 
@@ -42,7 +53,7 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
     formula = erlang_b(limit, offered)
     engine = "" if measured is None else f", {100 * measured:.1f} % in the engine's runs"
     says = f"A limit of {limit} refuses {100 * formula:.1f} % at {offered:.3g} Erlangs by Erlang's formula{engine}"
-    picture, (above, below) = canvas(says, 1.7, 1.9, width=width)
+    picture, (above, below) = canvas(says, 1.7, 1.9, gap=0.95, width=width)
     times, level, refused = staircase(trace)
     seen = times <= stop
     above.step(

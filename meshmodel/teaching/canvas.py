@@ -135,11 +135,25 @@ def seconds(value: float) -> str:
 
 
 def key(axes: Axes, words: Sequence[tuple[str, str]]) -> None:
-    """Words in the colours of what they name, in a row above the panel: (text, role)."""
+    """Words in the colours of what they name, in a row above the panel: (text, role).
+
+    On a narrow page the row begins left of the panel, and its letters shrink, so that it ends within the picture.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide, left = 72 * figure.get_figwidth(), 72 * figure.get_figwidth() * axes.get_position().x0
+    letters, gaps = 0.62 * sum(_letters(text) for text, _ in words), 11 * (len(words) - 1)
+    size = min(SMALL, max(8.5, (wide - 8 - gaps) / letters))
+    start = max(4 - left, min(0.0, wide - 4 - left - gaps - size * letters))
     at: Any = axes.transAxes
     for text, role in words:
         first = at is axes.transAxes
         at = axes.annotate(
-            text, (0, 1) if first else (1, 0), xycoords=at, xytext=(0 if first else 11, 7 if first else 0), textcoords="offset points",
-            color=COLOUR[role], fontsize=SMALL, fontweight="bold" if role != "ink" else None, va="bottom", annotation_clip=False,
+            text, (0, 1) if first else (1, 0), xycoords=at, xytext=(start if first else 11, 7 if first else 0), textcoords="offset points",
+            color=COLOUR[role], fontsize=size, fontweight="bold" if role != "ink" else None, va="bottom", annotation_clip=False,
         )  # fmt: skip
+
+
+def _letters(text: str) -> int:
+    """How many letters wide a text is in the reader's language, of which a Korean one is two."""
+    return sum(1 + ("\u1100" <= letter <= "\uffdc") for letter in words.drawn(text))

@@ -46,6 +46,8 @@ def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, w
     high = LANE * len(replay.pod_names) + 2.35
     picture, axes = paper(width, high)
     picture.alt_text = draw_clock(axes, replay, i, cursor, 0.0, width)
+    left, scale, _ = _span(replay, i, width)
+    picture.seconds, picture.upright = lambda seconds: left + scale * seconds, (1.6 / high, 1.0)
     return picture
 
 
@@ -58,12 +60,18 @@ def around_return(replay: Replay, i: int = 0, *, width: float = 7.5) -> Picture:
     return picture
 
 
+def _span(replay: Replay, i: int, width: float) -> tuple[float, float, float]:
+    """Inches at which the time axis begins, inches a second, and inches at which it ends."""
+    left, right = 1.55, width - 0.15
+    return left, (right - left) / float(replay.elapsed[i]), right
+
+
 def draw_clock(axes: Axes, replay: Replay, i: int, cursor: float | None, floor: float, width: float) -> str:
     """The clock in inches above `floor`; returns what it says."""
     found, end = stays(replay, i), float(replay.elapsed[i])
-    left, right = 1.55, width - 0.15
+    left, scale, right = _span(replay, i, width)
     rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
-    scale, base = (right - left) / end, floor + 1.8
+    base = floor + 1.8
     asked = replay.log.code[:, i] >= 500
     failed = np.sort(replay.log.start[asked, i])
     said = [

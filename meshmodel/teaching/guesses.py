@@ -14,7 +14,7 @@ import base64
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshmodel._text import visible
 from meshmodel.teaching import journal, typed
@@ -22,7 +22,7 @@ from meshmodel.teaching.cards.card import BOX, Card, box, button
 from meshmodel.teaching.cards.exercise import UNITS, inline
 from meshmodel.teaching.palette import ROLES
 from meshmodel.teaching.plots import Picture, image_html
-from meshmodel.teaching.words import fill, say, spoken_html
+from meshmodel.teaching.words import drawn, fill, lines, say, spoken_html
 
 _LOCKED = "Locked. You guessed:"
 _SUMMARY = "Guess first, then open this"
@@ -118,26 +118,32 @@ class Guess(Card):
             raise GuessError(f"a guess {bounds}, please; got {typed.readable(value)}")
 
     def reveal(
-        self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None, scale: float = 1.0, says: str = ""
-    ) -> Reveal:
+        self, shown: Any, *, truth: Any = None, axis: str | None = None, part: str | None = None,
+        scale: float = 1.0, zero: float = 0.0, says: str = "",
+    ) -> Reveal:  # fmt: skip
         """What the guess hides.
 
         Parameters
         ----------
         shown : a picture, a table, a text; or a function of the guess (None while there is none) that makes one.
         truth : what the guess is held against, in a line below; of several boxes a mapping.
-        axis : "x" or "y", to draw the guess (of several boxes that of `part`, or all) into a picture.
+        axis : "x" or "y", to draw the guess (of several boxes that of `part`, or all) as a line across a picture; what is
+            on no axis of it is written below it.
         scale : so many of the axis' units make one of the guess (100 where a share is drawn in percent).
+        zero : where on the axis a guess of 0 is.
         says : a line of its own below.
         """
-        return Reveal(self, shown, truth, (axis, part, scale), says)
+        return Reveal(self, shown, truth, Where(axis, part, scale, zero), says)
 
-    def mark(self, picture: Picture, axis: str = "x", part: str | None = None, scale: float = 1.0) -> Picture:
-        """Draw the guess into a picture, as a dashed line with its name; nothing while there is none."""
+    def mark(self, picture: Picture, axis: str | None = "x", part: str | None = None, scale: float = 1.0, zero: float = 0.0) -> Picture:
+        """Draw the guess into a picture: a dashed line with its name, or words below; nothing while there is none."""
+        if self.value is None:
+            return picture
         values = self.value if isinstance(self.value, Mapping) else {"": self.value}
-        for name, value in values.items():
-            if value is not None and part in (None, name):
-                mark(picture, value, axis, f"your guess {name}".strip(), scale)
+        on_axis = [name for name, value in values.items() if axis and part in (None, name) and _known(picture, axis, value)]
+        for name in on_axis:
+            mark(picture, values[name], axis or "x", f"your guess {name}".strip(), scale, zero)
+        note(picture, {name: value for name, value in values.items() if name not in on_axis})
         return picture
 
     def against(self, truth: Any) -> str:
@@ -155,14 +161,22 @@ class Guess(Card):
         return f'<div style="{BOX}"><b>{inline("Predict first")}</b><p>{inline(self.question)}</p></div>'
 
 
+class Where(NamedTuple):
+    """Where in a picture a guess is drawn; see `Guess.reveal`."""
+
+    axis: str | None
+    part: str | None
+    scale: float
+    zero: float
+
+
 class Reveal(Card):
     """Hidden until its guess is locked, or until a reader asks for it all the same.  See `Guess.reveal`."""
 
-    def __init__(self, of: Guess, shown: Any, truth: Any, mark: tuple[str | None, str | None, float], says: str) -> None:
-        if mark[0] not in (None, "x", "y"):
-            raise GuessError(f"axis: must be x or y, got {mark[0]!r}")
-        self.guess, self.truth, self.line = of, truth, says
-        self.axis, self.part, self.scale = mark
+    def __init__(self, of: Guess, shown: Any, truth: Any, where: Where, says: str) -> None:
+        if where.axis not in (None, "x", "y"):
+            raise GuessError(f"axis: must be x or y, got {where.axis!r}")
+        self.guess, self.truth, self.where, self.line = of, truth, where, says
         self.make: Callable[[Any], Any] = shown if callable(shown) else lambda value: shown
         self.shown = self.make(of.value)
         super().__init__({"kind": "reveal", "label": f"Behind the guess: {of.question}"})
@@ -184,8 +198,8 @@ class Reveal(Card):
         """Show it, with the guess drawn in and held against the truth."""
         if self.guess.locked:
             self.shown = self.make(self.guess.value)
-            if self.axis and isinstance(self.shown, Picture):
-                self.guess.mark(self.shown, self.axis, self.part, self.scale)
+            if isinstance(self.shown, Picture):
+                self.guess.mark(self.shown, *self.where)
         held = self.guess.against(self.truth)
         if held:
             journal.note(self.guess.question, journal.Entry("guess", self.guess.question, held, True))
@@ -210,21 +224,25 @@ class Reveal(Card):
         return data, metadata
 
 
-def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess", scale: float = 1.0) -> None:
+def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess", scale: float = 1.0, zero: float = 0.0) -> None:
     """Draw a guess into the picture's first axes: a dashed line across it, its name beside it, and a word in its alternative text.
 
     A text is the label of a tick.  A picture of `plots.overlay` has seconds where others have an axis.
     """
     axes = picture.axes[0]
     seconds = getattr(picture, "seconds", None)
-    at = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(value)) if seconds and axis == "x" else scale * float(value)
+    number = 0.0 if isinstance(value, str) else zero + scale * float(value)
+    placed = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(number)) if seconds and axis == "x" else number
+    assert placed is not None, "a text that is no label is written below"
+    at = placed
     style: dict[str, Any] = {"color": ROLES["guess"].light, "linewidth": 2, "linestyle": (0, (4, 2)), "zorder": 9}
     label: dict[str, Any] = {"color": ROLES["guess"].light, "fontsize": 11, "fontweight": "bold", "zorder": 10}
     if axis == "x":
         _make_room(axes, "x", at)
-        axes.axvline(at, **style)
+        low, high = picture.upright
+        axes.axvline(at, low, high, **style)
         left = at > sum(axes.get_xlim()) / 2
-        axes.annotate(name, (at, 0.98), (-5 if left else 5, 0), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+        axes.annotate(name, (at, high - 0.02), (-5 if left else 5, 0), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
                       ha="right" if left else "left", va="top", **label)  # fmt: skip
     else:
         _make_room(axes, "y", at)
@@ -233,6 +251,25 @@ def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess"
                       ha="right", va="bottom", **label)  # fmt: skip
     said = value if isinstance(value, str) else typed.readable(value)
     picture.alt_text = f"{picture.alt_text} A dashed line marks {name}: {said}."
+
+
+def note(picture: Picture, values: Mapping[str, Any]) -> None:
+    """Write guesses below a picture that has no axis for them, and in its alternative text."""
+    if not values:
+        return
+    said = "; ".join(f"{name} {value if isinstance(value, str) else typed.readable(value)}".strip() for name, value in values.items())
+    width, high = picture.get_size_inches()
+    told = lines(drawn(f"your guess: {said}"), int(11.5 * width))
+    more = 0.08 + 0.2 * len(told)
+    grown = high + more
+    for axes in picture.axes:
+        place = axes.get_position()
+        axes.set_position((place.x0, (place.y0 * high + more) / grown, place.width, place.height * high / grown))
+    for text in picture.texts:
+        text.set_y((text.get_position()[1] * high + more) / grown)
+    picture.set_size_inches(width, grown)
+    picture.text(0.02, 0.05 / grown, "\n".join(told), color=ROLES["guess"].light, fontsize=11, fontweight="bold", va="bottom")
+    picture.alt_text = f"{picture.alt_text} Written below: your guess: {said}."
 
 
 def _make_room(axes: Any, axis: str, at: float) -> None:
@@ -246,9 +283,15 @@ def _make_room(axes: Any, axis: str, at: float) -> None:
     getattr(axes, f"set_{axis}lim")(*((low, high) if limits[0] <= limits[1] else (high, low)))
 
 
-def _tick(axes: Any, axis: str, label: str) -> float:
+def _tick(axes: Any, axis: str, label: str) -> float | None:
+    """Where on an axis a label is, in whatever language; None: nowhere."""
     ticks = zip(getattr(axes, f"get_{axis}ticks")(), getattr(axes, f"get_{axis}ticklabels")(), strict=True)
-    return next((float(at) for at, text in ticks if text.get_text() in (label, say(label))), float(getattr(axes, f"get_{axis}lim")()[1]))
+    return next((float(at) for at, text in ticks if text.get_text() in (label, say(label))), None)
+
+
+def _known(picture: Picture, axis: str, value: Any) -> bool:
+    """Has the picture's axis a place for the value: any number, and a text that is one of its labels?"""
+    return not isinstance(value, str) or _tick(picture.axes[0], axis, value) is not None
 
 
 def _held(value: Any, truth: Any, name: str) -> str:

@@ -28,7 +28,9 @@ def lines(
     for axes, (panel, curves) in zip(drawn, panels.items(), strict=True):
         top = max(float(np.nanmax(curve)) for curve in curves.values()) or 1.0
         for name, curve in curves.items():
-            axes.plot(x, curve, color=COLOUR[role_of[name]], linewidth=2.3, marker="o" if len(x) < 12 else None, markersize=6)
+            axes.plot(
+                x, curve, color=COLOUR[role_of[name]], linewidth=2.3, marker="o" if len(x) < 12 else None, markersize=6, clip_on=False
+            )
         said_apart(
             axes,
             float(x[-1]),
@@ -50,9 +52,13 @@ def lines(
 
 def bars(
     values: Mapping[str, float], title: str, *, across: str = "", formula: Mapping[str, float] | None = None, role: str = "model",
-    roles: Mapping[str, str] | None = None, percent: bool = True, digits: int = 1, width: float = WIDTH,
+    roles: Mapping[str, str] | None = None, percent: bool = True, digits: int = 1, sides: tuple[str, str] = ("engine", "formula"),
+    width: float = WIDTH,
 ) -> Picture:  # fmt: skip
-    """A bar a name, with its value beside it; `formula` as diamonds.  `roles` are those of bars that have one of their own."""
+    """A bar a name, with its value beside it; `formula` as diamonds.
+
+    roles : of bars that have one of their own.  sides : what the bars are, and what the diamonds.
+    """
     picture, (axes,) = canvas(title, 0.5 * len(values) + 0.1, left=0.3 + 0.095 * max(map(len, values)), right=0.95, width=width)
     unit = 100 if percent else 1
     for row, (name, value) in enumerate(values.items()):
@@ -67,13 +73,61 @@ def bars(
     axes.set_yticks(range(len(values)), list(values))
     named(axes, across)
     if formula:
-        key(axes, [("engine", role), ("◆ formula", "ink")])
+        key(axes, [(sides[0], role), (f"◆ {sides[1]}", "ink")])
     told = [
-        f"{name} {unit * v:.{digits}f}" + (f" (formula {unit * formula[name]:.{digits}f})" if formula and name in formula else "")
+        f"{name} {unit * v:.{digits}f}" + (f" ({sides[1]} {unit * formula[name]:.{digits}f})" if formula and name in formula else "")
         for name, v in values.items()
     ]
     picture.alt_text = f"{title}. {across}{' in percent' * percent}: {', '.join(told)}"
     return picture
+
+
+def spread(
+    runs: Mapping[str, Any], title: str, *, across: str = "", beside: Mapping[str, float] | None = None, beside_is: str = "record",
+    role: str = "model", percent: bool = False, digits: int = 0, width: float = WIDTH,
+) -> Picture:  # fmt: skip
+    """A row a name, what its runs found: a dot a run where there are few, else 95 % of them as a bar, all as a line; the mean as a tick.
+
+    beside : one value a name to hold the runs against, as diamonds; `beside_is` says what they are: record, formula ...
+    """
+    picture, (axes,) = canvas(title, 0.5 * len(runs) + 0.1, left=0.3 + 0.095 * max(map(len, runs)), right=1.45, width=width)
+    unit, held, told = 100 if percent else 1, dict(beside or {}), []
+    for row, (name, found) in enumerate(runs.items()):
+        values = unit * np.asarray(found, float)
+        low, high = _run_row(axes, row, values, role)
+        ends = " to ".join(dict.fromkeys(f"{end:z.{digits}f}" for end in (low, high)))
+        whole = f", all {values.min():z.{digits}f} to {values.max():z.{digits}f}" if len(values) > FEW else ""
+        says = f"mean {values.mean():z.{digits}f}, {'95 % ' * bool(whole)}{ends}{' %' * percent}{whole}"
+        if name in held:
+            axes.plot(unit * held[name], row, "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2)
+            says += f" ({beside_is} {unit * held[name]:.{digits}f})"
+        say(axes, 1.02, row, ends + " %" * percent, role, transform=axes.get_yaxis_transform(), fontsize=SMALL)
+        told.append(f"{name} {says}")
+    axes.set(ylim=(len(runs) - 0.4, -0.6))
+    axes.set_yticks(range(len(runs)), list(runs))
+    axes.margins(x=0.06)
+    named(axes, across)
+    if held:
+        key(axes, [("runs", role), (f"◇ {beside_is}", "ink")])
+    picture.alt_text = f"{title}. {across}: {'; '.join(told)}"
+    return picture
+
+
+FEW = 12
+"""So many runs are drawn as dots."""
+
+
+def _run_row(axes: Any, row: int, values: np.ndarray, role: str) -> tuple[float, float]:
+    """Draw one row of `spread`; returns between which values its runs lie, 95 % of them where they are many."""
+    colour, few = COLOUR[role], len(values) <= FEW
+    low, high = (values.min(), values.max()) if few else np.quantile(values, [0.025, 0.975])
+    axes.hlines(row, values.min(), values.max(), color=colour, linewidth=1.5)
+    if few:
+        axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=8, alpha=0.75)
+    else:
+        axes.hlines(row, low, high, color=colour, linewidth=11, alpha=0.6)
+    axes.vlines(values.mean(), row - 0.3, row + 0.3, color=colour, linewidth=2.5)
+    return float(low), float(high)
 
 
 def _range(curve: Any) -> str:

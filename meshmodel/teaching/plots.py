@@ -53,6 +53,8 @@ class Picture(Figure):
         self._alt_text = ""
         self.seconds: Callable[[Any], Any] | None = None
         """Where on the horizontal axis a time in seconds is, where that is not the axis itself."""
+        self.upright = 0.0, 1.0
+        """Between which heights of the axes, from 0 to 1, an upright line across the picture goes."""
         FigureCanvasAgg(self)  # kept from one drawing to the next, and with it the renderer's cache of text layouts
 
     @property

@@ -243,7 +243,8 @@ def longest_waits(
             role, edge = ("ink", COLOUR["ink"]) if back_off else ("model", "white")
             alpha = 1.0 if row == attempts else 0.55
             bar(axes, [row], [span.start], [span.stop], role, 0.6, hatched=back_off, edgecolor=edge, alpha=alpha)
-        say(axes, each.end + 0.01 * per_try, row, f" {each.end:.2f} s", fontsize=SMALL)
+        beside = timeout if timeout and 0 <= timeout - each.end < 0.5 * per_try else each.end  # a line through a number hides it
+        say(axes, beside + 0.01 * per_try, row, f" {each.end:.2f} s", fontsize=SMALL)
     if timeout:
         axes.axvline(timeout, color=COLOUR["proxy"], linewidth=3)
         say(axes, timeout, -0.72, f" timeout {seconds(timeout)}", "proxy", fontsize=SMALL)
@@ -364,7 +365,7 @@ def amplified(
         role = ("model", "troubled", "proxy", "envoy")[(count - 1) % 4]
         line = [product(x, [retries] * count) for x in p]
         axes.plot(p, line, color=COLOUR[role], linewidth=2.4)
-        labels.append((line[-1], f" {count} {'hop' if count == 1 else 'hops'}", role))
+        labels.append((line[-1], f"  {count} {'hop' if count == 1 else 'hops'}", role))
         for (x, n), measured in (points or {}).items():
             if n == count:
                 axes.plot(x, measured, "o", clip_on=False, color=COLOUR[role], markersize=8, markerfacecolor="none", markeredgewidth=2)

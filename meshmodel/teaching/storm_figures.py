@@ -190,7 +190,7 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
     axes.plot([0, top], [0, top], color=INK, linestyle="--", linewidth=1.2)
     axes.plot(found.load, found.caused, color=COLOUR["model"], linewidth=2.6)
     axes.axvline(capacity, color=COLOUR["troubled"], linewidth=1.6)
-    say(axes, capacity, 0.03 * top, " capacity", "troubled", fontsize=SMALL)
+    say(axes, capacity, 0.03 * top, " capacity ", "troubled", fontsize=SMALL, ha="left" if capacity < 0.7 * top else "right")
     for rate, holds in zip(found.equilibria.rates, found.equilibria.stable, strict=True):
         role = ("healthy" if rate < capacity else "proxy") if holds else "ink"
         axes.plot(rate, rate, "o", color=COLOUR[role], markersize=12, fillstyle="full" if holds else "none", markeredgewidth=2, zorder=5)

@@ -258,7 +258,10 @@ def _queue(axes: Axes, table: pd.DataFrame, start: float, stop: float) -> None:
 
 
 def codes_by_hop(trace: Trace) -> dict[str, str]:
-    """Of the first failing request: what the pod answered ("" if it did not), what its proxy, the service before, and the gateway said."""
+    """Of the first failing request: what the pod answered ("" if it did not), what its proxy, the service before, and the gateway said.
+
+    A request that its proxy refused reached no pod: that pod was "not asked".
+    """
     failed = trace.requests[trace.requests.code >= 400].iloc[0]
     mine = trace.attempts[trace.attempts.request == failed.request]
     last = mine[mine.hop == trace.attempts.hop.max()].iloc[-1]
@@ -266,7 +269,8 @@ def codes_by_hop(trace: Trace) -> dict[str, str]:
     inner = last.outcome if answered else str(status(number(last.outcome)))
     outer = mine[(mine.hop == 0) & (mine.hop < last.hop)]
     web = outer.iloc[-1].outcome if len(outer) else str(failed.code)
-    return {"pod": last.outcome if answered else "", "sidecar": inner, "web": web if web.isdigit() else "", "gateway": str(failed.code)}
+    pod = last.outcome if answered else "" if pd.notna(last.start) else "not asked"
+    return {"pod": pod, "sidecar": inner, "web": web if web.isdigit() else "", "gateway": str(failed.code)}
 
 
 def hops(cases: Mapping[str, Trace], width: float = WIDTH) -> Picture:
@@ -282,7 +286,7 @@ def hops(cases: Mapping[str, Trace], width: float = WIDTH) -> Picture:
         say(axes, 0.0, row - 0.36, name, fontsize=SMALL, fontweight="bold")
         before = ""
         for place, code in codes.items():
-            _place(axes, xs[place], row + 0.05, code or "waits…", code != before and bool(code))
+            _place(axes, xs[place], row + 0.05, code or "waits…", code != before and code.isdigit())
             before = code
         for x in list(xs.values())[:-1]:
             axes.annotate(

@@ -154,9 +154,10 @@ def drawn(text: str) -> str:
 
 
 def lines(text: str, letters: int) -> list[str]:
-    """`text` in lines of at most so many letters, of which a Korean, Chinese or Japanese one is two."""
+    """`text` in lines of at most so many letters, of which a Korean, Chinese or Japanese one is two; a number keeps its unit."""
     wide = re.sub(r"([\u1100-\uffdc])", "\\1\0", text)
-    return [line.replace("\0", "") for line in textwrap.wrap(wide, letters)]
+    whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", wide)
+    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters)]
 
 
 def fonts() -> list[str]:

@@ -14,6 +14,7 @@ from meshmodel._text import label
 from meshmodel.results.replay import Replay
 from meshmodel.rules.locality import level_loads
 from meshmodel.scenario import Caller, Endpoint
+from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, say
 from meshmodel.teaching.palette import BLACK, ROLES
 from meshmodel.teaching.plots import Picture, paper
 
@@ -113,21 +114,28 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share == 0 or share >= 0.0995 else f"{100 * share:.1f} %"
 
 
-def stays_local(cases: Sequence[tuple[int, int]] = ((1, 2), (2, 3), (5, 7)), *, width: float = 7.5) -> Picture:
+def stays_local(cases: Sequence[tuple[int, int]] = ((1, 2), (2, 3), (5, 7)), *, width: float = WIDTH) -> Picture:
     """Percent of the load that the best level keeps against its healthy pods, the next level being well; `cases` are (healthy, all)."""
-    picture = Picture(figsize=(width, 2.8), facecolor="white")
-    axes = picture.subplots()
+    picture, (axes,) = canvas("A zone keeps all of its load until two of seven pods are gone", 2.5, right=0.3, width=width)
     share = np.arange(101)
-    axes.plot(share, [level_loads([healthy, 1], [100, 1])[0] for healthy in share.tolist()], color=ROLES["model"].light, linewidth=2)
-    axes.plot(share, share, color="0.5", linestyle="--", linewidth=1)
-    axes.text(97, 88, "without the factor 1.4", ha="right", fontsize=9, color="0.35")
-    for healthy, pods in cases:
-        kept = level_loads([healthy, 1], [pods, 1])[0]
-        axes.plot(100 * healthy / pods, kept, "D", color=ROLES["proxy"].light)
-        axes.text(100 * healthy / pods - 2, kept, f"{healthy} of {pods} pods: {kept} %", ha="right", va="bottom", fontsize=9)
-    axes.set(xlabel="healthy local pods (%)", ylabel="load that stays local (%)", xlim=(0, 100), ylim=(0, 108))
-    axes.spines[["top", "right"]].set_visible(False)
-    picture.subplots_adjust(left=0.1, right=0.98, top=0.97, bottom=0.18)
-    told = ", ".join(f"{healthy} of {pods} healthy {level_loads([healthy, 1], [pods, 1])[0]} %" for healthy, pods in cases)
+    axes.plot(share, [level_loads([healthy, 1], [100, 1])[0] for healthy in share.tolist()], color=COLOUR["model"], linewidth=2.4)
+    axes.plot(share, share, color=INK, linestyle="--", linewidth=1.4)
+    say(axes, 70, 58, "without the factor 1.4", fontsize=SMALL)
+    kept = {(healthy, pods): level_loads([healthy, 1], [pods, 1])[0] for healthy, pods in cases}
+    for (healthy, pods), percent in kept.items():
+        axes.plot(100 * healthy / pods, percent, "D", color=COLOUR["proxy"], markersize=8)
+        say(
+            axes,
+            100 * healthy / pods - 3,
+            percent + 1,
+            f"{healthy} of {pods}: {percent} %",
+            "proxy",
+            ha="right",
+            va="bottom",
+            fontsize=SMALL,
+        )
+    axes.set(xlim=(0, 100), ylim=(0, 112))
+    named(axes, "healthy local pods (%)", "load that stays local (%)")
+    told = ", ".join(f"{healthy} of {pods} healthy {percent} %" for (healthy, pods), percent in kept.items())
     picture.alt_text = f"Load that stays local: 1.4 times the share of healthy pods, and all of it from 71.4 % on; {told}"
     return picture

@@ -171,6 +171,38 @@ def test_a_choice_is_marked_at_its_tick() -> None:
         guess("?", choices=["more"]).lock("less")
 
 
+def test_a_guess_for_which_a_picture_has_no_axis_is_written_below_it() -> None:
+    choice = guess("More or fewer?", choices=["more", "fewer"])
+    hidden = choice.reveal(picture(), axis="y")  # its ticks are numbers
+    both = guess("How many, and how slow?", parts=["requests", "p75 (s)"])
+    one_drawn = both.reveal(picture(), axis="x", part="p75 (s)")
+    choice.lock("more")
+    both.lock({"requests": 1400, "p75 (s)": 1.01})
+    assert hidden.shown.alt_text == "A rise. Written below: your guess: more." and len(hidden.shown.axes[0].lines) == 1
+    assert one_drawn.shown.alt_text == ("A rise. A dashed line marks your guess p75 (s): 1.01. Written below: your guess: requests 1400.")
+
+
+def test_what_is_written_below_a_picture_moves_nothing_in_it() -> None:
+    shown, before = picture(), picture()
+    shown.text(0.1, 0.9, "a title")
+    told = guess("Which?", choices=["one"])
+    told.lock("one")
+    told.mark(shown, None)
+    grown = shown.get_figheight() - before.get_figheight()
+    box, old = shown.axes[0].get_position(), before.axes[0].get_position()
+    assert grown > 0.2 and box.height * shown.get_figheight() == pytest.approx(old.height * before.get_figheight())
+    assert box.y0 * shown.get_figheight() - grown == pytest.approx(old.y0 * before.get_figheight())
+    assert shown.texts[0].get_position()[1] * shown.get_figheight() - grown == pytest.approx(0.9 * before.get_figheight())
+
+
+def test_a_guess_of_a_stretch_begins_where_the_picture_says() -> None:
+    late = guess("How many seconds after the step?", unit="s")
+    late.lock(1.5)
+    shown = picture()
+    late.mark(shown, "x", zero=6)
+    assert shown.axes[0].lines[-1].get_xdata()[0] == 7.5
+
+
 def test_a_guess_beyond_the_axis_makes_room_and_keeps_its_direction() -> None:
     far = guess("How much?")
     far.lock(9)

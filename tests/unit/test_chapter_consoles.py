@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
+from matplotlib.text import Text
 
 from meshmodel.analytic.queues import erlang_b
 from meshmodel.teaching.consoles import Settings, breaker, retry, storm, timeout, yaml_text
@@ -23,6 +24,15 @@ CONSOLES = {
 }
 
 
+def beyond(picture):
+    """Words of a picture that its edge cuts; labels of ticks outside an axis' limits are not drawn."""
+    picture.draw_without_rendering()
+    undrawn = {id(tick.label1) for axes in picture.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()}
+    texts = [text for text in picture.findobj(Text) if text.get_text().strip() and id(text) not in undrawn]
+    boxes = {text.get_text(): text.get_window_extent() for text in texts}
+    return [text for text, box in boxes.items() if box.x0 < -2 or box.x1 > picture.bbox.x1 + 2 or box.y1 > picture.bbox.y1 + 2]
+
+
 def settings(console, **values):
     return Settings(**{control.name: control.checked(values.get(control.name, control.start)) for control in console.controls.values()})
 
@@ -38,6 +48,7 @@ def test_every_preset_is_computed_drawn_at_two_widths_and_told(name):
         for width in (3.9, 10.0):
             picture = result.figure(width)
             assert picture.alt_text and picture.get_figwidth() * picture.shrink == pytest.approx(width)
+            assert beyond(picture) == []
             assert picture.png(60)[:4] == b"\x89PNG"
 
 
