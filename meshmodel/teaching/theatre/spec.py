@@ -258,7 +258,12 @@ def _told(trace: Trace, name: str, scale: Scale) -> str:
     who = ", ".join(f"{pod} {100 * share.get(pod, 0):.0f} %" for pod in (*trace.pods, *([ENVOY] if ENVOY in share else [])))
     figures = ", ".join(f"p{p:g} {v:.3f} s" for p, v in zip(PERCENTILES, histogram.percentile(np.array(PERCENTILES)), strict=True))
     says = ENGINES.get(trace.engine, ("", trace.engine))[1]
-    return f"{name} ({says}): {len(requests)} requests, {failed} failed{left}; {figures}; answered by {who}."
+    return f"{heading(name, says)}: {len(requests)} requests, {failed} failed{left}; {figures}; answered by {who}."
+
+
+def heading(name: str, says: str) -> str:
+    """What a panel is called, and whose run it is."""
+    return name if name == says else f"{name} ({says})"
 
 
 def _fullest(panels: Sequence[dict[str, Any]], window: Window) -> float:

@@ -15,6 +15,7 @@ from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.theatre.events import EJECTED
 from meshmodel.teaching.theatre.moves import BACK, GHOST, KIND, OUT, QUEUE, WORK
 from meshmodel.teaching.theatre.packing import unpack
+from meshmodel.teaching.theatre.spec import heading
 
 ANSWERED = ("healthy", "troubled", "proxy", "proxy")
 """The role of who answered, by `spec.HEALTHY` and so on."""
@@ -51,7 +52,7 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
     stage, columns = panel["stage"], panel["stage"]["columns"]
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"{panel['name']} ({panel['says']}), at {time:.2f} s", loc="left", fontsize=9)
+    axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=9)
     at = _places(columns)
     for left, right in zip(columns, columns[1:], strict=False):
         axes.add_collection(
@@ -197,7 +198,7 @@ def _draw_histogram(
         axes.bar(x, recorded, 0.96, facecolor="none", edgecolor=ROLES["record"].light, linestyle="--", linewidth=1.1, label="the record")
     for column, count in enumerate(counts.sum(axis=0).tolist()):
         if count and len(x) <= 12:
-            axes.text(column, count + 0.02 * tallest, f"{100 * count / counts.sum():.3g} %", ha="center", va="bottom", fontsize=7)
+            axes.text(column, count + 0.02 * tallest, _percent(100 * count / counts.sum()), ha="center", va="bottom", fontsize=7)
     axes.set(ylim=(0, 1.16 * tallest), xlim=(-0.6, max(4.4, len(x) - 0.4)), yticks=[])
     axes.spines[["top", "right", "left"]].set_visible(False)
     every = max(1, -(-len(x) // 6))
@@ -205,6 +206,10 @@ def _draw_histogram(
     axes.set_xlabel("latency (s), fortio's buckets, at the end", fontsize=7.5, labelpad=2)
     if panel["record"]:
         axes.legend(loc="upper right", fontsize=7, frameon=False)
+
+
+def _percent(percent: float) -> str:
+    return f"{percent:.1f} %" if percent < 9.95 else f"{percent:.0f} %"
 
 
 def _range(buckets: dict[str, Any], k: int) -> str:
