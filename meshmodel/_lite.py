@@ -13,8 +13,8 @@ from importlib.util import find_spec
 REQUESTS = 6_000
 """That a replay simulates in all, roughly: two or three seconds of Python, so that a chapter takes less than three minutes."""
 
-LEAST = 4
-"""Replications at least: an interval of fewer says nothing."""
+LEAST = 2
+"""Replications at least: one has no spread at all."""
 
 _told: set[str] = set()
 

@@ -170,6 +170,8 @@ def test_recipes_are_well_formed() -> None:
     assert json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())["build"]["dockerfile"] == "../classroom/Dockerfile"
     assert (ROOT / "binder/postBuild").stat().st_mode & 0o111 and "meshmodel.warm" in (ROOT / "binder/postBuild").read_text()
     assert "constraints.txt" in (ROOT / "binder/requirements.txt").read_text()
+    recipe = (ROOT / "classroom/Dockerfile").read_text(encoding="utf-8")
+    assert "classroom.course" in recipe and "'.[envoy,book]'" in recipe  # what `make course` installs before
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["references"][0]["title"] == "istio Resilience" and str(citation["references"][0]["date-published"]) == "2025-04-27"
     assert korean.CATALOGUES.is_dir()
