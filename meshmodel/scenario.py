@@ -634,8 +634,9 @@ def way_to_the_last(chain: Sequence[Route]) -> tuple[int, ...]:
 class Scenario:
     """One experiment.  `overhead` is what a request spends outside the last pod.
 
-    It is drawn anew for each call of the last route, and spent by that route's caller
-    after the answer: the request is then active at no endpoint.  `workers` is the number
+    It is drawn anew for each call of the last route, and for a call that fails of pods
+    beside it, as the last one is then not called; and spent by that route's caller after
+    the answer: the request is then active at no endpoint.  `workers` is the number
     of Envoy worker threads of every proxy.  `new_connection_per_request`: the caller
     opens a connection for each upstream call, so that each request meets a random
     worker (fake-service without keep-alives); else a connection keeps its worker.

@@ -271,7 +271,8 @@ class Call:
 
     def finish(self, status: int, pod: str | None) -> None:
         self.abandon()
-        self.world.after(self.world.overhead() if self.hop == self.world.last else 0.0, lambda: self.done(status, pod))
+        turns_back = self.hop == self.world.last or (status != 200 and self.hop not in callers_of(self.world.routes))
+        self.world.after(self.world.overhead() if turns_back else 0.0, lambda: self.done(status, pod))
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: reset what is under way; the pods are not told."""

@@ -116,7 +116,7 @@ def call_over(w: World, rng: np.random.Generator, slot: int, t: float, outcome: 
         return 0
     route = w.route[c.hop]
     code = route.abort_code if outcome == ABORTED else outcomes.status(outcome)
-    if route.last:
+    if route.last or (route.outmost and code != 200):
         t += overhead(w, rng)
     if c.hop == 0:
         if c.parent == ORPHAN:

@@ -84,6 +84,10 @@ class Plan:
         """The hop that the callers of this one call when they have its answer, -1: none."""
         return self._first(hop, self.called_from[hop]) if hop else -1
 
+    def outmost(self, hop: int) -> bool:
+        """Do the hop's pods call nobody?"""
+        return hop not in self.inside and all(other in self.inside for other in range(self.hops) if self.called_from[other] == hop)
+
     def _first(self, after: int, caller: int) -> int:
         return next((hop for hop in range(after + 1, self.hops) if self.called_from[hop] == caller), -1)
 
@@ -179,7 +183,8 @@ def routes(p: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             abort_code=code or before,  # a request of before a change may still be delayed
             abort_percent=percent if code else 0.0,
             first_upstream=next((i for i, u in enumerate(p.upstreams) if u.hop == hop), 0), clusters=len(p.clusters[hop]),
-            callers=len(p.callers[hop]), last=hop == p.last, passes=hop in p.inside, following=p.following(hop), beside=p.beside(hop),
+            callers=len(p.callers[hop]), last=hop == p.last, outmost=p.outmost(hop), passes=hop in p.inside,
+            following=p.following(hop), beside=p.beside(hop),
         )  # fmt: skip
         weight = {d.cluster.name: d.weight for d in route.destinations}
         weights[now, hop, : len(p.clusters[hop])] = np.cumsum([weight.get(name, 0) for name in p.clusters[hop]])

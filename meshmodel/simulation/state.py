@@ -42,9 +42,12 @@ ROUTE = _record(
     timeout=FLOAT, per_try_timeout=FLOAT, attempts=WHOLE,
     backoff_base=FLOAT, backoff_longest=FLOAT, redraws=WHOLE, frequency=WHOLE, hedges=FLAG,
     delay=FLOAT, delay_percent=FLOAT, abort_code=WHOLE, abort_percent=FLOAT, first_upstream=WHOLE, clusters=WHOLE, callers=WHOLE,
-    last=FLAG, following=WHOLE, beside=WHOLE, passes=FLAG, hashing=WHOLE, mirrors=WHOLE,
+    last=FLAG, outmost=FLAG, following=WHOLE, beside=WHOLE, passes=FLAG, hashing=WHOLE, mirrors=WHOLE,
 )  # fmt: skip
-"""What one hop's proxies do; `following` is the hop that its pods call first, `beside` what its callers call after it; -1: none."""
+"""What one hop's proxies do.
+
+`following` is the hop that its pods call first, `beside` what its callers call after it, -1: none; `outmost`: its pods call nobody.
+"""
 
 CLUSTER = _record(
     policy=WHOLE, weighted=FLAG, hosts=WHOLE, first_host=WHOLE, all_hosts=WHOLE, levels=WHOLE, first_level=WHOLE,
