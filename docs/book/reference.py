@@ -109,12 +109,14 @@ def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, text: str, level:
 
 
 def _signature(node: ast.AST, name: str) -> str:
-    """The parameters without `self`, over as many lines as it takes; of a class without an initialiser its fields."""
+    """The parameters without `self`, over as many lines as it takes; a property's type; of a class without an initialiser its fields."""
     if isinstance(node, ast.ClassDef):
         fields = [ast.unparse(field) for field in node.body if isinstance(field, ast.AnnAssign)]
         return "```python\n" + "\n".join([f"class {name}:", *(f"    {field}" for field in fields)]) + "\n```" if fields else ""
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     arguments = re.sub(r"^(self|cls)(, |$)", "", ast.unparse(node.args))
+    if {ast.unparse(decorator) for decorator in node.decorator_list} & {"property", "cached_property"}:
+        return f"```python\n{name}: {ast.unparse(node.returns) if node.returns else 'Any'}\n```"
     returned = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
     line = f"{name}({arguments}){returned}"
     if len(line) > 90:
