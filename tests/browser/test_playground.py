@@ -37,8 +37,8 @@ DROPPED = """(area, text) => { const dataTransfer = new DataTransfer(); dataTran
 def test_the_playground(tmp_path: Path) -> None:
     with opened(tmp_path) as page:
         console = page.locator(".mc")
-        _an_error_stands_at_its_line_until_it_is_mended(page, console)
-        _a_moved_rule_changes_yaml_figure_and_words(page, console)
+        an_error_stands_at_its_line_until_it_is_mended(page, console)
+        a_moved_rule_changes_yaml_figure_and_words(page, console)
         _undo_and_reset_return(page, console)
         _a_dropped_record_stands_beside_the_model_by_code(page, console)
         _a_pod_breaks(page, console)
@@ -103,7 +103,7 @@ def folded(console: Any, name: str) -> str:
     return console.locator("details", has_text=name).locator("pre").text_content()
 
 
-def _an_error_stands_at_its_line_until_it_is_mended(page: Any, console: Any) -> None:
+def an_error_stands_at_its_line_until_it_is_mended(page: Any, console: Any) -> None:
     editor = console.get_by_label("manifests")
     text, before = editor.input_value(), said(console)
     line = text[: text.index(LIMIT)].count("\n") + 1
@@ -117,7 +117,7 @@ def _an_error_stands_at_its_line_until_it_is_mended(page: Any, console: Any) -> 
     assert console.locator("li.error").count() == 0 and said(console) == before and before[1].startswith("10.00 %")
 
 
-def _a_moved_rule_changes_yaml_figure_and_words(page: Any, console: Any) -> None:
+def a_moved_rule_changes_yaml_figure_and_words(page: Any, console: Any) -> None:
     before, slider = said(console), console.get_by_label("checkout: http2MaxRequests")
     slider.focus()
     after(page, lambda: page.keyboard.press("ArrowRight"))

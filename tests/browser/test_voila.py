@@ -9,7 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -17,6 +20,7 @@ import pytest
 from classroom import dashboards
 from tests.patience import PATIENCE, eventually
 
+from . import test_playground
 from .lab import FLAGS, ROOT, chromium, write_notebook
 
 pytestmark = [
@@ -33,10 +37,32 @@ CELLS = (
 
 
 def test_a_dashboard_follows_its_controls(tmp_path: Path) -> None:
+    with served(tmp_path, *CELLS) as page:
+        slider = page.get_by_role("slider", name="number")
+        slider.wait_for()
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        page.get_by_text("twice 2 is 4").wait_for()
+
+
+def test_the_playground_is_a_dashboard(tmp_path: Path) -> None:
+    with served(tmp_path, test_playground.CELL) as page:
+        console = page.locator(".mc")
+        console.wait_for()
+        page.wait_for_function(test_playground.ANSWERED, arg=0)
+        test_playground.an_error_stands_at_its_line_until_it_is_mended(page, console)
+        test_playground.a_moved_rule_changes_yaml_figure_and_words(page, console)
+        assert console.evaluate(test_playground.STICKING_OUT) == []
+        console.screenshot(path=tmp_path / "playground.png")
+
+
+@contextmanager
+def served(tmp_path: Path, *cells: str) -> Iterator[Any]:
+    """The page of a notebook of these cells, played by Voila."""
     from playwright.sync_api import sync_playwright
 
     path = tmp_path / "dashboard.ipynb"
-    write_notebook(path, *CELLS)
+    write_notebook(path, *cells)
     with socket.socket() as free:  # Voila tells no port of its own choosing; a taken one it counts up from
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -54,11 +80,7 @@ def test_a_dashboard_follows_its_controls(tmp_path: Path) -> None:
             page.set_default_timeout(1000 * PATIENCE)
             page.route(lambda url: not url.startswith(address), lambda route: route.abort())  # Voila asks a CDN for an icon font
             page.goto(address, wait_until="commit")
-            slider = page.get_by_role("slider", name="number")
-            slider.wait_for()
-            slider.focus()
-            page.keyboard.press("ArrowRight")
-            page.get_by_text("twice 2 is 4").wait_for()
+            yield page
             browser.close()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
