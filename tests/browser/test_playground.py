@@ -176,6 +176,8 @@ def _the_report_is_one_page(page: Any, console: Any, tmp_path: Path) -> None:
     report.goto((tmp_path / "saved.html").as_uri())
     assert report.get_by_role("heading", name="Your own mesh").is_visible()
     assert [url for url in asked if not url.startswith("data:")] == [(tmp_path / "saved.html").as_uri()]
+    report.set_viewport_size({"width": 420, "height": 900})
+    assert report.evaluate("() => document.documentElement.scrollWidth") <= 420
     report.close()
 
 
