@@ -441,7 +441,7 @@ class Replay(Outcome):
 
     def ejected_at(self, times: np.ndarray) -> np.ndarray:
         """How many pods are ejected at these seconds, mean over replications."""
-        if self.stored and self._tally is not None:
+        if self._tally is not None:
             running = np.concatenate(([0.0], np.cumsum(self._tally.ejected_by_time)))
             return running[np.minimum(np.rint(times / self._tally.bin).astype(int), len(running) - 1)] / self.replications
         change = np.where(self.ejections.ejected, 1, -1)

@@ -123,6 +123,9 @@ def check_trace(replay: Replay) -> None:
     tries, last = trace.attempts, len(replay.scenario.routes) - 1
     sent = tries[tries["start"].notna()]
     assert (sent["chosen"] <= sent["start"] + 1e-9).all() and not (tries["end"] < tries["chosen"] - 1e-9).any()
+    alone = [r for chain in replay.scenario.chains for r in chain if not r.mirrors and not r.retries.hedge_on_per_try_timeout]
+    if not last and len(alone) == len(replay.scenario.chains):  # nothing goes on, or is reset, beside the attempt that is answered
+        assert tries[tries["request"].isin(told["request"])]["end"].notna().all()
     at_pods = sent[sent["hop"] == last]["endpoint"].value_counts()
     assert at_pods.to_dict() == {name: n[0] for name, n in replay.attempts.items() if n[0]}
     assert ((tries["parent"] == -1) == (tries["hop"] == tries["hop"].min())).all()
@@ -146,6 +149,9 @@ def check_figures_alone(replay: Replay) -> None:
     assert np.allclose(alone.mean, replay.mean, equal_nan=True)
     for i in range(replay.replications):
         assert not replay.requests[i] or alone.histogram(i).buckets == replay.histogram(i).buckets
+    if replay.requests.all() and not (replay.ejections.time % 1 == 0).any():  # one on the very second may count with either
+        series, counted = alone.series("1s"), replay.series("1s")
+        assert all(np.allclose(series[column].iloc[: len(counted)], counted[column]) for column in counted)
     json.dumps(alone.to_json(), allow_nan=False)
 
 
@@ -201,8 +207,9 @@ def test_an_answer_at_the_end_of_a_bucket_is_in_it() -> None:
     """Figures kept alone count as those of a log: at fortio's edges, below the first, and beyond the last second of the series."""
     seconds = (0.0, 0.001, 0.002, 0.0125, 0.02, 0.1, 0.5, 1.0, 99.0, 101.0, 900.0)
     tested = scenario(route([plain(each) for each in seconds], timeout=1000.0), load=ClosedLoop(calls=22), overhead=0.0)
-    check_figures_alone(montecarlo.simulate(tested, 2))
-    series = montecarlo.simulate(tested, 2, keep="figures").series("1s")
+    alone, replay = montecarlo.simulate(tested, 2, keep="figures"), montecarlo.simulate(tested, 2)
+    assert [alone.histogram(i).buckets for i in range(2)] == [replay.histogram(i).buckets for i in range(2)]
+    series = alone.series("1s")
     assert series[[column for column in series if column.startswith("code ")]].to_numpy().sum() == 22
 
 

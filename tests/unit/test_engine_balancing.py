@@ -47,13 +47,22 @@ def hashing_route(behaviours: list, load_balancing: str, policy: HashPolicy | No
     return replace(made, hash_policy=(policy,) if policy else ())
 
 
-def picked(tested: Route, who: str | int, attempt: int = 0, usable: list[bool] | None = None) -> int:
-    """Whom the rules pick for a user (or a hash) at pick number `attempt`, of those usable."""
+def picked(
+    tested: Route,
+    who: str | int,
+    attempt: int = 0,
+    usable: list[bool] | None = None,
+    group: list[int] | None = None,
+    weight: tuple[float, ...] = (),
+) -> int:
+    """Whom the rules pick for a user (or a hash) at pick number `attempt`, of those usable; `group` and `weight`: their localities'."""
     pods = tested.destinations[0].cluster
     keys, n = [endpoint.hash_key for endpoint in pods.endpoints], len(pods.endpoints)
     number = np.uint64(who if not isinstance(who, str) else hashing.request_hash(tested.hash_policy, {"x-user": who}, "/", ""))
     share, mine = np.zeros(n), np.array(usable or [True] * n)
-    least, greatest = hashing.normalise(np.array([e.weight for e in pods.endpoints]), np.zeros(n, int), np.empty(0), mine, share)
+    least, greatest = hashing.normalise(
+        np.array([e.weight for e in pods.endpoints]), np.array(group or [0] * n), np.array(weight), mine, share
+    )
     if pods.load_balancing == "RING_HASH":
         points = hashing.ring_points(keys, 3000)
         ring, owner = np.empty(len(points[0]), np.uint64), np.empty(len(points[0]), int)
@@ -139,6 +148,15 @@ def test_a_hash_has_its_level_too() -> None:
         last = simulate(tested, load=asked(who, calls=30, connections=1), runs=1).log.endpoint[-1, 0]
         if picked(tested, who, usable=[True, True, False, False]) == 0:  # it meets the failing pod first, and ejects it
             assert (last in (2, 3)) == (number % 100 + 1 > 70)
+
+
+def test_a_levels_ring_is_made_of_its_own_localities() -> None:
+    """Those of the other level have no weight in it; all are well, so that the first level gets everything."""
+    of = {"localities": tuple("abcd"), "locality_weights": ({"a": 3, "b": 1, "c": 5, "d": 5},), "priorities": ((0, 0, 1, 1),)}
+    tested = hashing_route([plain()] * 4, "RING_HASH", **of)
+    for who in [f"somebody {i}" for i in range(12)]:
+        mine = picked(tested, who, usable=[True, True, False, False], group=[0, 1, 2, 3], weight=(3, 1, 0, 0))
+        assert set(simulate(tested, load=asked(who, calls=2), runs=1).log.endpoint.ravel()) == {mine}
 
 
 def test_previous_priorities_have_no_say_over_a_hash() -> None:

@@ -285,11 +285,13 @@ def test_a_variance_of_two_percent_is_none_or_one_more() -> None:
     assert set(montecarlo.simulate(scenario(tested, load=ClosedLoop(calls=40), overhead=0.0), 1).log.latency.ravel()) == {1.0, 1.01}
 
 
-def test_the_loop_draws_a_lognormal_overhead_as_scipy_does() -> None:
-    """Kolmogorov-Smirnov, false-alarm rate 1e-4."""
-    overhead = stats.lognorm(s=0.8, loc=0.002, scale=0.01)
-    runs = montecarlo.simulate(scenario(route([plain(0.1)], timeout=9.0), load=ClosedLoop(calls=400), overhead=overhead), 1)
-    assert stats.kstest(runs.log.latency.ravel() - 0.1, overhead.cdf).pvalue > 1e-4
+@pytest.mark.parametrize("given", [{"s": 0.8, "loc": 0.002, "scale": 0.01}, {"s": 0.8, "scale": 0.01}, {"s": 0.8}])
+def test_a_lognormal_overhead_is_drawn_as_scipy_draws_it(given: dict[str, float]) -> None:
+    """By either loop; Kolmogorov-Smirnov, false-alarm rate 1e-4 each."""
+    overhead, load = stats.lognorm(**given), ClosedLoop(calls=400)
+    events = montecarlo.simulate(scenario(route([plain(0.1)], timeout=99.0), load=load, overhead=overhead), 1).log
+    for log in (events, in_lock_step(scenario(route([plain(0.1)]), load=load, overhead=overhead), 1)):
+        assert stats.kstest(log.latency.ravel() - 0.1, overhead.cdf).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(("fault", "code"), [(Fault(delay=0.5, delay_percent=0.9), 200), (Fault(abort_code=418, abort_percent=0.9), 418)])
@@ -300,11 +302,61 @@ def test_less_than_a_percent_is_a_fault_too(fault: Fault, code: int) -> None:
     assert set(log.code[hit]) == {code} and stats.binomtest(int(hit.sum()), 2000, 0.009).pvalue > 1e-6
 
 
+def test_an_injected_delay_is_outside_the_routes_timeout(simulate: Simulate) -> None:
+    """Source: the fault filter stands before the router."""
+    tested = route([plain(0.1)], timeout=0.25, fault=Fault(delay=0.3, delay_percent=100))
+    runs = simulate(scenario(tested, load=ClosedLoop(calls=5), overhead=0.0), 2)
+    assert set(runs.codes) == {200} and np.allclose(runs.log.latency, 0.4)
+
+
+# --- levels ------------------------------------------------------------------------------------
+
+FAILING = plain(error_rate=1.0, error_type="delay", error_delay=0.01)
+
+
+@pytest.mark.parametrize(("frequency", "attempts"), [(1, 2), (2, 3)])
+def test_a_retry_leaves_out_the_levels_that_were_tried(simulate: Simulate, frequency: int, attempts: int) -> None:
+    """The first level fails, the second does not; `previous_priorities` looks after so many attempts."""
+    policy = retry(3, previous_priorities_update_frequency=frequency, previous_hosts=False)
+    runs = simulate(scenario(route([FAILING, plain(0.1)], priorities=((0, 1),), retries=policy), load=ClosedLoop(calls=10)), 3)
+    assert set(runs.codes) == {200} and np.all(runs.log.attempts == attempts)
+
+
+def test_a_level_that_is_whole_gets_everything() -> None:
+    runs = montecarlo.simulate(scenario(route([plain(0.01)] * 2, "RANDOM", priorities=((0, 1),)), load=ClosedLoop(calls=2000)), 1)
+    assert set(runs.log.endpoint.ravel()) == {0}
+
+
+@pytest.mark.parametrize(("levels", "failures"), [((0, 0), 20), ((0, 0, 1), 1)])
+def test_a_level_panics_only_where_all_together_are_not_enough(simulate: Simulate, levels: tuple[int, ...], failures: int) -> None:
+    """One of two is out, which is below 60 %: both are picked again, in turns; unless a whole level stands behind them."""
+    out = detection(consecutive_5xx=1, base_ejection_time=600)
+    pods = [FAILING, plain(0.01), plain(0.01)][: len(levels)]
+    tested = route(pods, priorities=(levels,), panic_threshold=60.0, outlier_detection=out)
+    runs = simulate(scenario(tested, load=ClosedLoop(calls=40), workers=1), 4)
+    assert np.abs((runs.log.code == 500).sum(axis=0) - failures).max() <= 1
+
+
+def test_where_every_level_panics_a_retry_goes_by_the_numbers_of_hosts_too() -> None:
+    """Nobody in the first level is well, and one of three in the second: a quarter all the same, but for one run in 0.75^-70."""
+    out = detection(consecutive_5xx=1, base_ejection_time=600)
+    tested = route([FAILING] * 3 + [plain(0.01)], "RANDOM", priorities=((0, 1, 1, 1),), panic_threshold=50.0, outlier_detection=out,
+                   retries=retry(1, previous_hosts=False))  # fmt: skip
+    tries = montecarlo.simulate(scenario(tested, load=ClosedLoop(calls=200)), 1).trace(0).attempts
+    assert (tries["endpoint"][(tries["number"] == 2) & (tries["request"] >= 100)] == "p0").any()  # all are out by then
+
+
 # --- the lock-step loop ------------------------------------------------------------------------
 
 
 def in_lock_step(tested: Scenario, runs: int = 2) -> RequestLog:
     return ClosedLoopRun(tested, [stream(1, i) for i in range(runs)]).run()[0]
+
+
+def test_every_second_request_of_a_pod_fails_in_lock_step() -> None:
+    """fake-service counts from one; exact."""
+    log = in_lock_step(scenario(route([plain(0.1, error_rate=0.5, error_code=503)]), load=ClosedLoop(calls=6)))
+    assert log.code.T.tolist() == [[200, 503, 200, 503, 200, 503]] * 2
 
 
 def test_fortio_gives_up_in_lock_step() -> None:
@@ -342,7 +394,7 @@ def test_as_many_ejections_are_noted_as_there_are() -> None:
 
 def test_a_detector_that_begins_anew_forgets_how_often_a_host_was_out() -> None:
     """Out for one and two seconds, then the cluster is another one: for one second again; ticks each 0.1 s."""
-    policy = detection(consecutive_5xx=1, interval=0.1, update_merge_window=0.0)
+    policy = detection(consecutive_5xx=1, interval=0.1, update_merge_window=0.0, max_ejection_percent=50)
     pods = [plain(error_rate=1.0, error_type="delay", error_delay=0.01), plain(0.01)]
     before, after = (route(pods, outlier_detection=policy, connection_pool=ConnectionPool(max_retries=most)) for most in (5, 6))
     load = OpenLoop(segments=((6.0, 50.0, 50.0),), arrivals="paced")
