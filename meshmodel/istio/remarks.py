@@ -199,15 +199,16 @@ def _who_may_call(mesh: ControlPlane, plan: Plan, alone: Sequence[Service]) -> s
     """The flags that would have them called: as variables of the callers name them, else by the last on the way."""
     known = {name: service for service in alone for name in service.names[1:]}
     named = dict.fromkeys(
-        f"--calls {caller.name}={address}"
+        (caller.name, address)
         for caller in mesh.registry.deployments
         for text in _texts(caller)
         for address in _called(text, caller, known)
     )
-    caller = plan.deployments[-1].name if plan.deployments else "CALLER"
-    told = f"{' '.join(islice(named, MOST_FLAGS))}, as variables of the callers name them"
-    if any(named_by.startswith(f"--calls {each.name}=") for named_by in named for each in plan.deployments):
+    told = " ".join(f"--calls {caller}={address}" for caller, address in islice(named, MOST_FLAGS))
+    told += ", as variables of the callers name them" if named else ""
+    if not {caller for caller, _ in named}.isdisjoint(deployment.name for deployment in plan.deployments):
         return f"{told} (mesh.calls)"
+    caller = plan.deployments[-1].name if plan.deployments else "CALLER"
     return f"--calls {caller}={alone[0].name} (mesh.calls){f'; {told}' if named else ''}"
 
 

@@ -145,6 +145,14 @@ def test_a_variable_that_names_a_service_says_who_may_call_it(variable: str, val
     assert flag in told.reason and ("as variables of the callers name them" in told.reason) is flag.endswith(", ")
 
 
+def test_a_variable_of_nobody_on_the_way_leaves_the_way_in_open() -> None:
+    """The first flag is of who is called already; that of another caller comes after it."""
+    behind = pods("other", "other")
+    behind["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "STORE_URL", "value": "http://store:8080"}]
+    (told,) = found(warned(mesh(behind, pods("store", "store"), service("store"))), "", "nothing calls other, store")
+    assert "--calls web=other (mesh.calls); --calls other=store:8080, as variables" in told.reason
+
+
 def test_a_warning_names_the_route_that_the_request_takes() -> None:
     """Also in a List, as kubectl prints it."""
     second = {"timeout": "1s", "retries": FIVE, "route": [{"destination": {"host": "web"}}]}
