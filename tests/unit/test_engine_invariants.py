@@ -346,6 +346,14 @@ def test_slow_answers_are_no_standstill() -> None:
     assert runs.requests.min() > 1000
 
 
+def test_there_is_room_for_as_many_calls_at_once_as_come() -> None:
+    """A hundred in half a second, of a second each; exact."""
+    tested = scenario(route([plain(1.0)], "LEAST_REQUEST"), load=OpenLoop(segments=((0.5, 200, 200),), arrivals="paced"), overhead=0.0)
+    log = simulate(tested, 2).log
+    assert log.latency.shape == (100, 2) and np.all(log.latency == 1.0) and np.all(log.code == 200)
+    check_books(tested, 1)
+
+
 def test_requests_that_take_no_time_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "MOST_EVENTS_AT_ONCE", 1000)  # for those without a compiler
     with pytest.raises(ValueError, match="no time"):

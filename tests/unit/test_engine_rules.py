@@ -6,6 +6,7 @@ The first four were once broken on purpose without any other test noticing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from scipy import stats
 
 from meshmodel.results.log import RequestLog
 from meshmodel.results.replay import Replay
-from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, Fault, OpenLoop, Scenario
+from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, Destination, Fault, OpenLoop, Scenario
 from meshmodel.simulation import montecarlo
 from meshmodel.simulation.closed_loop import NEVER, ClosedLoopRun, pacing
 from meshmodel.simulation.run import stream
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
-from tests.oracle_loop import detection, plain, retry, route, scenario
+from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
 
 RUNS = 20
 
@@ -307,6 +308,14 @@ def test_an_injected_delay_is_outside_the_routes_timeout(simulate: Simulate) -> 
     tested = route([plain(0.1)], timeout=0.25, fault=Fault(delay=0.3, delay_percent=100))
     runs = simulate(scenario(tested, load=ClosedLoop(calls=5), overhead=0.0), 2)
     assert set(runs.codes) == {200} and np.allclose(runs.log.latency, 0.4)
+
+
+def test_each_cluster_of_a_route_gets_its_weight() -> None:
+    """10, 30 and 60 of a hundred calls; chi-square, false-alarm rate 1e-6."""
+    weights = {"a": 10, "b": 30, "c": 60}
+    made = tuple(Destination(cluster=cluster([plain(0.01)], name=name), weight=weight) for name, weight in weights.items())
+    runs = montecarlo.simulate(scenario(replace(route([plain()]), destinations=made), load=ClosedLoop(calls=500)), 1)
+    assert stats.chisquare([int(runs.pods[f"{name}0"][0]) for name in weights], [50, 150, 300]).pvalue > 1e-6
 
 
 # --- levels ------------------------------------------------------------------------------------
