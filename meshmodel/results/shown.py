@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -27,9 +28,11 @@ def as_text(subject: Shown) -> str:
 
 
 def as_html(subject: Shown) -> str:
-    """As a notebook has it."""
+    """As a notebook has it: a table that scrolls where the page is narrow, and is marked where it says NO."""
     before = f"<div>{html.escape(subject.loads)}</div>" if subject.loads else ""
-    return before + subject.table("html") + "".join(f"<div>{html.escape(note)}</div>" for note in subject.notes)
+    marked = re.sub(r"NO(?=\s*</td>)", "<mark>NO</mark>", subject.table("html"))
+    table = f'<div style="overflow-x: auto; white-space: nowrap">{marked}</div>'
+    return before + table + "".join(f"<div>{html.escape(note)}</div>" for note in subject.notes)
 
 
 def readable(figure: str, value: float, sign: bool = False) -> str:

@@ -45,7 +45,7 @@ class Card {
   }
 
   head() {
-    const chips = (this.spec.chips ?? []).map((chip) => make("span", { class: "mq-chip" }, chip.label));
+    const chips = (this.spec.chips ?? []).map((chip) => make("span", { class: "mq-chip" }, chip.label.replaceAll("`", "")));
     const title = this.spec.title ? make("strong", { class: "mq-title" }, this.spec.title) : null;
     return title || chips.length ? make("div", { class: "mq-head" }, title, ...chips) : null;
   }
