@@ -120,8 +120,8 @@ function updatePod(pod, play, now, place, total, draws) {
   } else say(pod.left, !pod.small ? "" : pod.node.takes);
   const percents = `${Math.round((100 * now.picks[place]) / total)} %`, share = !total ? "" : pod.node.w > 180 ? tr("{} of picks", percents) : percents;
   if (!pod.small) return say(pod.right, mine.length ? drawText(mine, draws) : "");
-  if (mine.length) say(pod.left, "");
   const left = now.ghosts[place] ? tr("{} left behind", now.ghosts[place]) : "";
+  if (mine.length || (left && !out && pod.node.w < 180)) say(pod.left, ""); // there is no room for both
   say(pod.right, mine.length ? drawText(mine, draws) : left || (out ? "" : share));
 }
 
