@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint fuzz mutants any-cpu anywhere matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
+.PHONY: help lab test browser lint fuzz mutants any-cpu anywhere matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -17,9 +17,13 @@ lab: $(STAMP) ## JupyterLab on the first chapter
 	@root=$$(test "$$(id -u)" -ne 0 || echo --allow-root); \
 	exec $(BIN)/jupyter lab $$root notebooks/00-testbed.ipynb
 
-test: lint ## linter, type checker, unit, statistical, Envoy, browser and notebook tests (some minutes)
+test: lint ## linter, type checker, unit, statistical, Envoy and notebook tests (some minutes)
 	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
-	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not browser" tests
+
+browser: $(STAMP) ## tests of every widget in a real JupyterLab, in a headless Chromium (some minutes)
+	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/browser
 
 lint: $(STAMP) ## linter, layout and type checker alone
 	@$(BIN)/ruff check -q . || { echo "make lint: the linter's findings are above; some are mended by $(BIN)/ruff check --fix ." >&2; exit 1; }

@@ -85,8 +85,9 @@ class Plan:
         return self._first(hop, self.called_from[hop]) if hop else -1
 
     def outmost(self, hop: int) -> bool:
-        """Do the hop's pods call nobody?"""
-        return hop not in self.inside and all(other in self.inside for other in range(self.hops) if self.called_from[other] == hop)
+        """Do the hop's pods, behind their sidecars, call nobody?"""
+        pods = next((inside for inside in self.inside if self.called_from[inside] == hop), hop)
+        return hop not in self.inside and self.following(pods) < 0
 
     def _first(self, after: int, caller: int) -> int:
         return next((hop for hop in range(after + 1, self.hops) if self.called_from[hop] == caller), -1)

@@ -76,7 +76,7 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
         below.plot(limit, measured, "x", color=INK, markersize=11, markeredgewidth=2.6)
         say(below, limit + 0.02 * len(limits), measured, "   ✕ the engine", fontsize=SMALL, va="bottom")
     below.axvline(offered, color=INK, linestyle="--", linewidth=1)
-    say(below, offered, 1.0, " in flight without a limit, on average", fontsize=SMALL)
+    say(below, 0.99, 1.0, "in flight without a limit, on average", transform=below.get_yaxis_transform(), ha="right", fontsize=SMALL)
     below.set(xlim=(-0.2, limits[-1]), ylim=(0, 1.06))
     below.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
     named(below, "limit", "share refused: Erlang's formula")

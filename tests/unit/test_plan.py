@@ -224,3 +224,18 @@ def test_what_cannot_be_asked_for_is_refused() -> None:
         simulate(tested, 0)
     with pytest.raises(ValueError, match="keep: must be log or figures, got 'all'"):
         simulate(tested, 1, keep="all")  # type: ignore[arg-type]
+
+
+def test_pods_call_on_from_behind_their_sidecars() -> None:
+    """gateway -> w (with a sidecar that limits) -> p, and w -> q (with one): p and q call nobody, and q's is the last."""
+    limits = ConnectionPool(max_requests=1)
+    tested = scenario(
+        guarded(route([plain()], callers=("gateway",), name="w"), limits),
+        route([plain(0.1)], callers=("w0",)),
+        guarded(route([plain(0.1)], callers=("w0",), name="q", called_from=0), limits),
+        load=ClosedLoop(connections=4, calls=8),
+    )
+    routes = world.layout(tested).shared["route_then"][0]
+    assert routes["outmost"].tolist() == [False, False, True, True, False]
+    assert routes["last"].tolist() == [False, False, False, True, False]
+    assert routes["following"].tolist() == [1, 2, -1, 4, -1] and routes["beside"].tolist() == [-1, -1, 3, -1, -1]
