@@ -394,7 +394,7 @@ class Route:
 
     `timeout` None means no timeout.  `callers` holds one entry for each pod whose
     proxy applies this route; each proxy keeps its own load-balancing and outlier
-    state.  The callers of route k + 1 are the endpoints of route k, in order.
+    state.  They are the endpoints of the route that it is called from, in order.
     `hash_policy` is what RING_HASH and MAGLEV clusters pick by.  With a `direct_response`
     there are no destinations, and no other route follows.  `called_from` is the number of
     the route whose pods make this call, when they have all answers of their calls before

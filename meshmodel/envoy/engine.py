@@ -110,11 +110,12 @@ async def _repetition(scenario: Scenario, seed: int, report: Callable[[float], N
             await asyncio.gather(change, watch, return_exceptions=True)
         after = await rig.counters()
         counters = {name: after[name] - before[name] for name in COUNTERS}
-        ended = [call for call in calls if call.latency < math.inf]
+        answered = _answers(scenario, calls)
+        ended = [(call, answer) for call, answer in answered if call.latency < math.inf]
         rows, overheads = _rows(scenario, ended)
         attempts, hosts = await rig.observed(wall_clock)
         unanswered = len(calls) - len(ended)
-        return _Run(rows, unanswered, _asked(scenario, calls), attempts, hosts, rig.reached(attempts), counters, overheads, version)
+        return _Run(rows, unanswered, _asked(answered), attempts, hosts, rig.reached(attempts), counters, overheads, version)
 
 
 def _fresh_connections(scenario: Scenario) -> bool:
@@ -158,14 +159,21 @@ def _without_endpoints(route: Route) -> Route:
 # --- what the answers say ----------------------------------------------------------------
 
 
-def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, list], list[float]]:
+Answered = tuple[load.Call, dict[str, Any]]
+"""A call, and the answer that the last route gave it."""
+
+
+def _answers(scenario: Scenario, calls: Iterable[load.Call]) -> list[Answered]:
+    way = _calls_to_the_last(scenario.routes)
+    return [(call, _answer_at(call, way)) for call in calls]
+
+
+def _rows(scenario: Scenario, answered: Iterable[Answered]) -> tuple[dict[str, list], list[float]]:
     """The requests as columns, and the rig's overhead (seconds) of those that met no error and no retry."""
     index = {name: i for i, name in enumerate(scenario.pod_names)}
     rows: dict[str, list] = {name: [] for name in RequestLog.FIELDS}
     overheads = []
-    way = _calls_to_the_last(scenario.routes)
-    for call in calls:
-        answer = _answer_at(call, way)
+    for call, answer in answered:
         pod = index.get(answer.get("name", ""), -1)
         attempts = int(answer.get("headers", {}).get("X-Envoy-Attempt-Count", 1))
         for name, value in zip(RequestLog.FIELDS, (call.start, call.latency, call.answer.code, pod, attempts), strict=True):
@@ -175,10 +183,9 @@ def _rows(scenario: Scenario, calls: Iterable[load.Call]) -> tuple[dict[str, lis
     return rows, overheads
 
 
-def _asked(scenario: Scenario, calls: Iterable[load.Call]) -> list[Asked]:
+def _asked(answered: Iterable[Answered]) -> list[Asked]:
     """The calls as a trace has them."""
-    way = _calls_to_the_last(scenario.routes)
-    return [Asked(c.number, c.connection, c.start, c.latency, c.answer.code, _answer_at(c, way).get("name")) for c in calls]
+    return [Asked(c.number, c.connection, c.start, c.latency, c.answer.code, answer.get("name")) for c, answer in answered]
 
 
 def _calls_to_the_last(routes: Sequence[Route]) -> list[int]:
