@@ -404,3 +404,14 @@ def test_counts_that_contradict_the_extremes_are_refused() -> None:
         Histogram.from_counts(counts, min(SAMPLES), 0.1, total, squares)
     with pytest.raises(FortioError, match="57 numbers"):
         Histogram.from_counts(counts[1:], min(SAMPLES), max(SAMPLES), total, squares)
+
+
+def test_percentiles_of_many_replications_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven replications, three at once, the sixth without a request."""
+    samples = np.random.default_rng(1).exponential(0.2, (40, 7))
+    counts = fortio.bucket_counts(samples)
+    counts[:, 5] = 0
+    each = [fortio.percentiles(counts[:, [i]], samples.min(axis=0)[[i]], samples.max(axis=0)[[i]], (50, 99)) for i in range(7)]
+    monkeypatch.setattr(fortio, "AT_ONCE", 3)
+    together = fortio.percentiles(counts, samples.min(axis=0), samples.max(axis=0), (50, 99))
+    assert np.array_equal(together, np.hstack(each), equal_nan=True) and np.isnan(together[:, 5]).all()
