@@ -64,10 +64,19 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
         linewidth=1.6,
     )
     above.axhline(limit, color=COLOUR["proxy"], linewidth=2)
-    shown = refused[refused <= stop]
-    above.plot(shown, np.full(len(shown), limit + 0.35), "x", color=COLOUR["proxy"], markersize=7, markeredgewidth=2)
-    above.set(xlim=(0, stop), ylim=(0, limit + 1.0))
-    say(above, 0.99, limit + 0.62, f"{len(shown)} refused", "proxy", transform=above.get_yaxis_transform(), ha="right", fontsize=SMALL)
+    shown, room = refused[refused <= stop], max(1.0, 0.2 * limit)
+    above.plot(shown, np.full(len(shown), limit + 0.35 * room), "x", color=COLOUR["proxy"], markersize=7, markeredgewidth=2)
+    above.set(xlim=(0, stop), ylim=(0, limit + room))
+    say(
+        above,
+        0.99,
+        limit + 0.62 * room,
+        f"{len(shown)} refused",
+        "proxy",
+        transform=above.get_yaxis_transform(),
+        ha="right",
+        fontsize=SMALL,
+    )
     named(above, "seconds", "requests in flight; the limit as a line")
     limits = np.arange(0, max(limit + 4, int(2.2 * offered) + 4))
     below.plot(limits, [erlang_b(int(c), offered) for c in limits], "o-", color=COLOUR["model"], linewidth=2, markersize=5)
@@ -76,7 +85,7 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
         below.plot(limit, measured, "x", color=INK, markersize=11, markeredgewidth=2.6)
         say(below, limit + 0.02 * len(limits), measured, "   ✕ the engine", fontsize=SMALL, va="bottom")
     below.axvline(offered, color=INK, linestyle="--", linewidth=1)
-    say(below, 0.99, 1.0, "in flight without a limit, on average", transform=below.get_yaxis_transform(), ha="right", fontsize=SMALL)
+    say(below, offered, 1.04, " in flight without\n a limit, on average", fontsize=SMALL, va="top")
     below.set(xlim=(-0.2, limits[-1]), ylim=(0, 1.06))
     below.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
     named(below, "limit", "share refused: Erlang's formula")
