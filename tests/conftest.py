@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 # Shells let what they start in the background ignore interrupts, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_tests_start_can_be_hung_up() -> None:
+    """Under nohup as well: a signal that is handled, be it by doing nothing, is not ignored in a program that is started."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
 
 ADVICE = {
     "tests/notebooks": "where the stored text is out of date: make notebooks, then read the difference",
@@ -51,7 +60,7 @@ def last_words(failed: list[str]) -> str:
     names = list(dict.fromkeys(name.split("@")[0] for name in failed))
     listed = [f"    {name}" for name in names[:20]] + [f"    and {len(names) - 20} more"] * (len(names) > 20)
     found = dict.fromkeys(next((place for place in ADVICE if name.startswith(place)), "tests") for name in names)
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "matplotlib"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "numba", "matplotlib") if find_spec(name))
     return "\n".join(
         [
             f"{len(names)} failed:",

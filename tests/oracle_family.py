@@ -118,6 +118,16 @@ FAMILY = {
         route([plain(0.3), plain(0.2)], "RANDOM", connection_pool=ConnectionPool(max_connections=3, max_pending_requests=4)),
         load=poisson(25),
     ),
+    "http2 connections that take three requests": scenario(
+        route(
+            [plain(0.3), plain(0.2)],
+            "LEAST_REQUEST",
+            timeout=0.5,
+            retries=retry(1, per_try_timeout=0.25),
+            connection_pool=ConnectionPool(max_connections=2, max_requests_per_connection=3, max_pending_requests=4, http2=True),
+        ),
+        load=poisson(25),
+    ),
     "waiting for a connection": scenario(
         route(
             [plain(0.3), plain(0.2)],

@@ -161,9 +161,7 @@ class Pools:
     def ask(self, worker: int, host: str, stream: SimpleNamespace) -> None:
         """`stream.granted` now or later, or `stream.overflow` now (or, at `max_requests`, when its turn comes)."""
         stream.pools, stream.pool, stream.connection = self, self.pools[worker, host], None
-        if self.limits.http2:
-            self._attach(stream, self._connection())
-        elif stream.pool.ready:
+        if stream.pool.ready:
             self._attach(stream, stream.pool.ready.pop())
         elif self.pending >= self.limits.max_pending_requests:
             stream.overflow()
@@ -174,13 +172,14 @@ class Pools:
 
     def _connection(self) -> SimpleNamespace:
         limit = self.limits.max_requests_per_connection
-        return SimpleNamespace(left=limit if limit and not self.limits.http2 else np.inf, far_worker=self.world.any_worker())
+        return SimpleNamespace(left=limit or np.inf, streams=0, far_worker=self.world.any_worker())
 
     def _connect(self, pool: SimpleNamespace) -> None:
         """Open what the waiting need: below the limit, or as the pool's only connection."""
         for _ in range(3):
             room = self.open < self.limits.max_connections
-            if len(pool.waiting) <= pool.connecting or not (room or not pool.open):
+            each = (self.limits.max_requests_per_connection or np.inf) if self.limits.http2 else 1
+            if not pool.waiting or (pool.connecting and len(pool.waiting) <= pool.connecting * each) or not (room or not pool.open):
                 return
             pool.open, pool.connecting, self.open = pool.open + 1, pool.connecting + 1, self.open + 1
             self.world.soon(self.world.connect_time, lambda: self._connected(pool))
@@ -204,7 +203,10 @@ class Pools:
             return
         self.requests += 1
         connection.left -= 1
+        connection.streams += 1
         stream.connection = connection
+        if self.limits.http2 and connection.left:
+            stream.pool.ready.append(connection)
         stream.granted()
 
     def end(self, stream: SimpleNamespace, closes: bool) -> None:
@@ -216,7 +218,8 @@ class Pools:
                 self.pending -= 1
             return
         self.requests -= 1
-        if self.limits.http2:
+        connection.streams -= 1
+        if self.limits.http2 and (connection.left or connection.streams):
             return
         if closes or connection.left == 0:
             pool.open, self.open = pool.open - 1, self.open - 1

@@ -59,6 +59,7 @@ POOLS = (
     ConnectionPool(max_connections=1),
     ConnectionPool(max_connections=3, max_pending_requests=1),
     ConnectionPool(max_connections=2, http2=True, max_requests=4),
+    ConnectionPool(max_connections=2, http2=True, max_requests_per_connection=2, max_pending_requests=2),
     ConnectionPool(max_retries=1, max_requests_per_connection=2),
     ConnectionPool(max_connections=2, max_requests_per_connection=1),
     ConnectionPool(retry_budget=RetryBudget(min_retry_concurrency=1)),

@@ -34,6 +34,12 @@ def may_wait(waiting: int, max_pending_requests: int) -> bool:
 
 
 @rule
+def most_requests(max_requests_per_connection: int) -> int:
+    """How many requests a connection carries before it is closed."""
+    return max_requests_per_connection if max_requests_per_connection > 0 else 2**31
+
+
+@rule
 def closes(served: int, max_requests_per_connection: int) -> bool:
     """Is a connection closed after its `served`-th request?"""
     return max_requests_per_connection > 0 and served >= max_requests_per_connection

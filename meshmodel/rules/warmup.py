@@ -7,8 +7,8 @@
 age counts from the moment that the endpoint joined (its return after an ejection does not count), in whole
 milliseconds, 1 at the least.  The schedule is Envoy's earliest deadline first:
 
-    pick the endpoint whose deadline is earliest (of two the one that was put in first); clock = its deadline
-    put it back with deadline = clock + 1 / its weight now
+    pick the endpoint whose deadline is earliest (of two the one that was put in first)
+    put it back with that deadline + 1 / its weight now
 
 so that of n picks each gets n * weight / sum of the weights, within one.  Each worker has a schedule of its own for
 every level (and every locality, with locality weights), made anew whenever the level's endpoints or their health
@@ -79,33 +79,31 @@ def scheduled(weight: Any, usable: Any, age: Any, window: Any) -> Any:
 
 
 @rule
-def start(weight: Any, usable: Any, picks: Any, deadline: Any, place: Any, clock: Any) -> Any:
+def start(weight: Any, usable: Any, picks: Any, deadline: Any, place: Any, given: Any) -> Any:
     """Make a schedule as if `picks` had been made (a random number of each worker's, the same at every start).
 
     weight, usable : (endpoints,) weights now, and which of them to schedule.  Written: deadline, place : (endpoints,) when an
-    endpoint's turn is (inf: never) and who was put in first; clock : (2,) the time and the number of places given.
+    endpoint's turn is (inf: never) and who was put in first; given : (1,) how many places were.
     """
     total, number, done = 0.0, 0, 0
     for i in range(len(weight)):
         deadline[i] = math.inf
         if usable[i]:
             total += weight[i] + _AUGMENT
-    clock[0] = 0.0
     for i in range(len(weight)):
         if usable[i]:
             own = weight[i] + _AUGMENT
             turns = int(own * picks / total)
             if turns > 0 and turns / own >= picks / total:
                 turns -= 1
-            clock[0] = max(clock[0], turns / own)
             deadline[i] = (turns + 1) / own
             place[i] = number
             number += 1
             done += turns
-    clock[1] = number
+    given[0] = number
     for _ in range(picks - done if number else 0):
         i = next_due(deadline, place)
-        put_back(i, weight[i], deadline, place, clock)
+        put_back(i, weight[i], deadline, place, given)
 
 
 @rule
@@ -120,9 +118,8 @@ def next_due(deadline: Any, place: Any) -> Any:
 
 
 @rule
-def put_back(i: Any, weight: Any, deadline: Any, place: Any, clock: Any) -> Any:
+def put_back(i: Any, weight: Any, deadline: Any, place: Any, given: Any) -> Any:
     """Endpoint `i` was picked, and its weight is now `weight`, the request just picked for not counted."""
-    clock[0] = deadline[i]
     deadline[i] += 1.0 / weight
-    place[i] = int(clock[1])
-    clock[1] += 1
+    place[i] = given[0]
+    given[0] += 1

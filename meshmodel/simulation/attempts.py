@@ -9,7 +9,7 @@ from meshmodel.rules import breakers, ejection, retries, timeouts
 from meshmodel.rules.balancing import NOBODY
 from meshmodel.rules.outcomes import HANG, LOWEST, NO_HEALTHY, OVERFLOW, REFUSED
 from meshmodel.simulation.calls import GO, NONE, SHADOW, TRACE, TRIES, client_call
-from meshmodel.simulation.connections import connect, disconnect, give_back, take_along
+from meshmodel.simulation.connections import connect, disconnect, give_back
 from meshmodel.simulation.health import row_of_failures
 from meshmodel.simulation.mirrors import mirror
 from meshmodel.simulation.picking import choose, leave_out_levels
@@ -49,7 +49,7 @@ def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
     c.tries += 1
     if c.tries >= w.tried.shape[1]:
         w.clock[0].short_of |= TRIES
-    c.endpoint, c.stale = endpoint, False
+    c.endpoint, c.stale, c.connection = endpoint, False, NONE
     outcome = GO
     if endpoint == NOBODY:
         outcome = NO_HEALTHY
@@ -70,8 +70,6 @@ def pick(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
 def refused_at_last(w: World, slot: int, t: float) -> bool:
     """A request that has waited for its connection finds too many in flight (`max_requests`); it gives it back at once."""
     c = w.call[slot]
-    if c.stale:  # its cluster was replaced at this very moment
-        take_along(w, slot)
     if breakers.admits(w.upstream[c.upstream].in_flight, w.cluster[c.upstream].max_requests):
         return False
     c.waiting = False
@@ -131,7 +129,7 @@ def release(w: World, slot: int, closes: bool, t: float) -> None:
     if not c.stale:
         w.host[c.endpoint].active -= 1
         w.upstream[c.upstream].in_flight -= 1
-    if w.cluster[c.upstream].counts:
+    if w.cluster[c.upstream].counts or c.connection != NONE:
         disconnect(w, slot, closes, t)
 
 

@@ -5,8 +5,11 @@ place among those that the cluster lets wait, at the end of the pool's list, and
 limits allow one.  Whoever is first in the list when a connection is ready gets it, not whoever it was opened for.
 
 HTTP/1.1: a connection carries one request at a time; `ready` counts idle ones.  Where it carries so many and no more, each
-idle one has a slot that knows how many it has carried; of those the one that became idle last is taken.  HTTP/2: any
-number at once; `ready` is 1 once there is a connection, `busy` counts the requests on it, `served` all that it took.
+idle one has a slot that knows how many it has carried; of those the one that became idle last is taken.
+
+HTTP/2: a connection carries any number at once (`streams`), and has a slot as long as it is open; `ready` counts those that
+take requests, `busy` the requests on all of the pool's.  One that has carried as many as it may takes no more (`stale`), and
+closes with the last of them (conn_pool_base.cc, attachStreamToClient and onStreamClosed).
 
 Other settings make a new cluster, which counts anew: what is under way at the old one is `stale`, and closes its connection.
 """
@@ -44,14 +47,25 @@ def _attach(w: World, slot: int) -> None:
     c = w.call[slot]
     cluster, pool = w.cluster[c.upstream], w.pool[c.worker, c.endpoint]
     pool.busy += 1
-    if not cluster.http2:
-        pool.ready -= 1
-        if cluster.max_requests_per_connection > 0:
-            _take_newest(w, slot, pool)
+    if cluster.http2:
+        _share(w, slot, pool, cluster.max_requests_per_connection)
         return
-    pool.served += 1
-    if breakers.closes(pool.served, cluster.max_requests_per_connection):  # it takes no more: the next request needs another
-        pool.ready, pool.served = 0, 0
+    pool.ready -= 1
+    if cluster.max_requests_per_connection > 0:
+        _take_newest(w, slot, pool)
+
+
+@compiled
+def _share(w: World, slot: int, pool: Any, most: int) -> None:
+    """The call's attempt is one more on the HTTP/2 connection that takes requests; if it was the last one, the next needs another."""
+    shared = w.call[pool.idle]
+    w.call[slot].connection = pool.idle
+    shared.streams += 1
+    shared.carried += 1
+    if breakers.closes(shared.carried, most):
+        shared.stale = True
+        pool.ready -= 1
+        pool.idle = shared.behind
 
 
 @compiled
@@ -68,20 +82,27 @@ def _take_newest(w: World, slot: int, pool: Any) -> None:
 def _make_ready(w: World, number: int, pool: Any, carried: int) -> None:
     """A connection that has carried so many requests is idle."""
     pool.ready += 1
-    if w.cluster[number].max_requests_per_connection > 1 and not w.cluster[number].http2:
+    if w.cluster[number].http2 or w.cluster[number].max_requests_per_connection > 1:
         fresh = take_slot(w)
-        w.call[fresh].carried, w.call[fresh].behind = carried, pool.idle
+        idle = w.call[fresh]
+        idle.upstream, idle.stale, idle.carried, idle.streams, idle.behind = number, False, carried, 0, pool.idle
         pool.idle = fresh
 
 
 @compiled
-def close_idle(w: World, pool: Any) -> None:
-    """No connection of the pool is ready any more."""
-    pool.ready, pool.served = 0, 0
+def close_idle(w: World, pool: Any) -> int:
+    """No connection of the pool is ready any more; how many are closed: an HTTP/2 one in use will be, with its last request."""
+    closed = pool.ready
+    pool.ready = 0
     while pool.idle != NONE:
-        closed = pool.idle
-        pool.idle = w.call[closed].behind
-        give_slot(w, closed)
+        each = pool.idle
+        pool.idle = w.call[each].behind
+        w.call[each].stale = True
+        if w.call[each].streams > 0:
+            closed -= 1
+        else:
+            give_slot(w, each)
+    return closed
 
 
 @compiled
@@ -104,7 +125,9 @@ def _wait(w: World, slot: int, t: float) -> None:
 def _open_if_wanted(w: World, number: int, worker: int, host: int, t: float) -> None:
     """Open a connection where more requests wait than connections are on their way, and the limits allow one."""
     cluster, upstream, pool = w.cluster[number], w.upstream[number], w.pool[worker, host]
-    on_their_way = pool.length if cluster.http2 and pool.connecting > 0 else pool.connecting
+    on_their_way = pool.connecting
+    if cluster.http2:
+        on_their_way *= breakers.most_requests(cluster.max_requests_per_connection)
     open_here = pool.ready + pool.busy + pool.connecting
     if pool.length <= on_their_way or not breakers.may_connect(upstream.opened, cluster.max_connections, open_here):
         return
@@ -193,14 +216,16 @@ def _close_or_hand_out(w: World, slot: int, closes: bool, t: float) -> None:
     c = w.call[slot]
     number, worker, host = c.upstream, c.worker, c.endpoint
     cluster, upstream, pool = w.cluster[number], w.upstream[number], w.pool[worker, host]
+    shared = c.connection
+    if shared != NONE:
+        c.connection = NONE
+        closes = _leave(w, shared)
     if c.stale:  # it closes, and was not counted
         _open_if_wanted(w, number, worker, host, t)
         return
     pool.busy -= 1
-    if cluster.http2:
-        if pool.ready == 0 and pool.busy == 0 and pool.connecting == 0:  # it took no more, and its last request is over
-            upstream.opened -= 1
-            _open_if_wanted(w, number, worker, host, t)
+    if shared != NONE and not closes:
+        _hand_out(w, number, worker, host, t)
         return
     if closes or breakers.closes(c.carried, cluster.max_requests_per_connection):
         upstream.opened -= 1
@@ -211,16 +236,31 @@ def _close_or_hand_out(w: World, slot: int, closes: bool, t: float) -> None:
 
 
 @compiled
+def _leave(w: World, shared: int) -> bool:
+    """A request on an HTTP/2 connection is over: does it close?  If it takes no more and that was the last one."""
+    w.call[shared].streams -= 1
+    closes = w.call[shared].streams == 0 and w.call[shared].stale
+    if closes:
+        give_slot(w, shared)
+    return closes
+
+
+@compiled
 def give_back(w: World, slot: int, t: float) -> None:
     """The call's attempt has a connection, and sends nothing on it."""
-    w.call[slot].carried -= 1
+    c = w.call[slot]
+    if c.connection == NONE:
+        c.carried -= 1
+    else:
+        _take_back(w, c.connection, w.pool[c.worker, c.endpoint])
     disconnect(w, slot, False, t)
 
 
 @compiled
-def take_along(w: World, slot: int) -> None:
-    """A connection of the old cluster that nothing has been sent on yet counts at the new one."""
-    c = w.call[slot]
-    c.stale, c.carried = False, 1
-    w.upstream[c.upstream].opened += 1
-    w.pool[c.worker, c.endpoint].busy += 1
+def _take_back(w: World, shared: int, pool: Any) -> None:
+    """An HTTP/2 connection has carried one request less, so that it takes requests again if it took no more."""
+    w.call[shared].carried -= 1
+    if w.call[shared].stale:
+        w.call[shared].stale, w.call[shared].behind = False, pool.idle
+        pool.ready += 1
+        pool.idle = shared

@@ -9,7 +9,7 @@ import numpy as np
 from meshmodel.compiled import compiled
 from meshmodel.rules import ejection, locality
 from meshmodel.rules.hashing import RING_HASH
-from meshmodel.simulation.calls import GRANTED, NOTES
+from meshmodel.simulation.calls import NOTES
 from meshmodel.simulation.connections import close_idle
 from meshmodel.simulation.hashed import make_tables
 from meshmodel.simulation.state import World
@@ -223,8 +223,7 @@ def _close_idle_connections(w: World) -> None:
             if w.behaviour[w.host[host].pod].is_new:
                 for worker in range(w.load[0].workers):
                     pool = w.pool[worker, host]
-                    w.upstream[upstream].opened -= pool.ready
-                    close_idle(w, pool)
+                    w.upstream[upstream].opened -= close_idle(w, pool)
 
 
 @compiled
@@ -242,7 +241,7 @@ def _restart_pools(w: World, upstream: int) -> None:
     for slot in range(len(w.call)):
         c = w.call[slot]
         if c.upstream == upstream:
-            c.stale, c.is_retry = not c.waiting or c.kind == GRANTED, False
+            c.stale, c.is_retry = not c.waiting, False
 
 
 @compiled

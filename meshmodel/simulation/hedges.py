@@ -61,7 +61,7 @@ def leave_running(w: World, slot: int, host: int) -> None:
     c, left = w.call[slot], w.call[spare]
     left.parent, left.hop, left.upstream, left.worker, left.endpoint = slot, c.hop, c.upstream, c.worker, host
     left.client, left.request, left.row, left.carried, left.stale = c.client, c.request, c.row, c.carried, c.stale
-    left.code, left.server, left.child = c.finish_code, c.server, c.child
+    left.code, left.server, left.child, left.connection = c.finish_code, c.server, c.child, c.connection
     if left.child != NONE:
         w.call[left.child].parent = spare
         c.child = NONE
@@ -151,6 +151,9 @@ def end_hedges(w: World, rng: np.random.Generator, slot: int, t: float) -> None:
 @compiled
 def abandon(w: World, slot: int, t: float) -> None:
     """Reset the attempt, the wait or the back-off that a call is in."""
+    c = w.call[slot]
+    if len(w.trace) and c.row != NONE and w.trace[c.row].outcome == NONE:
+        w.trace[c.row].end, w.trace[c.row].outcome = t, GAVE_UP
     orphan(w, slot, t)
     _let_go(w, slot, t)
 
@@ -170,8 +173,6 @@ def give_up(w: World, rng: np.random.Generator, slot: int, t: float) -> int:
         c.parent, c.patience = ORPHAN, NEVER
         set_timer(w.timer, w.tree, slot, c.at)
         return fresh
-    if len(w.trace) and c.row != NONE and w.trace[c.row].outcome == NONE:
-        w.trace[c.row].end, w.trace[c.row].outcome = t, GAVE_UP
     if c.tries > 0:
         abandon(w, slot, t)
         end_hedges(w, rng, slot, t)

@@ -248,5 +248,5 @@ def _reset_proxies(w: World) -> None:
         h.active, h.multiplier, h.ejected, h.present = 0, 0, False, False
         for worker in range(w.load[0].workers):
             pool = w.pool[worker, host]
-            pool.ready, pool.busy, pool.connecting, pool.length, pool.served = 0, 0, 0, 0, 0
+            pool.ready, pool.busy, pool.connecting, pool.length = 0, 0, 0, 0
             pool.head, pool.tail, pool.idle = NONE, NONE, NONE

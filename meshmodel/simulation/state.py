@@ -90,7 +90,7 @@ LEVEL = _record(
 )
 GROUP = _record(level=WHOLE, first_slot=WHOLE, members=WHOLE, weight=FLOAT, healthy=WHOLE, scheduled=FLAG)
 MIRROR = _record(cluster=WHOLE, percent=FLOAT)
-POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, served=WHOLE, idle=WHOLE, head=WHOLE, tail=WHOLE)
+POOL = _record(ready=WHOLE, busy=WHOLE, connecting=WHOLE, length=WHOLE, idle=WHOLE, head=WHOLE, tail=WHOLE)
 """One worker's connections to one endpoint; who waits for one stands in a list linked by `behind`, and so do the ready ones (`idle`)."""
 
 BEHAVIOUR = _record(
@@ -107,7 +107,8 @@ CALL = _record(
     at=FLOAT, patience=FLOAT, kind=PLACE, code=PLACE, hop=PLACE, upstream=PLACE, worker=PLACE, endpoint=PLACE, start=FLOAT, deadline=FLOAT,
     client=PLACE, server=PLACE, tries=PLACE, attempts=PLACE, parent=PLACE, child=PLACE, hedge=PLACE, since=PLACE, behind=PLACE,
     is_retry=FLAG, waiting=FLAG, idle=FLAG, stale=FLAG, user=PLACE, row=PLACE, back_off=FLOAT, request=WHOLE,
-    finish=FLOAT, finish_code=PLACE, pod=PLACE, outer=PLACE, carried=PLACE, began=FLOAT, own=FLOAT, name=WHOLE, hashed=HASH,
+    finish=FLOAT, finish_code=PLACE, pod=PLACE, outer=PLACE, carried=PLACE, connection=PLACE, streams=PLACE, began=FLOAT, own=FLOAT,
+    name=WHOLE, hashed=HASH,
 )  # fmt: skip
 """What one proxy does with one request; what a field means stands in `calls.py`.  In front is what every event looks at."""
 
@@ -160,7 +161,7 @@ class World(NamedTuple):
     due: np.ndarray  # (workers, groups) when each locality's turn comes
     deadline: np.ndarray  # (workers, hosts) of a schedule by weight, in the order of `home`
     put_in: np.ndarray  # (workers, hosts) who was put in first, where two deadlines are equal
-    passed: np.ndarray  # (workers, groups, 2) the schedule's clock
+    given: np.ndarray  # (workers, groups, 1) places in the schedule so far
     first_picks: np.ndarray  # (workers, U) a schedule starts as if there had been so many
     ring: np.ndarray  # (places,) hashes, level by level
     ring_owner: np.ndarray  # (places,) endpoints of the cluster, of a ring or a Maglev table

@@ -50,7 +50,7 @@ def _make_schedule(w: World, upstream: int, everybody: bool, number: int, first:
     for worker in range(w.load[0].workers):
         picks = w.first_picks[worker, upstream]
         warmup.start(
-            w.share_of[first:last], usable, picks, w.deadline[worker, first:last], w.put_in[worker, first:last], w.passed[worker, number]
+            w.share_of[first:last], usable, picks, w.deadline[worker, first:last], w.put_in[worker, first:last], w.given[worker, number]
         )
 
 
@@ -71,5 +71,5 @@ def next_scheduled(w: World, upstream: int, worker: int, number: int, first: int
     deadline, put_in = w.deadline[worker, first : first + members], w.put_in[worker, first : first + members]
     i = warmup.next_due(deadline, put_in)
     host = w.home[first + i]
-    warmup.put_back(i, weight_now(w.cluster[upstream], w.host[host], w.clock[0].now), deadline, put_in, w.passed[worker, number])
+    warmup.put_back(i, weight_now(w.cluster[upstream], w.host[host], w.clock[0].now), deadline, put_in, w.given[worker, number])
     return host

@@ -112,7 +112,7 @@ def make(of: Layout, replications: int, log: dict[str, np.ndarray] | None, *, re
         "left": (shared["level_then"].shape[1], np.int64), "member": (hosts, np.int64), "home": (hosts, np.int64),
         "turn": ((workers, shared["group_then"].shape[1]), np.int64), "due": ((workers, shared["group_then"].shape[1]), float),
         "deadline": ((workers, hosts), float), "put_in": ((workers, hosts), np.int64),
-        "passed": ((workers, shared["group_then"].shape[1], 2), float), "first_picks": ((workers, len(of.plan.upstreams)), np.int64),
+        "given": ((workers, shared["group_then"].shape[1], 1), np.int64), "first_picks": ((workers, len(of.plan.upstreams)), np.int64),
         "ring": (len(shared["places"]), np.uint64), "ring_owner": (len(shared["places"]), np.int64), "share_of": (hosts, float),
         "due_of": (hosts, float), "weight_of": (hosts, np.int64), "count_of": (hosts, np.int64), "group_of": (hosts, np.int64),
         "usable": (hosts, bool), "group_weight": (shared["group_then"].shape[1], float),

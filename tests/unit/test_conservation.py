@@ -123,8 +123,8 @@ def check_trace(replay: Replay) -> None:
     tries, last = trace.attempts, len(replay.scenario.routes) - 1
     sent = tries[tries["start"].notna()]
     assert (sent["chosen"] <= sent["start"] + 1e-9).all() and not (tries["end"] < tries["chosen"] - 1e-9).any()
-    alone = [r for chain in replay.scenario.chains for r in chain if not r.mirrors and not r.retries.hedge_on_per_try_timeout]
-    if not last and len(alone) == len(replay.scenario.chains):  # nothing goes on, or is reset, beside the attempt that is answered
+    alone = [r for chain in replay.scenario.chains for r in chain if not r.mirrors]
+    if not last and len(alone) == len(replay.scenario.chains):  # nothing goes on when the request is answered
         assert tries[tries["request"].isin(told["request"])]["end"].notna().all()
     at_pods = sent[sent["hop"] == last]["endpoint"].value_counts()
     assert at_pods.to_dict() == {name: n[0] for name, n in replay.attempts.items() if n[0]}

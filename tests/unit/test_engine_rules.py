@@ -15,9 +15,9 @@ from scipy import stats
 from meshmodel.results.log import RequestLog
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import Behaviour, Change, ClosedLoop, ConnectionPool, Destination, Fault, OpenLoop, Scenario
-from meshmodel.simulation import montecarlo
+from meshmodel.simulation import montecarlo, world
 from meshmodel.simulation.closed_loop import NEVER, ClosedLoopRun, pacing
-from meshmodel.simulation.run import stream
+from meshmodel.simulation.run import Run, stream
 from tests import oracle_replay
 from tests.new_engine import NEW_ENGINE
 from tests.oracle_loop import cluster, detection, plain, retry, route, scenario
@@ -224,11 +224,32 @@ def test_a_connection_that_carried_nothing_counts_nothing() -> None:
     assert np.allclose(by_start(runs, "latency")[2:], np.array([0.1, 0.1, 0.1])[:, None], atol=1e-6)
 
 
-def test_an_http2_connection_takes_so_many_requests() -> None:
+def test_an_http2_connection_takes_so_many_requests(simulate: Simulate) -> None:
     """Any number at once, three in all; the fourth waits for another one; exact."""
     tested = route([plain(0.1)], connection_pool=ConnectionPool(max_requests_per_connection=3, http2=True))
-    runs = montecarlo.simulate(scenario(tested, load=arriving(0, 0.5, 0.55, 1), workers=1, overhead=0.0, connect_time=0.05), 2)
+    runs = simulate(scenario(tested, load=arriving(0, 0.5, 0.55, 1), workers=1, overhead=0.0, connect_time=0.05), 2)
     assert np.allclose(by_start(runs, "latency"), np.array([0.15, 0.1, 0.1, 0.15])[:, None], atol=1e-6)
+
+
+def test_an_http2_connection_closes_with_the_last_request_that_it_may_take(simulate: Simulate) -> None:
+    """Two requests each, one connection at a time: the third waits till both are over, and so does the fifth; exact."""
+    limits = ConnectionPool(max_connections=1, max_requests_per_connection=2, http2=True)
+    tested = route([plain(0.3)], connection_pool=limits)
+    load = arriving(0, 0.1, 0.2, 0.3, 0.41)
+    runs = simulate(scenario(tested, load=load, workers=1, overhead=0.0, connect_time=0.05), 2)
+    assert np.allclose(by_start(runs, "latency"), np.array([0.35, 0.3, 0.55, 0.45, 0.69])[:, None], atol=1e-6)
+
+
+def test_no_http2_connection_is_forgotten_and_none_counted_twice() -> None:
+    """As many open at the end as after the first requests, whatever is refused, given up and closed meanwhile; exact."""
+    limits = ConnectionPool(max_connections=2, max_requests_per_connection=2, max_requests=3, http2=True)
+    pods = [plain(0.05), plain(failure="refused"), plain(failure="hang")]
+    tested = route(pods, timeout=0.2, retries=retry(1, "5xx"), connection_pool=limits)
+    laid_out = world.layout(scenario(tested, load=ClosedLoop(connections=6, calls=50), workers=2, overhead=0.0, connect_time=0.01))
+    run = Run(laid_out, world.make(laid_out, 1, world.empty_log(1, 400), resolution=1.0))
+    run.replicate(stream(7, 0), 0)
+    w = run.world
+    assert w.upstream["opened"][0] == w.pool["ready"].sum() and not w.pool["busy"].any() and not w.upstream["waiting"].any()
 
 
 def changed(before: object, after: object, load: OpenLoop) -> object:

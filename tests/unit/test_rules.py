@@ -58,6 +58,7 @@ def test_a_limit_is_what_is_allowed() -> None:
     assert [breakers.may_connect(1, 2, 5), breakers.may_connect(2, 2, 0), breakers.may_connect(2, 2, 1)] == [True, True, False]
     assert [breakers.closes(served, 3) for served in (2, 3, 4)] == [False, True, True]
     assert breakers.closes(1, 1) and not breakers.closes(0, 0) and not breakers.closes(5, 0)
+    assert breakers.most_requests(3) == 3 and breakers.most_requests(0) > 10**9
 
 
 # --- outlier detection -------------------------------------------------------------------------

@@ -21,12 +21,12 @@ def picks(
 ) -> list[int]:
     """`n` picks of `number` endpoints; `first` are the weights when the schedule is made, `weight` those afterwards."""
     at_start = np.array([weight(i) for i in range(number)] if first is None else first, dtype=float)
-    deadline, place, clock = np.zeros(number), np.zeros(number, np.int64), np.zeros(2)
-    warmup.start(at_start, np.array(usable or [True] * number), before, deadline, place, clock)
+    deadline, place, given = np.zeros(number), np.zeros(number, np.int64), np.zeros(1, np.int64)
+    warmup.start(at_start, np.array(usable or [True] * number), before, deadline, place, given)
     found = []
     for _ in range(n):
         i = warmup.next_due(deadline, place)
-        warmup.put_back(i, weight(i), deadline, place, clock)
+        warmup.put_back(i, weight(i), deadline, place, given)
         found.append(int(i))
     return found
 
@@ -116,11 +116,11 @@ def test_who_may_not_be_picked_is_not_scheduled() -> None:
 
 def test_of_equal_deadlines_the_one_that_was_put_in_first_comes_first() -> None:
     """edf_scheduler.h, EdfEntry::operator<."""
-    deadline, place, clock = np.array([0.5, 1.0]), np.array([0, 1]), np.array([0.0, 2.0])
+    deadline, place, given = np.array([0.5, 1.0]), np.array([0, 1]), np.array([2])
     found = []
     for weight in (2.0, 1.0, 1.0, 1.0):
         found.append(warmup.next_due(deadline, place))
-        warmup.put_back(found[-1], weight, deadline, place, clock)
+        warmup.put_back(found[-1], weight, deadline, place, given)
     assert found == [0, 1, 0, 1] and deadline.tolist() == [2.0, 3.0]
 
 
