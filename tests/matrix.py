@@ -1,7 +1,8 @@
 """Every Python that pyproject.toml admits, its oldest and its newest dependencies: `make matrix`.
 
-Each environment is made from nothing in `.matrix/`, gets the package with all that its tests need, and runs them (those in
-a browser, which are the pinned packages' in `make browser`, with the oldest and the newest alone); a table says what came of it.  ONLY="3.12 oldest" picks rows.  uv is used where there is one, else venv and pip.
+Each environment is made from nothing in `.matrix/`, gets the package with all that its tests need, and runs them; a
+table says what came of it.  The widgets are played in a browser (`make browser`) where the packages differ, not once more for
+each Python.  ONLY="3.12 oldest" picks rows.  uv is used where there is one, else venv and pip.
 """
 
 from __future__ import annotations
