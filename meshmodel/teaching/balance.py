@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,8 +38,21 @@ def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = 7.5) 
     """
     picture, axes = paper(width, HIGH * len(replays))
     said = [draw_strips(axes, replay, HIGH * (len(replays) - 1 - row), width, name) for row, (name, replay) in enumerate(replays.items())]
+    for name, columns in told(replays).items():
+        picture.tell(name, columns)
     picture.alt_text = "Who answered, and which percentiles are slow. " + "; ".join(said)
     return picture
+
+
+def told(replays: Mapping[str, Replay]) -> dict[str, dict[str, list[Any]]]:
+    """The strips as tables: a column a policy."""
+    shares = {name: pod_shares(replay) for name, replay in replays.items()}
+    pods = list(dict.fromkeys(pod for share in shares.values() for pod in share))
+    values = {name: [float(np.nanmean(replay.percentile(p))) for p in NEEDLES] for name, replay in replays.items()}
+    return {
+        "share of the requests (%)": {"pod": pods} | {name: [100 * share.get(pod, 0) for pod in pods] for name, share in shares.items()},
+        "percentiles (s)": {"percentile": [f"p{p}" for p in NEEDLES]} | values,
+    }
 
 
 def slow_share(replay: Replay) -> float:
@@ -104,9 +117,9 @@ def share_by_delay(simulated: Mapping[float, Replay], formula: Mapping[float, Ou
     exact = [formula[delay].endpoint_shares()[deployment].mean for delay in delays]
     picture = Picture(figsize=(width, 3), facecolor="white")
     axes = picture.subplots()
-    axes.plot(delays, exact, color=ROLES["model"].light)
-    axes.vlines(delays, [e.lo for e in estimates], [e.hi for e in estimates], color=BLACK, linewidth=3)
-    axes.axhline(1 / pods**2, color=_SLOW, linestyle="--")
+    axes.plot(delays, exact, color=ROLES["model"].light, label="formula")
+    axes.vlines(delays, [e.lo for e in estimates], [e.hi for e in estimates], color=BLACK, linewidth=3, label="95 % of runs")
+    axes.axhline(1 / pods**2, color=_SLOW, linestyle="--", label="the floor")
     axes.text(delays[-1], 1 / pods**2 - 0.008, f"the floor, 1/{pods**2}", ha="right", va="top", fontsize=9)
     axes.text(delays[1] + 0.08, exact[1], "line: the formula, bars: 95 % of the simulated runs", va="bottom", fontsize=9)
     axes.set(xlabel="time that the slow pod takes (s)", ylabel="share of its requests", ylim=(0, 0.36))
@@ -124,10 +137,10 @@ def shares_beside(cases: Mapping[str, Case], *, width: float = WIDTH) -> Picture
     said = []
     for row, (name, case) in enumerate(cases.items()):
         lo, hi = np.quantile(case.model, [0.025, 0.975])
-        axes.barh(row, 100 * max(hi - lo, 0.001), 0.5, left=100 * lo, color=COLOUR["model"], alpha=0.4)
-        axes.plot([100 * case.model.mean()] * 2, [row - 0.25, row + 0.25], color=COLOUR["model"], linewidth=2)
-        axes.plot(100 * np.array(case.envoy), np.full(len(case.envoy), row), "o", color=COLOUR["envoy"], markersize=5)
-        axes.plot([100 * case.recorded], [row], "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2)
+        axes.barh(row, 100 * max(hi - lo, 0.001), 0.5, left=100 * lo, color=COLOUR["model"], alpha=0.4, label="95 % of runs")
+        axes.vlines(100 * case.model.mean(), row - 0.25, row + 0.25, color=COLOUR["model"], linewidth=2, label="model, mean")
+        axes.plot(100 * np.array(case.envoy), np.full(len(case.envoy), row), "o", color=COLOUR["envoy"], markersize=5, label="a real Envoy")
+        axes.plot([100 * case.recorded], [row], "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2, label="record")
         real = f", a real Envoy {100 * min(case.envoy):.1f} to {100 * max(case.envoy):.1f} %" if case.envoy else ""
         said.append(f"{name}: model {100 * lo:.1f} to {100 * hi:.1f} %{real}, recorded {100 * case.recorded:.1f} %")
     axes.set(xlim=(8, 40), ylim=(len(cases) - 0.4, -0.6))

@@ -62,8 +62,9 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
         where="post",
         color=COLOUR["healthy"],
         linewidth=1.6,
+        label="in flight",
     )
-    above.axhline(limit, color=COLOUR["proxy"], linewidth=2)
+    above.axhline(limit, color=COLOUR["proxy"], linewidth=2, label="limit")
     shown, room = refused[refused <= stop], max(1.0, 0.2 * limit)
     above.plot(shown, np.full(len(shown), limit + 0.35 * room), "x", color=COLOUR["proxy"], markersize=7, markeredgewidth=2)
     above.set(xlim=(0, stop), ylim=(0, limit + room))
@@ -77,14 +78,15 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
         ha="right",
         fontsize=SMALL,
     )
+    picture.tell("refused", {"number": range(1, len(shown) + 1), "seconds": shown})
     named(above, "seconds", "requests in flight; the limit as a line")
     limits = np.arange(0, max(limit + 4, int(2.2 * offered) + 4))
-    below.plot(limits, [erlang_b(int(c), offered) for c in limits], "o-", color=COLOUR["model"], linewidth=2, markersize=5)
+    below.plot(limits, [erlang_b(int(c), offered) for c in limits], "o-", color=COLOUR["model"], linewidth=2, markersize=5, label="formula")
     below.plot(limit, formula, "o", color=COLOUR["proxy"], markersize=12, fillstyle="none", markeredgewidth=2.6)
     if measured is not None:
-        below.plot(limit, measured, "x", color=INK, markersize=11, markeredgewidth=2.6)
+        below.plot(limit, measured, "x", color=INK, markersize=11, markeredgewidth=2.6, label="engine")
         say(below, limit + 0.02 * len(limits), measured, "   ✕ the engine", fontsize=SMALL, va="bottom")
-    below.axvline(offered, color=INK, linestyle="--", linewidth=1)
+    below.axvline(offered, color=INK, linestyle="--", linewidth=1, label="in flight without a limit, on average")
     say(below, offered, 1.04, " in flight without\n a limit, on average", fontsize=SMALL, va="top")
     below.set(xlim=(-0.2, limits[-1]), ylim=(0, 1.06))
     below.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
@@ -104,6 +106,7 @@ def waiting_room(trace: Trace, stop: float = 2.0, width: float = WIDTH) -> Pictu
     picture, (axes,) = canvas(says, max(1.6, min(3.6, 0.085 * len(table))), width=width)
     _draw_waits(axes, table, stop)
     named(axes, "seconds")
+    picture.tell("requests", _waits_told(table))
     picture.alt_text = f"{says} ({stop:g} s)"
     return picture
 
@@ -111,6 +114,10 @@ def waiting_room(trace: Trace, stop: float = 2.0, width: float = WIDTH) -> Pictu
 def _arrivals(trace: Trace, stop: float) -> pd.DataFrame:
     table = last_tries(trace)
     return table[table.chosen < stop]
+
+
+def _waits_told(table: pd.DataFrame) -> dict[str, Any]:
+    return {"arrives (s)": table.chosen, "begins (s)": table.start, "ends (s)": table.end, "refused": table.refused}
 
 
 def _waits_say(table: pd.DataFrame) -> str:
@@ -164,6 +171,7 @@ def room_and_run(trace: Trace, connections: int, rate: float, service: float, at
     picture, (run, *panels) = canvas(says, 1.8, 1.1, 1.1, width=width)
     _draw_waits(run, table, 2.0)
     _draw_rooms(panels, loss, wait, at, points)
+    picture.tell("requests", _waits_told(table))
     formula = f"a room for {at} refuses {loss[at - 1]:.3f} and makes the others wait {1000 * wait[at - 1]:.0f} ms"
     picture.alt_text = f"{says} (2 s). In the long run {formula}, by formula"
     return picture
@@ -181,10 +189,10 @@ def _by_room(connections: int, rate: float, service: float, most: int) -> tuple[
 def _draw_rooms(panels: Sequence[Axes], loss: np.ndarray, wait: np.ndarray, at: int, points: Points) -> None:
     sizes = np.arange(1, len(loss) + 1)
     for k, (axes, curve, unit) in enumerate(zip(panels, (loss, wait), (100, 1000), strict=True)):
-        axes.plot(sizes, unit * curve, "o-", color=COLOUR["model"], markersize=5, linewidth=2)
+        axes.plot(sizes, unit * curve, "o-", color=COLOUR["model"], markersize=5, linewidth=2, label="formula")
         axes.axvline(at, color=COLOUR["proxy"], linewidth=2)
         for size, measured in points.items():
-            axes.plot(size, unit * measured[k], "x", color=INK, markersize=11, markeredgewidth=2.6)
+            axes.plot(size, unit * measured[k], "x", color=INK, markersize=11, markeredgewidth=2.6, label="engine")
         axes.set(xlim=(0.5, len(loss) + 0.5), ylim=(0, None))
     named(panels[0], y="refused (%); line: formula" + ("; cross: the engine" if points else ""))
     named(panels[1], "http1MaxPendingRequests", "mean wait of those who are served (ms)")
@@ -221,6 +229,8 @@ def who_counts(clients: int, pods: int, limit: int, width: float = WIDTH) -> Pic
             axes.plot([0.37, 0.63], [(a + 0.5) * high / clients, (b + 0.5) * high / pods], color=INK, linewidth=0.8, alpha=0.6)
     axes.set(xlim=(0, 1), ylim=(high + 0.6, -0.1))
     key(axes, [("filled: the narrower side", "proxy")])
+    sides = {"side": ["callers", "pods"], "sidecars": [clients, pods], "limit of each": [limit, limit]}
+    picture.tell("requests in flight", {**sides, "together": [clients * limit, pods * limit]})
     picture.alt_text = f"{says}. {clients} callers' sidecars allow {clients * limit}, {pods} pods' own sidecars {pods * limit}"
     return picture
 
@@ -273,10 +283,10 @@ def _lanes(axes: Axes, trace: Trace, pods: Sequence[str], stop: float) -> None:
     well = table.outcome.str.match("[123]").fillna(False).to_numpy(bool)
     hangs = ~well & (end - begin > 0.02)
     axes.hlines(lane[hangs], begin[hangs], end[hangs], color=COLOUR["proxy"], linewidth=0.8, alpha=0.7)
-    axes.plot(begin[well], lane[well], "o", color=COLOUR["healthy"], markersize=4.5)
-    axes.plot(end[~well], lane[~well], "x", color=COLOUR["proxy"], markersize=5, markeredgewidth=1.8)
+    axes.plot(begin[well], lane[well], "o", color=COLOUR["healthy"], markersize=4.5, label="200")
+    axes.plot(end[~well], lane[~well], "x", color=COLOUR["proxy"], markersize=5, markeredgewidth=1.8, label="error")
     for pod, since, until in _out(trace, stop):
-        axes.barh(lane_of[pod], until - since, 0.72, left=since, color=COLOUR["troubled"], alpha=0.45)
+        axes.barh(lane_of[pod], until - since, 0.72, left=since, color=COLOUR["troubled"], alpha=0.45, label="ejected")
     axes.set(xlim=(0, stop), ylim=(len(pods) + 0.5, -0.6))
     axes.set_yticks(range(len(pods) + 1), [*pods, "refused"])
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from meshmodel.teaching import words
 from meshmodel.teaching.palette import ROLES
-from meshmodel.teaching.plots import DPI, Picture, image_html
+from meshmodel.teaching.plots import DPI, Picture
 
 INK = "#7A7A7A"
 COLOUR = {name: role.light for name, role in ROLES.items()} | {"record": INK, "ink": INK}
@@ -48,8 +48,8 @@ class Sized(Picture):
         return buffer.getvalue()
 
     def html(self, dpi: float | None = None) -> str:
-        """The picture as HTML: an image whose accessible name is the alternative text."""
-        return image_html(self.png(dpi), self.alt_text)
+        """The picture as HTML, at `dpi` of what is shown; None: as a notebook stores it."""
+        return self.page(self.png(dpi))
 
 
 def canvas(

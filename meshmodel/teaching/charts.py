@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,8 @@ def _intervals(axes: plots.Axes, rows: Sequence, scales: Sequence[float], differ
     axes.axvline(0, color=BLACK, linewidth=0.8)
     for y, (row, scale) in enumerate(zip(rows, scales, strict=True)):
         colour = VERMILION if row.clear else "0.55"
-        axes.hlines(y, row.lo * scale, row.hi * scale, color=colour, linewidth=4)
-        axes.plot([row.difference * scale], [y], "o" if row.clear else "|", color=colour, markersize=6)
+        axes.hlines(y, row.lo * scale, row.hi * scale, color=colour, linewidth=4, label="95 % interval")
+        axes.plot([row.difference * scale], [y], "o" if row.clear else "|", color=colour, markersize=6, label="change")
         axes.annotate(readable(row.figure, row.second), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [label(row.figure) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -93,6 +94,10 @@ def tornado(
     axes.margins(x=0.16)
     _plain(axes)
     unit = " %" if percent else " ms"
+    told: dict[str, list[Any]] = {"number": [bar[0] for bar in ordered]}
+    for side, value, word in (("lower", 1, 3), ("higher", 2, 4)):
+        told |= {side: [bar[word] for bar in ordered], f"then ({side})": [scale * float(bar[value]) for bar in ordered]}
+    picture.tell(f"{title} ({unit.strip()})", told)
     moved = [f"{name}: {down} gives {scale * low:.3g}{unit}, {up} {scale * high:.3g}{unit}" for name, low, high, down, up in ordered]
     picture.alt_text = f"What moves {title}, {scale * base:.3g}{unit} as it is: {'; '.join(moved) or 'no number in the rules'}"
     return picture

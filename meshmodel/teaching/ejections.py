@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,6 +46,8 @@ def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, w
     high = LANE * len(replay.pod_names) + 2.35
     picture, axes = paper(width, high)
     picture.alt_text = draw_clock(axes, replay, i, cursor, 0.0, width)
+    for name, columns in told(replay, i).items():
+        picture.tell(name, columns)
     left, scale, _ = _span(replay, i, width)
     picture.seconds, picture.upright = lambda seconds: left + scale * seconds, (1.6 / high, 1.0)
     return picture
@@ -57,7 +59,27 @@ def around_return(replay: Replay, i: int = 0, *, width: float = 7.5) -> Picture:
     picture, axes = paper(width, 1.35)
     rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
     picture.alt_text = _lens(axes, replay, i, returned, rule, 0.4, 1.55, width - 0.15)
+    picture.tell("calls around the return", _near(replay, i, returned))
     return picture
+
+
+def told(replay: Replay, i: int = 0) -> dict[str, dict[str, list[Any]]]:
+    """The clock as tables: who is out when, the caller's 500s, and the calls under the lens."""
+    found, failed = stays(replay, i), np.sort(replay.log.start[replay.log.code[:, i] >= 500, i])
+    ends = {"from (s)": [stay.start for stay in found], "to (s)": [stay.stop if stay.back else np.nan for stay in found]}
+    tables: dict[str, dict[str, list[Any]]] = {"out": {"pod": [replay.pod_names[stay.pod] for stay in found], **ends}}
+    tables |= {"the caller's 500s": {"number": list(range(1, len(failed) + 1)), "seconds": failed.tolist()}}
+    returned = [stay.stop for stay in found if stay.back]
+    return {name: columns for name, columns in tables.items() if next(iter(columns.values()))} | (
+        {"calls around the first return": _near(replay, i, returned[0])} if returned else {}
+    )
+
+
+def _near(replay: Replay, i: int, returned: float) -> dict[str, list[Any]]:
+    start, code = replay.log.start[:, i] - returned, replay.log.code[:, i]
+    near = np.flatnonzero((start >= _LENS[0]) & (start <= _LENS[1]) & (code > 0))
+    near = near[np.argsort(start[near], kind="stable")]
+    return {"seconds after the return": start[near].tolist(), "code": code[near].tolist()}
 
 
 def _span(replay: Replay, i: int, width: float) -> tuple[float, float, float]:

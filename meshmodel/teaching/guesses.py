@@ -21,7 +21,7 @@ from meshmodel.teaching import journal, typed
 from meshmodel.teaching.cards.card import BOX, Card, box, button
 from meshmodel.teaching.cards.exercise import UNITS, inline
 from meshmodel.teaching.palette import ROLES
-from meshmodel.teaching.plots import Picture, image_html
+from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.words import drawn, fill, lines, say, spoken_html
 
 _LOCKED = "Locked. You guessed:"
@@ -235,7 +235,7 @@ def mark(picture: Picture, value: Any, axis: str = "x", name: str = "your guess"
     placed = _tick(axes, axis, value) if isinstance(value, str) else float(seconds(number)) if seconds and axis == "x" else number
     assert placed is not None, "a text that is no label is written below"
     at = placed
-    style: dict[str, Any] = {"color": ROLES["guess"].light, "linewidth": 2, "linestyle": (0, (4, 2)), "zorder": 9}
+    style: dict[str, Any] = {"color": ROLES["guess"].light, "linewidth": 2, "linestyle": (0, (4, 2)), "zorder": 9, "label": name}
     label: dict[str, Any] = {"color": ROLES["guess"].light, "fontsize": 11, "fontweight": "bold", "zorder": 10}
     if axis == "x":
         _make_room(axes, "x", at)
@@ -308,7 +308,7 @@ def _held(value: Any, truth: Any, name: str) -> str:
 
 def _html(shown: Any) -> str:
     if isinstance(shown, Picture):
-        return image_html(shown.png(), shown.alt_text)
+        return shown.html()
     bundle = getattr(shown, "_repr_mimebundle_", None)
     found = bundle() if bundle else None
     data = found[0] if isinstance(found, tuple) else found or {}

@@ -29,7 +29,14 @@ def lines(
         top = max(float(np.nanmax(curve)) for curve in curves.values()) or 1.0
         for name, curve in curves.items():
             axes.plot(
-                x, curve, color=COLOUR[role_of[name]], linewidth=2.3, marker="o" if len(x) < 12 else None, markersize=6, clip_on=False
+                x,
+                curve,
+                color=COLOUR[role_of[name]],
+                linewidth=2.3,
+                marker="o" if len(x) < 12 else None,
+                markersize=6,
+                clip_on=False,
+                label=name,
             )
         said_apart(
             axes,
@@ -40,7 +47,7 @@ def lines(
         axes.set(xlim=(min(0, x[0]), x[-1]), ylim=(0, 1.15 * top))
         named(axes, across if axes is drawn[-1] else "", panel)
         for mark, at in (marks or {}).items():
-            axes.axvline(at, color=INK, linestyle="--", linewidth=1.2)
+            axes.axvline(at, color=INK, linestyle="--", linewidth=1.2, label=mark)
             if axes is drawn[0]:
                 say(axes, at, 1.08 * top, f" {mark}", fontsize=SMALL)
     told = "; ".join(
@@ -63,15 +70,15 @@ def bars(
     unit = 100 if percent else 1
     for row, (name, value) in enumerate(values.items()):
         mine = dict(roles or {}).get(name, role)
-        axes.barh(row, unit * value, 0.6, color=COLOUR[mine])
+        axes.barh(row, unit * value, 0.6, color=COLOUR[mine], label=sides[0] if formula else "value")
         ends = [value]
         if formula and name in formula:
-            axes.plot(unit * formula[name], row, "D", color=INK, markersize=8)
+            axes.plot(unit * formula[name], row, "D", color=INK, markersize=8, label=sides[1])
             ends.append(formula[name])
         say(axes, unit * max(ends), row, f"   {unit * value:.{digits}f}{' %' * percent}", mine)
     axes.set(ylim=(len(values) - 0.4, -0.6), xlim=(0, None))
     axes.set_yticks(range(len(values)), list(values))
-    named(axes, across)
+    named(axes, _in_percent(across) if percent else across)
     if formula:
         key(axes, [(sides[0], role), (f"◆ {sides[1]}", "ink")])
     told = [
@@ -99,14 +106,14 @@ def spread(
         whole = f", all {values.min():z.{digits}f} to {values.max():z.{digits}f}" if len(values) > FEW else ""
         says = f"mean {values.mean():z.{digits}f}, {'95 % ' * bool(whole)}{ends}{' %' * percent}{whole}"
         if name in held:
-            axes.plot(unit * held[name], row, "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2)
+            axes.plot(unit * held[name], row, "D", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2, label=beside_is)
             says += f" ({beside_is} {unit * held[name]:.{digits}f})"
         say(axes, 1.02, row, ends + " %" * percent, role, transform=axes.get_yaxis_transform(), fontsize=SMALL)
         told.append(f"{name} {says}")
     axes.set(ylim=(len(runs) - 0.4, -0.6))
     axes.set_yticks(range(len(runs)), list(runs))
     axes.margins(x=0.06)
-    named(axes, across)
+    named(axes, _in_percent(across) if percent else across)
     if held:
         key(axes, [("runs", role), (f"◇ {beside_is}", "ink")])
     picture.alt_text = f"{title}. {across}: {'; '.join(told)}"
@@ -121,13 +128,17 @@ def _run_row(axes: Any, row: int, values: np.ndarray, role: str) -> tuple[float,
     """Draw one row of `spread`; returns between which values its runs lie, 95 % of them where they are many."""
     colour, few = COLOUR[role], len(values) <= FEW
     low, high = (values.min(), values.max()) if few else np.quantile(values, [0.025, 0.975])
-    axes.hlines(row, values.min(), values.max(), color=colour, linewidth=1.5)
+    axes.vlines(values.mean(), row - 0.3, row + 0.3, color=colour, linewidth=2.5, label="mean")
     if few:
-        axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=8, alpha=0.75)
+        axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=8, alpha=0.75, label="runs")
     else:
-        axes.hlines(row, low, high, color=colour, linewidth=11, alpha=0.6)
-    axes.vlines(values.mean(), row - 0.3, row + 0.3, color=colour, linewidth=2.5)
+        axes.hlines(row, low, high, color=colour, linewidth=11, alpha=0.6, label="95 % of runs")
+    axes.hlines(row, values.min(), values.max(), color=colour, linewidth=1.5, label="_" if few else "all runs")
     return float(low), float(high)
+
+
+def _in_percent(across: str) -> str:
+    return across if "%" in across else f"{across} (%)".strip()
 
 
 def _range(curve: Any) -> str:

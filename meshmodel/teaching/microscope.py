@@ -31,6 +31,9 @@ def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, 
     lens = (0.75, 0.62, width - 0.2, 2.9)  # left, bottom, right, top
     _overview(axes, record, number, lens, width)
     read = _lens(axes, record, np.sort(latencies), percent, number, lens)
+    ends = {"from (s)": [float(b.start) for b in record.buckets], "to (s)": [float(b.end) for b in record.buckets]}
+    picture.tell("buckets", {**ends, "requests": record.counts, "requests up to its end (%)": record.percents})
+    picture.tell(f"{percent:g} % of the requests", {"read by": ["fortio", "model"], "seconds": [read, share_below(latencies, percent)]})
     picture.alt_text = (
         f"{percent:g} % of the requests: fortio reads {read:.3f} s off its straight line across the bucket from "
         f"{record.buckets[number].start:.3g} to {record.buckets[number].end:.3g} s; of the model's requests {percent:g} % took "

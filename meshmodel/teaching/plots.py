@@ -17,6 +17,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,7 +30,7 @@ from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, binned, recorded_figure
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Outcome, Replay
-from meshmodel.teaching import words
+from meshmodel.teaching import panels, words
 from meshmodel.teaching.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, ROLES, SKY, VERMILION, YELLOW
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
@@ -55,6 +56,8 @@ class Picture(Figure):
         """Where on the horizontal axis a time in seconds is, where that is not the axis itself."""
         self.upright = 0.0, 1.0
         """Between which heights of the axes, from 0 to 1, an upright line across the picture goes."""
+        self.told: dict[str, Mapping[str, Any]] = {}
+        """What `tell` was told."""
         FigureCanvasAgg(self)  # kept from one drawing to the next, and with it the renderer's cache of text layouts
 
     @property
@@ -87,8 +90,23 @@ class Picture(Figure):
         return self.svg() if name.lower().endswith(".svg") else self.png(150)
 
     def html(self, dpi: float = DPI) -> str:
-        """The picture as HTML: an image whose accessible name is the alternative text."""
-        return image_html(self.png(dpi), self.alt_text)
+        """The picture as HTML: an image whose accessible name is the alternative text, and below it, folded away, its numbers."""
+        return self.page(self.png(dpi))
+
+    def page(self, png: bytes) -> str:
+        """`html` around the picture as it was drawn."""
+        return image_html(png, self.alt_text) + panels.html(self)
+
+    def tell(self, name: str, columns: Mapping[str, Any]) -> None:
+        """A table of what is drawn where no axis has numbers: name of a column -> its values, one a row."""
+        self.told[name] = columns
+
+    def numbers(self) -> dict[str, pd.DataFrame]:
+        """What is drawn, neither rounded nor thinned: the name of a panel -> its table.
+
+        Lines are columns beside their place across; bars and spans are rows: `lane`, `what`, `from` and `to` (missing of a point).
+        """
+        return {panel.name: panel.numbers for panel in panels.of(self)}
 
     def __repr__(self) -> str:
         return self.alt_text
@@ -96,7 +114,7 @@ class Picture(Figure):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         # HTML for JupyterLab (it gives a bare image no accessible name), the image alone for readers without HTML (print)
         png = self.png()
-        data = {"text/plain": self.alt_text, "text/html": image_html(png, self.alt_text), "image/png": base64.b64encode(png).decode()}
+        data = {"text/plain": self.alt_text, "text/html": self.page(png), "image/png": base64.b64encode(png).decode()}
         return data, {"image/png": {"alt": self.alt_text}}
 
 
@@ -181,6 +199,12 @@ def overlay(
     _draw_percentiles(axes, time, estimates, record)
     _draw_scales(axes, time, height_of)
     _draw_key(axes, record is not None, width)
+    recorded_beside: dict[str, Any] = {"recorded (%)": recorded_shares[drawn]} if record else {}
+    band = {"model, mean (%)": shares[drawn].mean(axis=1), "95 % of runs, from (%)": lo, "95 % of runs, to (%)": hi}
+    picture.tell("share of requests", {"from (s)": starts, "to (s)": ends, **recorded_beside, **band})
+    recorded_beside = {"recorded (s)": [recorded_figure(record, name) for name in _LANES]} if record else {}
+    mean, least, most = np.array([estimates[name] for name in _LANES]).T
+    picture.tell("percentiles", {"": list(_LANES), **recorded_beside, "model, mean (s)": mean, "95 % of runs, from (s)": least, "95 % of runs, to (s)": most})
     picture.alt_text = _overlay_text(replay, estimates, record)
     return picture
 
@@ -390,6 +414,8 @@ def timeline(replay: Replay, i: int = 0, seconds: float = 5.0, *, width: float =
     _plain(axes)
     if codes != [200]:
         _code_legend(picture, codes)
+    columns = {"answered by": table["endpoint"], "from (s)": table["start"], "to (s)": table["start"] + table["latency"]}
+    picture.tell("requests", columns | {"code": table["code"]})
     picture.alt_text = f"Timeline of the first {seconds:g} s of replication {i}: " + "; ".join(said)
     return picture
 
@@ -437,7 +463,7 @@ def series(replay: Replay, bin: float = 1.0, *, width: float = 7.5) -> Picture:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
         _plain(axes)
     if ejected:
-        all_axes[2].step(table.index + bin, table["ejected"], color=VERMILION, linewidth=1.5)
+        all_axes[2].step(table.index + bin, table["ejected"], color=VERMILION, linewidth=1.5, label="ejected")
         all_axes[2].set(ylabel="pods ejected", ylim=(0, None))
         _plain(all_axes[2])
         said.append(f"at most {table['ejected'].max():.1f} pods ejected")
@@ -481,13 +507,13 @@ def interval_plot(outcomes: Mapping[str, Outcome], recorded: Histogram, figures:
         shown = [figure for figure in figures if figure in known]
         ratio = np.array([known[figure] for figure in shown]) / np.array([[recorded_figure(recorded, figure)] for figure in shown])
         y = np.array([figures.index(figure) for figure in shown]) + offset
-        axes.hlines(y, ratio[:, 1], ratio[:, 2], color=COLOURS[k % len(COLOURS)], linewidth=2)
+        axes.hlines(y, ratio[:, 1], ratio[:, 2], color=COLOURS[k % len(COLOURS)], linewidth=2, label=f"{label(name)}, 95 % of runs")
         axes.plot(ratio[:, 0], y, MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], markersize=5, label=label(name))
         said.append(f"{name}: " + ", ".join(f"{figure} {value:.2f}" for figure, value in zip(shown, ratio[:, 0], strict=True)))
     axes.axvline(1, color=BLACK, linewidth=0.9, linestyle="--")
     axes.set_yticks(range(len(figures)), map(label, figures))
     axes.set(ylim=(len(figures) - 0.5, -0.5), xlabel="predicted / recorded (1 is the record)")
-    picture.legend(loc="upper center", ncols=len(outcomes), fontsize=8, frameon=False)
+    picture.legend(handles=axes.lines[: len(outcomes)], loc="upper center", ncols=len(outcomes), fontsize=8, frameon=False)
     _plain(axes)
     picture.alt_text = "Predicted over recorded. " + "; ".join(said)
     return picture
@@ -516,7 +542,7 @@ def shares(
         said.append("recorded: " + ", ".join(f"{key} {value:.3f}" for key, value in counted.items()))
     axes.set_yticks(range(len(names)), map(label, names))
     axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, None), xlabel="attempts per request" if by == "attempts" else "share of requests")
-    picture.legend(loc="upper center", ncols=4, fontsize=8, frameon=False)
+    picture.legend(handles=[*axes.containers, *axes.lines], loc="upper center", ncols=4, fontsize=8, frameon=False)
     _plain(axes)
     picture.alt_text = f"Shares by {by}. " + "; ".join(said)
     return picture
@@ -529,5 +555,5 @@ def _draw_group(axes: Axes, k: int, groups: int, name: str, estimates: Mapping[s
         y, mean, 0.7 / groups, facecolor=COLOURS[k % len(COLOURS)], edgecolor="white", hatch=HATCHES[k % len(HATCHES)], alpha=0.8,
         label=label(name),
     )  # fmt: skip
-    axes.hlines(y, lo, hi, color=BLACK, linewidth=1.4)
+    axes.hlines(y, lo, hi, color=BLACK, linewidth=1.4, label=f"{label(name)}, 95 % of runs")
     return f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in zip(estimates, mean, strict=True))

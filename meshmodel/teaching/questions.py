@@ -86,12 +86,20 @@ def would_calls_show(share: float, other: float, calls: int = 10, *, width: floa
     told = f"{calls} calls tell {_percent(share)} from {_percent(other)} in {_percent(here)} of the loops"
     told += f", {needed} calls in {_percent(ENOUGH)}" if needed else ""
     picture, (above, below) = canvas(told, 1.9, 1.9, left=1.05, right=0.25, width=width)
-    above.plot(numbers, 100 * chances, color=COLOUR["model"], linewidth=2)
-    above.axhline(100 * ENOUGH, color=INK, linewidth=0.8, linestyle=":")
-    above.plot([calls], [100 * here], "D", color=COLOUR["troubled"], markersize=8, zorder=4)
+    above.plot(numbers, 100 * chances, color=COLOUR["model"], linewidth=2, label="chance")
+    above.axhline(100 * ENOUGH, color=INK, linewidth=0.8, linestyle=":", label="enough")
+    above.plot([calls], [100 * here], "D", color=COLOUR["troubled"], markersize=8, zorder=4, label="this loop")
     say(above, calls * 1.12, 100 * here, f"{calls} calls: {_percent(here)}", "troubled")
     if needed:
-        above.plot([needed], [100 * chance_to_tell(needed, share, other)], "o", color=COLOUR["healthy"], markersize=8, zorder=4)
+        above.plot(
+            [needed],
+            [100 * chance_to_tell(needed, share, other)],
+            "o",
+            color=COLOUR["healthy"],
+            markersize=8,
+            zorder=4,
+            label="fewest calls",
+        )
         say(above, needed * 0.94, 100 * ENOUGH + 9, f"{needed}", "healthy", ha="right")
     above.set(xscale="log", ylim=(0, 104), xlim=(2, most))
     named(above, "", "chance to tell them apart (%)")
@@ -117,12 +125,12 @@ def _rows(share: float, numbers: Sequence[int]) -> list[tuple[int, float, float]
 
 def _intervals(axes: Axes, share: float, other: float, numbers: Sequence[int]) -> None:
     """A bar for each number of calls: the shares that its expected count leaves possible."""
-    axes.axvline(100 * other, color=COLOUR["proxy"], linewidth=1.5, linestyle="--")
+    axes.axvline(100 * other, color=COLOUR["proxy"], linewidth=1.5, linestyle="--", label="the other share")
     say(axes, 100 * other + 0.8, -0.95, f"{_percent(other)}?", "proxy", fontsize=SMALL)
     for row, (n, low, high) in enumerate(_rows(share, numbers)):
         role = "healthy" if not low <= other <= high else "troubled"
-        axes.hlines(row, 100 * low, 100 * high, color=COLOUR[role], linewidth=4)
-        axes.plot([100 * round(share * n) / n], [row], "D", color=INK, markersize=5)
+        axes.hlines(row, 100 * low, 100 * high, color=COLOUR[role], linewidth=4, label="possible")
+        axes.plot([100 * round(share * n) / n], [row], "D", color=INK, markersize=5, label="counted")
     axes.set_yticks(range(len(numbers)), [f"{round(share * n)} of {n}" for n in numbers])
     axes.set(ylim=(len(numbers) - 0.5, -1.4), xlim=(0, None))
     named(axes, "share that the count leaves possible (%), 95 %")
@@ -177,6 +185,8 @@ def stuck_failing(
         _draw_map(axes, grid, pods, percents)
         _frame(axes, stuck)
         named(axes, "pods", f"maxEjectionPercent (%), {names[level]}")
+        columns = {f"{n} {'pod' if n == 1 else 'pods'}": np.round(100 * grid[:, k]).astype(int) for k, n in enumerate(pods)}
+        picture.tell(f"requests that fail for good (%), {names[level]}", {"maxEjectionPercent": list(percents), **columns})
     cells = len(pods) * len(percents)
     worst = ", ".join(f"{name}: in {int((grids[level] > 0).sum())} some fail for good" for level, name in sorted(names.items()))
     picture.alt_text = (
@@ -255,9 +265,9 @@ def least_request_by_load(
     ends = f"{_percent(shares[0])} to the slow pod; with {connections[-1]}, {_percent(shares[-1])}"
     title = f"With one connection LEAST_REQUEST is RANDOM: {ends}"
     picture, (above,) = canvas(title, 2.9, width=width)
-    above.axhline(100 / pods, color=INK, linewidth=1, linestyle=":")
-    above.axhline(100 * least_share(pods), color=INK, linewidth=1, linestyle=":")
-    above.plot(connections, [100 * share for share in shares], "o-", color=COLOUR["troubled"], linewidth=2)
+    above.axhline(100 / pods, color=INK, linewidth=1, linestyle=":", label="RANDOM")
+    above.axhline(100 * least_share(pods), color=INK, linewidth=1, linestyle=":", label="the floor")
+    above.plot(connections, [100 * share for share in shares], "o-", color=COLOUR["troubled"], linewidth=2, label="LEAST_REQUEST")
     above.set(xscale="log", ylim=(0, 112 / pods), xlim=(0.9, connections[-1] * 1.15))
     above.set_xticks(list(connections), map(str, connections))
     above.minorticks_off()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,11 @@ def ten_calls(trace: Trace, record: Sequence[Call] = (), name: str = "model", wi
     named(axes, "seconds since the call began")
     words = [("answer", "healthy"), ("failed or slow pod", "troubled"), ("proxy gave up", "proxy")]
     key(axes, [*words, *([("◆ recorded (◇ error)", "record")] if record else [])])
+    number = [row_of[request] + 1 for request in table.request]
+    picture.tell("tries", {"call": number, "from (s)": table.start, "to (s)": table.end, "outcome": table.outcome})
+    picture.tell("calls", {"call": range(1, len(calls) + 1), "seconds": calls.end - calls.start, "code": calls.code})
+    if record:
+        picture.tell("recorded calls", {"seconds": [took for _, took in record], "code": [code for code, _ in record]})
     picture.alt_text = _ten_calls_text(calls, table, record, name)
     return picture
 
@@ -185,6 +190,14 @@ def two_clocks(policies: Mapping[str, Clocks], width: float = WIDTH, says: str =
     axes.tick_params(axis="y", labelsize=LETTERS, length=0)
     named(axes, "seconds since the request reached the proxy")
     key(axes, [("answer", "healthy"), ("try given up", "troubled"), ("back-off, at most", "ink"), ("❙ timeout", "proxy")])
+    spans = [(name, span) for name, each in policies.items() for span in each.spans]
+    parts = ["back-off" if span.what == "back-off" else f"try {span.number + 1}" for _, span in spans]
+    when: dict[str, list[Any]] = {
+        "from (s)": [s.start for _, s in spans],
+        "to (s)": [s.stop for _, s in spans],
+        "outcome": [s.what for _, s in spans],
+    }
+    picture.tell("tries and back-offs", {"policy": [name for name, _ in spans], "part": parts, **when})
     picture.alt_text = "Tries of one request on a timeline. " + "; ".join(f"{name}: {_spans_told(each)}" for name, each in policies.items())
     return picture
 
@@ -242,11 +255,12 @@ def longest_waits(
             back_off = span.what == "back-off"
             role, edge = ("ink", COLOUR["ink"]) if back_off else ("model", "white")
             alpha = 1.0 if row == attempts else 0.55
-            bar(axes, [row], [span.start], [span.stop], role, 0.6, hatched=back_off, edgecolor=edge, alpha=alpha)
+            what = "back-offs" if back_off else "tries"
+            bar(axes, [row], [span.start], [span.stop], role, 0.6, hatched=back_off, edgecolor=edge, alpha=alpha, label=what)
         beside = timeout if timeout and 0 <= timeout - each.end < 0.5 * per_try else each.end  # a line through a number hides it
         say(axes, beside + 0.01 * per_try, row, f" {each.end:.2f} s", fontsize=SMALL)
     if timeout:
-        axes.axvline(timeout, color=COLOUR["proxy"], linewidth=3)
+        axes.axvline(timeout, color=COLOUR["proxy"], linewidth=3, label="timeout")
         say(axes, timeout, -0.72, f" timeout {seconds(timeout)}", "proxy", fontsize=SMALL)
     axes.set(ylim=(most + 0.5, -1.0), xlim=(0, 1.12 * longest_wait(most, per_try, None, base)))
     axes.set_yticks(range(most + 1), [f"{k} {'retry' if k == 1 else 'retries'}" for k in range(most + 1)])
@@ -278,6 +292,7 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
     who = "One caller" if callers == 1 else f"{callers:,} callers who failed together"
     says = f"{who}: with jitter at most {most:,} of their retries in 10 ms, without it {callers:,}"
     picture, (dots, rate) = canvas(says, 1.7, 1.7, width=width)
+    told: dict[str, np.ndarray] = {"from (ms)": 1000 * edges[:-1]}
     for k, row in enumerate(times):
         role = ("model", "envoy", "troubled", "healthy", "proxy")[k % 5]
         dots.plot(
@@ -292,6 +307,7 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
         cdf_at, cdf = backoff_distribution(bounds[: k + 1])
         expected = callers * np.diff(np.interp(edges, cdf_at, cdf))
         seen = expected > 0.003 * callers
+        told |= {f"retry {k + 1}": counts[k], f"retry {k + 1}, formula": expected}
         rate.plot(1000 * edges[:-1][seen] + 5, expected[seen], "o", color=COLOUR[role], markersize=3.5)
         say(
             rate,
@@ -309,6 +325,7 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
     rate.set_ylim(0, 1.3 * most)
     named(dots, y="callers, a dot a retry")
     named(rate, "milliseconds since the failure", "retries in 10 ms: lines drawn, dots by formula")
+    picture.tell("retries in 10 ms", told)
     last = ", ".join(f"retry {k + 1} {1000 * np.median(row):.0f} ms" for k, row in enumerate(times))
     picture.alt_text = (
         f"{says}. Bounds {', '.join(f'{1000 * b:.0f}' for b in bounds)} ms; median time of {last}; the formula's dots lie on the steps"
@@ -335,6 +352,7 @@ def words(grid: pd.DataFrame, title: str) -> Picture:
     axes.tick_params(length=0, labelsize=SMALL, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xlabel("what the pod does", color=INK, fontsize=LETTERS)
     told = [f"{name}: {', '.join(str(c) for c in grid.columns[row.to_numpy()]) or 'nothing'}" for name, row in grid.iterrows()]
+    picture.tell("what is retried", {"retryOn": grid.index, **{str(name): column.to_numpy() for name, column in grid.items()}})
     picture.alt_text = f"{title}. Retried under {'; '.join(told)}"
     return picture
 
@@ -362,13 +380,14 @@ def amplified(
     p = np.linspace(0, 1, 201)
     labels = []
     for count in range(1, hops + 1):
-        role = ("model", "troubled", "proxy", "envoy")[(count - 1) % 4]
+        role, name = ("model", "troubled", "proxy", "envoy")[(count - 1) % 4], f"{count} {'hop' if count == 1 else 'hops'}"
         line = [product(x, [retries] * count) for x in p]
-        axes.plot(p, line, color=COLOUR[role], linewidth=2.4)
-        labels.append((line[-1], f"  {count} {'hop' if count == 1 else 'hops'}", role))
+        axes.plot(p, line, color=COLOUR[role], linewidth=2.4, label=name)
+        labels.append((line[-1], f"  {name}", role))
         for (x, n), measured in (points or {}).items():
             if n == count:
-                axes.plot(x, measured, "o", clip_on=False, color=COLOUR[role], markersize=8, markerfacecolor="none", markeredgewidth=2)
+                look: dict[str, Any] = {"color": COLOUR[role], "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 2}
+                axes.plot(x, measured, "o", clip_on=False, label=f"engine, {name}", **look)
     axes.axvline(at, color=INK, linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1.005), ylim=(0, 1.08 * worst))
     said_apart(axes, 1.0, labels, 0.09 * worst)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -93,13 +93,14 @@ def _draw_storms(above: Axes, below: Axes, runs: Mapping[str, Storm], step: tupl
     for axes, top, part, least in ((above, tallest[0], "tries", 0.13), (below, tallest[1], "good", 0.1)):
         ends = []
         for (name, run), role in zip(runs.items(), ROLES_OF_LINES, strict=False):
-            axes.plot(run.second + 0.5, getattr(run, part), color=COLOUR[role], linewidth=2.2)
+            axes.plot(run.second + 0.5, getattr(run, part), color=COLOUR[role], linewidth=2.2, label=name or part)
             ends.append((float(getattr(run, part)[-1]), f" {name}", role))
         said_apart(axes, len(first.second), ends, least * top)
         axes.axvspan(*step, color=INK, alpha=0.12, linewidth=0)
         axes.set(xlim=(0, len(first.second)), ylim=(-0.04 * top, top))
     above.fill_between(first.second, 0, first.fresh, step="post", color=INK, alpha=0.22, linewidth=0)
-    above.axhline(capacity, color=INK, linestyle="--", linewidth=1.2)
+    above.step(first.second + 0.5, first.fresh, where="mid", color=INK, linewidth=0.8, label="requests that arrive")
+    above.axhline(capacity, color=INK, linestyle="--", linewidth=1.2, label="capacity")
     say(above, 0.99, capacity, "capacity", transform=above.get_yaxis_transform(), ha="right", va="bottom", fontsize=SMALL)
     named(above, y="tries a second; grey: requests that arrive")
     named(below, "seconds", "good answers a second")
@@ -188,12 +189,13 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
         where = (found.caused > found.load) == grows
         axes.fill_between(found.load, found.load, found.caused, where=where, color=COLOUR[role], alpha=0.14, linewidth=0)
     axes.plot([0, top], [0, top], color=INK, linestyle="--", linewidth=1.2)
-    axes.plot(found.load, found.caused, color=COLOUR["model"], linewidth=2.6)
-    axes.axvline(capacity, color=COLOUR["troubled"], linewidth=1.6)
+    axes.plot(found.load, found.caused, color=COLOUR["model"], linewidth=2.6, label="tries that it causes")
+    axes.axvline(capacity, color=COLOUR["troubled"], linewidth=1.6, label="capacity")
     say(axes, capacity, 0.03 * top, " capacity ", "troubled", fontsize=SMALL, ha="left" if capacity < 0.7 * top else "right")
     for rate, holds in zip(found.equilibria.rates, found.equilibria.stable, strict=True):
         role = ("healthy" if rate < capacity else "proxy") if holds else "ink"
-        axes.plot(rate, rate, "o", color=COLOUR[role], markersize=12, fillstyle="full" if holds else "none", markeredgewidth=2, zorder=5)
+        look: dict[str, Any] = {"markersize": 12, "fillstyle": "full" if holds else "none", "markeredgewidth": 2}
+        axes.plot(rate, rate, "o", color=COLOUR[role], zorder=5, label=_holds(holds), **look)
         side = 1 if rate < 0.72 * top else -1
         where = {"ha": "left" if side > 0 else "right", "fontsize": SMALL}
         say(axes, rate + 0.025 * side * top, rate - 0.055 * top, f"{_holds(holds)} {rate:.1f}", role, **where)
@@ -201,7 +203,7 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
         path = np.minimum(path, top)
         along = np.interp(path, found.load, found.caused)
         axes.plot(path, along, ".", color=COLOUR["envoy"], markersize=9, zorder=6)
-        axes.plot(path[-1:], along[-1:], "D", color=COLOUR["envoy"], markersize=11, zorder=7)
+        axes.plot(path[-1:], along[-1:], "D", color=COLOUR["envoy"], markersize=11, zorder=7, label="the run's end")
         say(axes, path[-1] - 0.03 * top, along[-1] + 0.06 * top, "the run's end", "envoy", ha="right", fontsize=SMALL)
     axes.set(xlim=(0, top), ylim=(0, top))
     named(axes, "load: tries a second", "tries that this load causes; dashed: the load itself")

@@ -99,8 +99,8 @@ def _row(row: Sequence[str], no: bool) -> str:
     name, *others = row
     shown = f'<span style="{_NO}"><span>\N{BALLOT X} </span>{escape(name)}</span>' if no else escape(name)
     bold = "; font-weight: bold" * no
-    rest = "".join(f'<td style="text-align: right{bold}">{_said(cell)}</td>' for cell in others)
-    return f'<tr><th scope="row" style="text-align: left; white-space: nowrap">{shown}</th>{rest}</tr>'
+    rest = "".join(f"<td>{_said(cell)}</td>" for cell in others)
+    return f'<tr style="text-align: right{bold}"><th scope="row" style="text-align: left; white-space: nowrap">{shown}</th>{rest}</tr>'
 
 
 def _said(cell: str) -> str:

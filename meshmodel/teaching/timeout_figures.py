@@ -65,15 +65,17 @@ def tail(
     picture, (above, below) = canvas(says, 1.8, 1.9, width=width)
     _survival(above, atoms, timeout, calls)
     below.fill_between(taus, 0, curves[:, 1], color=COLOUR["healthy"], alpha=0.35, linewidth=0)
-    below.plot(taus, curves[:, 1], color=COLOUR["healthy"], linewidth=2.4)
+    below.plot(taus, curves[:, 1], color=COLOUR["healthy"], linewidth=2.4, label="good")
+    below.plot(taus, curves[:, 0], color=COLOUR["proxy"], linewidth=0.9, label="good and failed")
     below.fill_between(taus, curves[:, 1], curves[:, 0], facecolor="none", edgecolor=COLOUR["proxy"], hatch="////", linewidth=0)
     top = 1.8 * curves[:, 1].max()
-    below.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4)
+    below.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
     below.plot([timeout, timeout], [good, total], "o", color=COLOUR["proxy"], markersize=8, clip_on=True)
     say(below, 0.98, 0.12, "good", "healthy", transform=below.transAxes, ha="right")
     say(below, 0.98, 0.9, "hatched: failed", "proxy", transform=below.transAxes, ha="right")
     for tau, (all_of, good_of) in (points or {}).items():
-        below.plot([tau, tau], [good_of, all_of], "x", color=INK, markersize=9, markeredgewidth=2.4, zorder=6)
+        for name, measured in (("engine, good", good_of), ("engine, good and failed", all_of)):
+            below.plot(tau, measured, "x", color=INK, markersize=9, markeredgewidth=2.4, zorder=6, label=name)
     for axes in (above, below):
         axes.set_xlim(0, longest)
     below.set_ylim(0, top)
@@ -111,7 +113,7 @@ def _survival(axes: Axes, atoms: Atoms, timeout: float, calls: Sequence[Call]) -
     times, share = survival_curve(atoms)
     end = 1.25 * times[-1]
     grid_at, grid = np.append(times, end), np.append(share, share[-1])
-    axes.step(grid_at, grid, where="post", color=COLOUR["model"], linewidth=2.6)
+    axes.step(grid_at, grid, where="post", color=COLOUR["model"], linewidth=2.6, label="P(S > t)")
     at = np.unique([*times[times < timeout], timeout])
     level = share[np.searchsorted(times, at, side="right") - 1]
     axes.fill_between(at, level, step="post", color=COLOUR["model"], alpha=0.3, linewidth=0)
@@ -119,12 +121,13 @@ def _survival(axes: Axes, atoms: Atoms, timeout: float, calls: Sequence[Call]) -
     if len(late) > 1:
         level = share[np.searchsorted(times, late, side="right") - 1]
         axes.fill_between(late, level, step="post", facecolor="none", edgecolor=COLOUR["proxy"], hatch="////", linewidth=0)
-    axes.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4)
+    axes.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
     for k, (code, took) in enumerate(sorted(calls, key=lambda call: call[1])):
         face, edge = (INK, INK) if code == 200 else ("white", COLOUR["proxy"])
         axes.plot(
-            took, 1 - (k + 0.5) / len(calls), "D", markerfacecolor=face, markeredgecolor=edge, markersize=7, markeredgewidth=2, zorder=5
-        )
+            took, 1 - (k + 0.5) / len(calls), "D", markerfacecolor=face, markeredgecolor=edge, markersize=7, markeredgewidth=2, zorder=5,
+            label="recorded calls" if code == 200 else "recorded errors",
+        )  # fmt: skip
     words = [("waited", "model"), ("hatched: saved", "proxy")]
     if calls:
         say(axes, 0.98, 0.9, "◆ the record's calls (◇ errors)", transform=axes.transAxes, ha="right", fontsize=SMALL)
@@ -151,10 +154,10 @@ def asked_and_got(
     picture, (axes,) = canvas(says, 2.5, right=1.7, width=width)
     qps = np.logspace(0, np.log10(2 * asked), 200)
     for c, role in zip(connections, ("proxy", "model", "healthy", "envoy"), strict=False):
-        axes.loglog(qps, np.minimum(qps, c / latency), color=COLOUR[role], linewidth=2.4)
+        axes.loglog(qps, np.minimum(qps, c / latency), color=COLOUR[role], linewidth=2.4, label=f"{c} connections")
         say(axes, qps[-1] * 1.15, got[c], f"{c} connections", role, fontsize=SMALL)
-    for (_, q), measured in (points or {}).items():
-        axes.loglog(q, measured, "o", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2)
+    for (c, q), measured in (points or {}).items():
+        axes.loglog(q, measured, "o", color=INK, markersize=8, markerfacecolor="none", markeredgewidth=2, label=f"engine, {c} connections")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.set_xlim(1, 2 * asked)
@@ -219,6 +222,8 @@ def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = 
     key(axes, [("work somebody waits for", "healthy"), ("hatched: nobody does", "proxy")])
     if queued:
         _queue(panels[1], table, start, stop)
+    seen = table[table.end > start]
+    picture.tell("the pods' work", {"pod": seen.pod, "from (s)": seen.begin, "to (s)": seen.end, "its caller leaves (s)": seen.left})
     picture.alt_text = f"{says} (from {start:g} to {stop:g} s). " + "; ".join(
         f"{pod}: {int((table.pod == pod).sum())} pieces of work, {int((np.isfinite(table.left) & (table.pod == pod)).sum())} given up"
         for pod in pods
@@ -250,6 +255,8 @@ def _queue(axes: Axes, table: pd.DataFrame, start: float, stop: float) -> None:
     alive, dead = queue_lengths(table, times)
     axes.fill_between(times, 0, alive, color=COLOUR["healthy"], alpha=0.6, linewidth=0, step="post")
     axes.fill_between(times, alive, alive + dead, facecolor="none", edgecolor=COLOUR["proxy"], hatch="////", linewidth=0, step="post")
+    for name, line in (("whose callers wait", alive), ("all", alive + dead)):
+        axes.step(times, line, where="post", color=COLOUR["healthy" if line is alive else "proxy"], linewidth=0.8, label=name)
     axes.set(xlim=(start, stop), ylim=(0, 1.1 * max(1, (alive + dead).max())))
     named(axes, "seconds", "requests in the pods' queues")
 
@@ -300,6 +307,8 @@ def hops(cases: Mapping[str, Trace], width: float = WIDTH) -> Picture:
         f"{name}: pod {c['pod'] or 'no answer'}, sidecar {c['sidecar']}, simple-web {c['web'] or 'no answer'}, gateway {c['gateway']}"
         for name, c in found.items()
     )
+    answered = {text.replace("\n", " "): [c[place] or "-" for c in found.values()] for place, text in places.items()}
+    picture.tell("codes", {"case": list(found), **answered})
     picture.alt_text = f"{says}. {told}"
     return picture
 

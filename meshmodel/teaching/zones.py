@@ -43,7 +43,16 @@ def zones(replay: Replay, *, width: float = 7.5) -> Picture:
     rows = len(route.endpoints) + 0.7 * len({pod.locality for pod in route.endpoints}) + 0.4
     picture, axes = paper(width, 0.42 * rows + 0.35)
     picture.alt_text = draw_zones(axes, replay, 0.1, 0.42 * rows + 0.1, width)
+    picture.tell("who answered", told(replay))
     return picture
+
+
+def told(replay: Replay) -> dict[str, list[Any]]:
+    """The map as the columns of a table: every pod of the last route, and the proxy where it answered itself."""
+    found, pods = parts(replay), {pod.name: pod.locality or "no locality" for pod in replay.scenario.routes[-1].endpoints}
+    names = [*pods, *["envoy"] * (found["envoy"].share > 0)]
+    share, failing = ([100 * part[k] for part in map(found.__getitem__, names)] for k in (0, 1))
+    return {"who": names, "locality": [pods.get(name, "-") for name in names], "share (%)": share, "of it errors (%)": failing}
 
 
 def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: float) -> str:
@@ -118,12 +127,14 @@ def stays_local(cases: Sequence[tuple[int, int]] = ((1, 2), (2, 3), (5, 7)), *, 
     """Percent of the load that the best level keeps against its healthy pods, the next level being well; `cases` are (healthy, all)."""
     picture, (axes,) = canvas("A zone keeps all of its load until two of seven pods are gone", 2.5, right=0.3, width=width)
     share = np.arange(101)
-    axes.plot(share, [level_loads([healthy, 1], [100, 1])[0] for healthy in share.tolist()], color=COLOUR["model"], linewidth=2.4)
-    axes.plot(share, share, color=INK, linestyle="--", linewidth=1.4)
+    axes.plot(
+        share, [level_loads([healthy, 1], [100, 1])[0] for healthy in share.tolist()], color=COLOUR["model"], linewidth=2.4, label="Envoy"
+    )
+    axes.plot(share, share, color=INK, linestyle="--", linewidth=1.4, label="without the factor 1.4")
     say(axes, 70, 58, "without the factor 1.4", fontsize=SMALL)
     kept = {(healthy, pods): level_loads([healthy, 1], [pods, 1])[0] for healthy, pods in cases}
     for (healthy, pods), percent in kept.items():
-        axes.plot(100 * healthy / pods, percent, "D", color=COLOUR["proxy"], markersize=8)
+        axes.plot(100 * healthy / pods, percent, "D", color=COLOUR["proxy"], markersize=8, label="cases")
         say(
             axes,
             100 * healthy / pods - 3,

@@ -66,7 +66,7 @@ def korean() -> Iterator[None]:
 def said(state: Any) -> Iterator[str]:
     """Every text that a widget's state holds for its reader."""
     for name, value in state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ():
-        if isinstance(value, str) and name in words.SPOKEN | {"table", "html"}:
+        if isinstance(value, str) and name in words.SPOKEN | {"table", "numbers", "html"}:
             yield from map(unescape, re.findall(r">([^<]+)<", f">{re.sub('<pre>.*?</pre>', '', value, flags=re.DOTALL)}<"))
         elif name in words.SPOKEN and isinstance(value, list):
             yield from value
@@ -90,6 +90,13 @@ def test_a_console_speaks_korean(make: Any, monkeypatch: pytest.MonkeyPatch) -> 
     picture.png(50)
     drawn = [text.get_text() for text in picture.findobj(Text)] if words.fonts() else []
     assert english([picture.alt_text, *drawn]) == {}  # without a Korean font a machine draws English
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_numbers_of_a_chapters_figures_have_korean_names(path: Path) -> None:
+    outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
+    tables = re.findall(r'<details class="mm-numbers">.*?</details>', "".join(o.get("data", {}).get("text/html", "") for o in outputs))
+    assert tables and english(said({"numbers": words.spoken_html("".join(tables))})) == {}
 
 
 @pytest.mark.parametrize("chapter", TITLES)

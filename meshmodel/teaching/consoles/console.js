@@ -35,6 +35,7 @@ class Console {
     const body = make("div", { class: "mc-body" }, this.results);
     this.image = make("img", { class: "mc-figure", alt: "" }, body);
     this.table = make("div", { class: "mc-table" }, body);
+    this.numbers = make("div", { class: "mc-numbers" }, this.results);
     this.text = this.folded(tr("as text"));
     this.yaml = this.folded(tr("YAML to copy"), true);
     this.mark();
@@ -277,11 +278,21 @@ class Console {
     this.image.alt = shown.alt ?? "";
     this.image.style.width = `${(shown.wide ?? 7.5) * INCH}px`;
     if (this.table.said !== shown.table) this.table.innerHTML = this.table.said = shown.table ?? "";
+    this.tell(shown.numbers ?? "");
     for (const [name, input] of Object.entries(this.inputs)) if (input.marks) this.markLines(input, shown.marks?.[name]);
     for (const part of ["text", "yaml"]) {
       this[part].box.hidden = !shown[part];
       this[part].content.textContent = shown[part] ?? "";
     }
+  }
+
+  // The figure's numbers, which stay unfolded while the controls move.
+  tell(numbers) {
+    if (this.numbers.said === numbers) return;
+    const open = this.numbers.querySelector("details")?.open;
+    this.numbers.innerHTML = this.numbers.said = numbers;
+    for (const box of this.numbers.querySelectorAll("details")) box.open = !!open;
+    for (const part of this.numbers.querySelectorAll("summary")) part.setAttribute("data-lm-suppress-shortcuts", "true");
   }
 
   // A page that was made: to be opened, and to be saved.

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshmodel._text import InputError
+from meshmodel.teaching import panels
 from meshmodel.teaching.consoles.controls import Action, Control, Result, Settings
 from meshmodel.teaching.consoles.newest import Newest
 from meshmodel.teaching.consoles.view import View
-from meshmodel.teaching.plots import Picture, image_html
+from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.words import fill
 
 COARSE, FINE = 50, 200
@@ -149,7 +150,7 @@ class Console:
         data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
         picture = self.picture
         png = picture.png()
-        page = image_html(png, picture.alt_text)  # JupyterLab prefers it to the image, and has no widget when the kernel is gone
+        page = picture.page(png)  # JupyterLab prefers it to the image, and has no widget when the kernel is gone
         still = {"text/plain": repr(self), "text/html": page, "image/png": base64.b64encode(png).decode()}
         return {**data, **still}, {"image/png": {"alt": picture.alt_text}}
 
@@ -245,7 +246,7 @@ class Console:
 
     def _show(self, result: Result, busy: bool = False) -> None:
         picture = result.figure(self._width)
-        png = picture.png(_DPI if busy else _DPI * self._scale)
+        png, numbers = picture.png(_DPI if busy else _DPI * self._scale), panels.html(picture)
         with self._showing, self.view.hold_sync():  # one message: never a figure with the text of another
             self.view.png = png
             self.view.page = dict(zip(("name", "html"), result.page or (), strict=False))
@@ -254,6 +255,7 @@ class Console:
                 status=result.status,
                 differs=self._compared(result),
                 table=result.table,
+                numbers=numbers,
                 text=result.text,
                 yaml=result.yaml,
                 marks={name: [list(mark) for mark in marks] for name, marks in result.marks.items()},

@@ -11,7 +11,7 @@ from meshmodel.mesh import Mesh
 from meshmodel.results.compare import Comparison, compare
 from meshmodel.results.replay import Replay
 from meshmodel.teaching import plots
-from meshmodel.teaching.balance import HIGH, draw_strips, slow_share
+from meshmodel.teaching.balance import HIGH, draw_strips, slow_share, told
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import POLICIES, changes
@@ -83,6 +83,8 @@ def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> plots
         part.set_axis_off()
         part.set(xlim=(0, size[0]), ylim=(0, size[1]))
     plots.overlay(subject, width=width, onto=picture)
+    for name, columns in told({"model": replay}).items():
+        picture.tell(name, columns)
     picture.alt_text = f"{draw_strips(picture.axes[1], replay, 0, width)}. {picture.alt_text}"
     return picture
 

@@ -10,6 +10,7 @@ import numpy as np
 from meshmodel._data import data_path
 from meshmodel.mesh import Mesh
 from meshmodel.results.replay import Replay
+from meshmodel.teaching import ejections, zones
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import set_environment
@@ -86,6 +87,8 @@ def _figure(replay: Replay, cursor: float, width: float) -> Picture:
     clock, plan = LANE * pods + 2.35, 0.4 * (pods + 2) + 0.2
     picture, axes = paper(width, clock + plan)
     said = draw_zones(axes, replay, clock + 0.1, plan - 0.15, width)
+    for name, columns in {"who answered": zones.told(replay), **ejections.told(replay)}.items():
+        picture.tell(name, columns)
     picture.alt_text = f"{said}. {draw_clock(axes, replay, 0, cursor, 0.0, width)}"
     return picture
 

@@ -24,6 +24,6 @@ class View(anywidget.AnyWidget):
     asked = traitlets.Dict().tag(sync=True)  # number, values or act, width (inches), scale
     shown = traitlets.Dict().tag(
         sync=True, to_json=lambda value, _: spoken(value)
-    )  # answered, alt, status, alert, differs, table, text, yaml, busy
+    )  # answered, alt, status, alert, differs, table, numbers, text, yaml, busy
     page = traitlets.Dict().tag(sync=True)  # name, html: of a page to be opened or saved; empty: there is none
     png = traitlets.Bytes(b"").tag(sync=True)
