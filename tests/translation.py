@@ -31,7 +31,8 @@ def changed(english: str, other: str) -> list[str]:
 
 NAMES = set(
     "fortio fortio's curl istioctl Envoy Istio fake-service scipy gateway timeout attempts interval base reset hang backoff "
-    "simple-web simple-backend connect-failure gateway-error refused-stream count avg sum ms us YAML meshmodel envoy checkout payments cluster".split()
+    "simple-web simple-backend connect-failure gateway-error refused-stream count avg sum "
+    "ms us YAML meshmodel envoy checkout payments cluster".split()
 )
 """Words that Korean keeps: programs, fields, what fortio prints."""
 

@@ -204,7 +204,8 @@ def overlay(
     picture.tell("share of requests", {"from (s)": starts, "to (s)": ends, **recorded_beside, **band})
     recorded_beside = {"recorded (s)": [recorded_figure(record, name) for name in _LANES]} if record else {}
     mean, least, most = np.array([estimates[name] for name in _LANES]).T
-    picture.tell("percentiles", {"": list(_LANES), **recorded_beside, "model, mean (s)": mean, "95 % of runs, from (s)": least, "95 % of runs, to (s)": most})
+    band = {"model, mean (s)": mean, "95 % of runs, from (s)": least, "95 % of runs, to (s)": most}
+    picture.tell("percentiles", {"": list(_LANES), **recorded_beside, **band})
     picture.alt_text = _overlay_text(replay, estimates, record)
     return picture
 
