@@ -221,8 +221,9 @@ def _draw_map(axes: Axes, grid: np.ndarray, pods: Sequence[int], percents: Seque
 @cache
 def _digits(number: int) -> Path:
     """A number as an outline around its middle, in points: as one collection hundreds of them are drawn in the time of ten texts."""
-    outline = TextPath((0, 0), str(number), size=9)
-    return Path(outline.vertices - (outline.vertices.min(axis=0) + outline.vertices.max(axis=0)) / 2, outline.codes)
+    outline = TextPath((0, 0), str(number), size=90).cleaned(curves=False)  # matplotlib asks each time how far a curve reaches
+    corners = np.asarray(outline.vertices)[:-1] / 10  # the last one is none
+    return Path(corners - (corners.min(axis=0) + corners.max(axis=0)) / 2, np.asarray(outline.codes)[:-1])
 
 
 def _frame(axes: Axes, cells: np.ndarray) -> None:

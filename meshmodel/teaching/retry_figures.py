@@ -35,17 +35,18 @@ def tries(trace: Trace) -> pd.DataFrame:
     well: answered with less than 400; beside: the try before it was still under way, as in a hedge.
     """
     table = trace.attempts[trace.attempts.hop == trace.attempts.hop.max()]
-    zero = trace.requests.set_index("request").start
+    calls = trace.requests.set_index("request")
     bad = troubled(trace.scenario)
     answered = table.outcome.str.isdigit()
+    left = (table.outcome == "") | ((table.outcome == "abandoned") & (table.request.map(calls.code) != -1))  # of a hedge, the try that lost
     role = np.where(~answered, "proxy", np.where(table.endpoint.isin(bad), "troubled", "healthy"))
     begin = table.start.fillna(table.chosen)
-    since = table.request.map(zero)
-    end = table.end.fillna(table.request.map(trace.requests.set_index("request").end))  # of a hedge, the try that lost
+    since = table.request.map(calls.start)
+    end = table.end.fillna(table.request.map(calls.end))
     earlier = end.groupby(table.request).cummax().groupby(table.request).shift()
     return pd.DataFrame(
         {"request": table.request, "start": begin - since, "end": end - since, "back_off": table.back_off,
-         "outcome": table.outcome.fillna("").replace("", "left behind"), "role": np.where(table.outcome.fillna("") == "", "ink", role),
+         "outcome": table.outcome.mask(left, "left behind"), "role": np.where(left, "ink", role),
          "well": answered & table.outcome.str.match("[123]"), "beside": begin < earlier}
     )  # fmt: skip
 

@@ -234,12 +234,11 @@ def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = 
 def _rows(table: pd.DataFrame) -> np.ndarray:
     """The first free lane of each piece of work."""
     free: list[float] = []
+    begin, end = table.begin.to_numpy(), table.end.tolist()
     lanes = np.zeros(len(table), int)
-    for k in np.argsort(table.begin.to_numpy(), kind="stable").tolist():
-        begin = table.begin.iloc[k] + 1e-9
-        lane = next((n for n, until in enumerate(free) if until <= begin), len(free))
-        free[lane : lane + 1] = [float(table.end.iloc[k])]
-        lanes[k] = lane
+    for k in np.argsort(begin, kind="stable").tolist():
+        lanes[k] = next((n for n, until in enumerate(free) if until <= begin[k] + 1e-9), len(free))
+        free[lanes[k] : lanes[k] + 1] = [end[k]]
     return lanes
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from meshmodel.teaching.consoles import Action, Choice, Console, Result, Slider, Toggle, table, yaml_of
+from meshmodel.teaching.consoles import COARSE, FINE, Action, Choice, Console, Result, Slider, Toggle, table, yaml_of
 from meshmodel.teaching.plots import bare_picture
 from tests.patience import MOMENT, PATIENCE, eventually
 
@@ -71,7 +71,7 @@ def test_it_starts_with_the_fine_result_of_the_starts(console, work):
 
 def test_a_move_is_answered_coarse_and_at_rest_fine(console, work):
     send(console, values={"delay": 1.0})
-    assert console.result.status == "1 s in 200 runs" and work.asked[1:] == [(1.0, 50), (1.0, 200)]
+    assert console.result.status == "1 s in 200 runs" and work.asked[1:] == [(1.0, COARSE), (1.0, FINE)]
     assert console.view.shown["answered"] == 1 and not console.view.shown["busy"]
 
 
@@ -83,7 +83,7 @@ def test_of_a_burst_of_moves_the_first_and_the_last_are_drawn(console, work):
         send(console, values={"delay": delay})
     work.gate.set()
     assert console.result.status == "1.4 s in 200 runs"
-    assert work.asked[1:] == [(1.0, 50), (1.4, 50), (1.4, 200)] and console.view.shown["answered"] == 5
+    assert work.asked[1:] == [(1.0, COARSE), (1.4, COARSE), (1.4, FINE)] and console.view.shown["answered"] == 5
 
 
 def test_a_fine_result_that_a_move_overtakes_is_not_shown(console, work):

@@ -15,7 +15,7 @@ from meshmodel.teaching.consoles.view import View
 from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.words import fill
 
-COARSE, FINE = 50, 200
+COARSE, FINE = 25, 200
 """Replications while the controls move, and when they rest."""
 
 WIDTH = 7.5
