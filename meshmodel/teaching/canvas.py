@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.patches import PathPatch
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -131,7 +130,7 @@ def bar(axes: Axes, y: Any, start: Any, stop: Any, role: str, high: float = 0.62
         axes.add_collection(PolyCollection(list(corners), **(look | style)), autolim=False)
     elif len(corners):  # one outline: a collection would be hatched bar by bar
         outlines = Path.make_compound_path_from_polys(np.concatenate((corners, corners[:, :1]), axis=1))
-        axes.add_artist(PathPatch(outlines, **(look | {"facecolor": "none", "hatch": HATCH} | style)))
+        axes.add_collection(PathCollection([outlines], **(look | {"facecolor": "none", "hatch": HATCH} | style)), autolim=False)
 
 
 def seconds(value: float) -> str:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection, PolyCollection
+from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator
 
 from meshmodel.teaching.tables import Table
@@ -103,15 +104,21 @@ def _line(line: Line2D) -> tuple[np.ndarray, np.ndarray]:
 
 def _paths(collection: Collection) -> tuple[np.ndarray, np.ndarray]:
     """Bars are at their middle's height; an area (`fill_between`) is an upright mark at each of its places."""
-    corners = [np.asarray(path.vertices) for path in collection.get_paths()]
+    corners = [part for path in collection.get_paths() for part in _parts(path)]
     if isinstance(collection, PolyCollection) and len(corners) == 1 and len(corners[0]) > 5:
         x = np.unique(corners[0][:, 0])
         ends = [np.ptp(y) * np.array([0, 1]) + y.min() for y in (corners[0][corners[0][:, 0] == each, 1] for each in x)]
         return np.column_stack((x, x)), np.array(ends)
     low, high = (np.array([end(points, axis=0) for points in corners]).reshape(-1, 2) for end in (np.min, np.max))
-    if isinstance(collection, PolyCollection):
+    if isinstance(collection, PolyCollection | PathCollection):
         low[:, 1] = high[:, 1] = (low[:, 1] + high[:, 1]) / 2
     return np.column_stack((low[:, 0], high[:, 0])), np.column_stack((low[:, 1], high[:, 1]))
+
+
+def _parts(path: Path) -> list[np.ndarray]:
+    """The corners of each outline that a path is made of."""
+    begins = () if path.codes is None else np.flatnonzero(path.codes == Path.MOVETO)[1:]
+    return np.split(np.asarray(path.vertices), begins)
 
 
 def _lines_across(axes: Axes) -> Iterator[tuple[str, float]]:
