@@ -203,8 +203,9 @@ def test_cancel_and_progress() -> None:
 # --- nothing is left ---------------------------------------------------------------------
 
 FORK_SERVER = """
-import os, pickle, signal, sys, time
+import os, pickle, signal, sys, tempfile, time
 from meshmodel.envoy.engine import measure
+tempfile.gettempdir()  # Python tries it once by a file of its own, which a kill at that moment would leave
 scenario = pickle.loads(bytes.fromhex(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
