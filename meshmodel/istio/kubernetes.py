@@ -298,7 +298,6 @@ def slashed(locality: str) -> str | None:
 
 MOST_UPSTREAMS = 16
 """Of a pod."""
-_URI = re.compile(r"http://([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.IGNORECASE)
 
 
 def _upstreams(environment: dict[str, Field]) -> tuple[Upstream, ...]:
@@ -316,11 +315,11 @@ def _upstreams(environment: dict[str, Field]) -> tuple[Upstream, ...]:
 
 
 def _upstream(variable: Field, uri: str) -> Upstream:
-    found = _URI.fullmatch(uri) if len(uri) < 300 else None
-    port = int(found[2] or 80) if found else 0
-    if not found or not 1 <= port <= 65535:
+    found = names.address(uri)
+    port = 80 if found is None or found.port is None else found.port
+    if not found or found.scheme != "http" or not 1 <= port <= 65535:
         raise variable.wrong("must be a URI such as http://simple-backend:80/, without a user")
-    return Upstream(names.host(replace(variable, value=found[1].lower())), port, (found[3] or "").partition("?")[0].rstrip("/"))
+    return Upstream(names.host(replace(variable, value=found.host.lower())), port, found.path.partition("?")[0].rstrip("/"))
 
 
 def _keep_alives(environment: dict[str, Field]) -> bool:

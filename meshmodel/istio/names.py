@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from meshmodel.istio.field import Field
 
@@ -60,3 +61,21 @@ def _qualified(field: Field) -> dict[str, Field]:
         if not found or len(found[1]) > 63:
             raise value.error("must be a label's or annotation's name such as app or topology.kubernetes.io/zone")
     return field.mapping()
+
+
+class Address(NamedTuple):
+    """Where somebody is called: what stands before "://" in lower case, the host, the port and the path; "" or None what is left out."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+
+
+_ADDRESS = re.compile(r"(?:([a-z]+)://)?([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.IGNORECASE)
+
+
+def address(text: str) -> Address | None:
+    """Of "payments", "payments:8080/v2" or a URL without a user; None of any other text."""
+    found = _ADDRESS.fullmatch(text) if len(text) < 300 else None
+    return Address((found[1] or "").lower(), found[2], int(found[3]) if found[3] else None, found[4] or "") if found else None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 from meshmodel._text import nearest
-from meshmodel.istio import skipped
+from meshmodel.istio import names, skipped
 from meshmodel.istio.base import Resource
 from meshmodel.istio.control_plane import NO_ROUTE, ROOT_NAMESPACE, ControlPlane, Hop, Plan, hosts_of, names_of
 from meshmodel.istio.field import ManifestError
@@ -180,9 +180,9 @@ def _uncalled(mesh: ControlPlane, plan: Plan) -> Iterator[MeshWarning]:
         and not any(deployment.key in on_the_way or deployment.upstreams for deployment in mesh.registry.behind(service))
     ]
     if alone:
-        names = ", ".join(service.name for service in alone[:MOST_NAMED])
+        listed = ", ".join(service.name for service in alone[:MOST_NAMED])
         more = f" and {len(alone) - MOST_NAMED} more" if len(alone) > MOST_NAMED else ""
-        reason = f"nothing calls {names}{more}, so what they do is not in the figures: {_who_may_call(mesh, plan, alone)}"
+        reason = f"nothing calls {listed}{more}, so what they do is not in the figures: {_who_may_call(mesh, plan, alone)}"
         yield MeshWarning("Service" if len(alone) == 1 else "Services", "", reason, SAID, first=True)
 
 
@@ -191,7 +191,6 @@ def _leads_to(vs: VirtualService) -> set[str]:
     return {fqdn(each.host, vs.namespace) for route in vs.routes for each in route.destinations}.difference(hosts_of(vs))
 
 
-_ADDRESS = re.compile(r"(?:[a-z]+://)?([a-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?", re.IGNORECASE)
 _ADDRESSES = re.compile(r".*(HOST|HOSTNAME|URL|URI|ADDR|ADDRESS|ENDPOINT|SERVICE|SVC|UPSTREAM|BACKEND|TARGET)S?", re.IGNORECASE)
 
 
@@ -220,12 +219,13 @@ def _texts(deployment: Deployment) -> Iterator[str]:
 
 def _called(text: str, caller: Deployment, known: Mapping[str, Service]) -> Iterator[str]:
     """The Service of `known` (by its names but the bare one) that a text names, as --calls takes it."""
-    found = _ADDRESS.fullmatch(text) if len(text) < 300 else None
-    host = found[1].lower() if found else ""
+    found = names.address(text)
+    host = found.host.lower() if found else ""
     service = known.get(host if "." in host else f"{host}.{caller.namespace}")
     if found and service:
-        path = "" if found[3] in (None, "/") else found[3]
-        yield f"{service.name if service.namespace == caller.namespace else service.names[1]}{found[2] or ''}{path}"
+        path = "" if found.path == "/" else found.path
+        port = "" if found.port is None else f":{found.port}"
+        yield f"{service.name if service.namespace == caller.namespace else service.names[1]}{port}{path}"
 
 
 def _taken_for_granted(plan: Plan) -> Iterator[MeshWarning]:

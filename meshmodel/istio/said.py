@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from meshmodel._text import nearest, quoted
 from meshmodel.fakeservice import parse_duration
+from meshmodel.istio import names
 from meshmodel.istio.base import Resource
 from meshmodel.istio.field import ManifestError
 from meshmodel.istio.kubernetes import FAILURES, Deployment, Service, Upstream
@@ -22,7 +23,6 @@ Key = tuple[str, str, str]
 Resources = Mapping[Key, Resource]
 HOW = "must be refused, reset, hang, an HTTP status such as 503 or a duration such as 2s"
 MOST_SAID = 1000
-_ADDRESS = re.compile(r"(?:https?://|grpc://)?([^/:@?#\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?")
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ def timing(deployment: Deployment, changes: Changes) -> Deployment:
 
 def address(callee: str) -> tuple[str, int | None, str]:
     """Host, port and path of what is called: "payments", "payments:8080/v2", or a URL.  Raises ManifestError."""
-    found = _ADDRESS.fullmatch(callee)
-    if not found:
+    found = names.address(callee)
+    if not found or found.scheme not in ("", "http", "https", "grpc"):
         raise ManifestError(f"calls: must be a Service such as payments, payments:8080 or payments:8080/v2, got {quoted(callee)}")
-    return found[1], int(found[2]) if found[2] else None, found[3] or ""
+    return found.host, found.port, found.path
 
 
 def calling(deployment: Deployment, host: str, port: int, path: str = "") -> Deployment:
