@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test browser lint fuzz mutants any-cpu anywhere matrix notebooks pages book korean course wheelhouse lite voila licences conformance house record traces clean
+.PHONY: help lab test browser lint fuzz mutants any-cpu anywhere matrix notebooks pages book book-pages korean course wheelhouse lite voila licences conformance house record traces clean
 
 help: ## lists all this
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -54,6 +54,8 @@ pages: $(STAMP) ## notebooks/README.md and notebooks/glossary.md, from the cours
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book
 	@$(BIN)/python -m docs.book.build dist/book/ko --language ko
+
+book-pages: book ## every page of the book in a headless Chromium, at three widths, light and dark (ten minutes)
 	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q -n 2 tests/book
 
 korean: $(STAMP) ## notebooks/ko: the chapters in Korean, from the English ones and the catalogues there; says what is missing or stale
