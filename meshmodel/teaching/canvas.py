@@ -129,7 +129,7 @@ def bar(axes: Axes, y: Any, start: Any, stop: Any, role: str, high: float = 0.62
     if not hatched:
         axes.add_collection(PolyCollection(list(corners), **(look | style)), autolim=False)
     elif len(corners):  # one outline: a collection would be hatched bar by bar
-        outlines = Path.make_compound_path_from_polys(np.concatenate((corners, corners[:, :1]), axis=1))
+        outlines = Path.make_compound_path_from_polys(corners)
         axes.add_collection(PathCollection([outlines], **(look | {"facecolor": "none", "hatch": HATCH} | style)), autolim=False)
 
 

@@ -117,8 +117,10 @@ def _paths(collection: Collection) -> tuple[np.ndarray, np.ndarray]:
 
 def _parts(path: Path) -> list[np.ndarray]:
     """The corners of each outline that a path is made of."""
-    begins = () if path.codes is None else np.flatnonzero(path.codes == Path.MOVETO)[1:]
-    return np.split(np.asarray(path.vertices), begins)
+    if path.codes is None:
+        return [np.asarray(path.vertices)]
+    drawn = path.codes != Path.CLOSEPOLY  # whose corner says nothing
+    return np.split(np.asarray(path.vertices)[drawn], np.flatnonzero(path.codes[drawn] == Path.MOVETO)[1:])
 
 
 def _lines_across(axes: Axes) -> Iterator[tuple[str, float]]:

@@ -126,10 +126,11 @@ def test_of_an_area_both_edges_are_told() -> None:
     assert tables(picture)["y"] == [["x", "band, from", "band, to"], ["0", "1", "2"], ["1", "2", "4"], ["2", "3", "8"]]
 
 
-def test_spans_are_told_by_their_lane_and_many_of_them_one_by_one() -> None:
+@pytest.mark.parametrize("hatched", [False, True])
+def test_spans_are_told_by_their_lane_and_many_of_them_one_by_one(hatched: bool) -> None:
     picture, (axes,) = canvas.canvas("A title", 2.0)
     starts = np.arange(40.0)
-    canvas.bar(axes, np.arange(40) % 2, starts, starts + 0.5, "healthy", label="work")
+    canvas.bar(axes, np.arange(40) % 2, starts, starts + 0.5, "healthy", hatched=hatched, label="work")
     axes.set_yticks([0, 1], ["a", "b"])
     canvas.named(axes, "seconds")
     frame = picture.numbers()["seconds"]
