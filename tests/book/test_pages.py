@@ -1,4 +1,7 @@
-"""The book as a reader opens it: from its files, on a phone and on a desk, light and dark.  `make book-pages` runs these on what `make book` built."""
+"""The book as a reader opens it: from its files, on a phone and on a desk, light and dark.
+
+`make book-pages` runs these on what `make book` built.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.browser.axe import grave_findings
 from tests.browser.lab import FLAGS, chromium
 
 BOOK = Path(os.environ.get("MESHMODEL_BOOK", "no book"))
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not BOOK.is_dir(), reason="there is no book: make book-pages builds one and runs these")]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not BOOK.is_dir(), reason="make book-pages builds a book and runs these")]
 
 EVERY = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
 PAGES = [
