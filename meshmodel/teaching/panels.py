@@ -119,8 +119,9 @@ def _parts(path: Path) -> list[np.ndarray]:
     """The corners of each outline that a path is made of."""
     if path.codes is None:
         return [np.asarray(path.vertices)]
-    drawn = path.codes != Path.CLOSEPOLY  # whose corner says nothing
-    return np.split(np.asarray(path.vertices)[drawn], np.flatnonzero(path.codes[drawn] == Path.MOVETO)[1:])
+    codes = np.asarray(path.codes)
+    drawn = codes != Path.CLOSEPOLY  # whose corner says nothing
+    return np.split(np.asarray(path.vertices)[drawn], np.flatnonzero(codes[drawn] == Path.MOVETO)[1:])
 
 
 def _lines_across(axes: Axes) -> Iterator[tuple[str, float]]:
