@@ -40,9 +40,9 @@ def css(dark: bool = False) -> str:
     return " ".join(f"--{name}: {role.dark if dark else role.light};" for name, role in ROLES.items())
 
 
-def troubled(scenario: Scenario) -> frozenset[str]:
-    """Names of the last route's pods that fail at any time, and of the slowest others where not all are equally slow."""
-    pods = [pod for routes in scenario.chains for pod in routes[-1].endpoints]
+def troubled(scenario: Scenario, hop: int = -1) -> frozenset[str]:
+    """Names of a route's pods that fail at any time, and of the slowest others where not all are equally slow."""
+    pods = [pod for routes in scenario.chains for pod in routes[hop].endpoints]
     longest = [max(pod.behaviour.timings) for pod in pods if not fails(pod.behaviour)]
     slow = max(longest) if longest and max(longest) > min(longest) else float("inf")
     return frozenset(pod.name for pod in pods if fails(pod.behaviour) or max(pod.behaviour.timings) == slow)

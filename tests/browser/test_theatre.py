@@ -244,7 +244,7 @@ COUNTS = """time => {
     const { starts, ends } = player.spec.buckets;
     const columns = starts.map((_, i) => (answers.columns.get(i) ?? [0]).reduce((a, b) => a + b));
     return {
-        active: play.panel.stage.columns.at(-1).map(place => now.active[place]), columns, underWay: now.underWay,
+        active: play.panel.stage.pods.map(place => now.active[place]), columns, underWay: now.underWay,
         answered: answers.answered, failed: answers.failed,
         percentiles: [50, 75, 90, 99].map(p => window.module.percentile(p, columns, starts, ends, answers.least, answers.most)) }; }"""
 

@@ -41,7 +41,7 @@ from meshmodel.teaching.theatre.stage import MOST_CALLERS, Stage
 from meshmodel.teaching.theatre.visits import Visits, Window
 from meshmodel.teaching.theatre.widget import module, style
 
-from .traces import NAN, PODS, WEB, played, scenario, through, trace
+from .traces import CARTS, NAN, PODS, WEB, forked, played, scenario, through, trace, tree
 
 WHOLE = Window(0.0, 100.0)
 RUNS = {
@@ -55,21 +55,28 @@ RUNS = {
 }
 
 
+TREE = "a tree"
+
+
+def told_of(name):
+    return forked() if name == TREE else played(**RUNS[name])
+
+
 @cache
 def run(name):
-    return script(played(**RUNS[name]))
+    return script(told_of(name))
 
 
 def script(told, window=WHOLE):
     stage = Stage.of(told)
     visits = Visits.of(told, stage, window)
-    return stage, visits, moves.moves(visits, stage.last, window.stop)
+    return stage, visits, moves.moves(visits, stage, window.stop)
 
 
 def of_request(visits, made, request, living=True):
     """(kind, start, stop, column, to) of a request's moves, in order."""
     rows = (visits.request[made["visit"]] == request) & ((made["kind"] & GHOST == 0) == living)
-    columns = (made["kind"] & KIND, made["start"].astype(float), made["stop"].astype(float), made["column"], made["to"])
+    columns = (made["kind"] & KIND, made["start"].astype(float), made["stop"].astype(float), made["station"], made["to"])
     return [tuple(value.item() for value in row) for row in zip(*(column[rows] for column in columns), strict=True)]
 
 
@@ -85,7 +92,7 @@ def test_a_request_without_trouble_goes_there_and_back_in_one_line():
     ]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [*RUNS, TREE])
 def test_at_every_moment_a_request_is_in_exactly_one_place(name):
     """Its living moves follow one another from its start to its end: nothing is drawn twice, nothing is lost."""
     _, visits, made = run(name)
@@ -97,7 +104,7 @@ def test_at_every_moment_a_request_is_in_exactly_one_place(name):
         assert at == pytest.approx(min(visits.end[request], WHOLE.stop + 1), abs=2 * visits.pause), request
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [*RUNS, TREE])
 def test_trips_meet_where_one_ends_and_the_next_begins(name):
     _, visits, made = run(name)
     for request in range(visits.requests):
@@ -107,7 +114,7 @@ def test_trips_meet_where_one_ends_and_the_next_begins(name):
             assert column == to or left, (request, mine)  # what is given up stays; the answer begins at the proxy
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [*RUNS, TREE])
 def test_no_two_dots_share_a_seat(name):
     _, visits, made = run(name)
     working = np.flatnonzero(made["kind"] & KIND == WORK)
@@ -223,13 +230,111 @@ def test_a_run_that_ends_with_requests_under_way_shows_them_till_the_end():
     assert visits.outcomes[visits.outcome[0]] == ""
 
 
+# --- a pod that makes several calls for a request ------------------------------------------------
+
+
+def names(stage, station):
+    return [stage.names[place] for place in stage.stations[station]]
+
+
+def test_a_tree_of_calls_has_a_station_for_each_and_knows_in_which_order_a_request_comes_to_the_ends():
+    stage = Stage.of(forked())
+    assert [names(stage, station) for station in range(6)] == [["load"], ["gateway"], [WEB], list(CARTS), ["db-0"], list(PODS)]
+    assert stage.before == (-1, 0, 1, 2, 3, 2) and stage.called == ("", "", "web", "cart", "db", "backend")
+    assert stage.order() == ["", "", "", "\N{CIRCLED DIGIT ONE}", "", "\N{CIRCLED DIGIT TWO}"]
+    assert [names(stage, station) for station in stage.ends] == [["db-0"], list(PODS)]
+    assert [stage.roles[place] for place in stage.pods] == ["healthy", "troubled", "healthy", "healthy"]
+
+
+def test_the_ends_stand_in_the_order_of_the_calls_whatever_the_routes_numbers():
+    """What the first of two calls leads to comes first, also where its route is told last."""
+    told = tree()
+    web, cart, db, backend = told.routes
+    routes = (web, cart, dataclasses.replace(backend, called_from=0), dataclasses.replace(db, called_from=1))
+    stage = Stage.of(trace([], [], told=dataclasses.replace(told, routes=routes)))
+    assert [stage.called[station] for station in stage.ends] == ["db", "backend"]
+
+
+def test_a_request_takes_its_branches_one_after_another():
+    """Number 3: a try at the cart that fails, back-off, another; web-0 is busy; then the backend; each try by its own way."""
+    _, visits, made = run(TREE)
+    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 3)] == [
+        (OUT, 0, 4), (WORK, 4, 4), (BACK, 4, 2), (BACK_OFF, 2, 2),
+        (OUT, 2, 4), (WORK, 4, 4), (BACK, 4, 2), (HOLD, 2, 2),
+        (OUT, 2, 5), (WORK, 5, 5), (BACK, 5, 0),
+    ]  # fmt: skip
+
+
+def test_a_branch_that_takes_no_time_is_not_drawn_within_the_other():
+    """Refused at once, and web goes on: the way from the load is drawn once, and the second call begins at web."""
+    attempts = through(0.0, 1.0, 0, 0)[:1] + [
+        {"request": 0, "hop": 1, "parent": 0, "endpoint": "cart-0", "chosen": 0.0, "start": 0.0, "end": 0.0, "outcome": "refused"},
+        {"request": 0, "hop": 3, "parent": 0, "endpoint": PODS[1], "chosen": 0.0, "start": 0.0, "end": 1.0},
+    ]
+    _, visits, made = script(trace([(0, 0.0, 1.0, 200, PODS[1], 1)], attempts, told=tree()))
+    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0)] == [(OUT, 2, 5), (WORK, 5, 5), (BACK, 5, 0)]
+
+
+def test_what_a_pod_still_calls_when_its_proxy_gave_it_up_is_done_for_nobody():
+    outer = through(0.0, 0.4, 0, 0)[0] | {"outcome": "timeout"}
+    inner = [{"request": 0, "hop": hop, "parent": 0, "endpoint": pod, "chosen": at, "start": at, "end": at + 0.3}
+             for hop, pod, at in ((1, "cart-0", 0.0), (3, PODS[1], 0.5))]  # fmt: skip
+    _, visits, made = script(trace([(0, 0.0, 0.4, 504, "envoy", 1)], [outer, *inner], told=tree()))
+    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0)][-1] == (BACK, 1, 0)
+    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0, living=False)] == [
+        (HOLD, 2, 2), (OUT, 2, 5), (WORK, 5, 5), (BACK, 5, 2),
+    ]  # fmt: skip
+
+
+def test_every_try_of_a_trace_is_drawn_once_and_at_its_own_pod():
+    """One way there, and one time at work where it ends at a pod that calls nobody: no try is lost, none is drawn on the other branch."""
+    told = forked()
+    stage, visits, made = script(told)
+    living = made["kind"] & GHOST == 0
+    there, working = ((made["kind"] & KIND == kind) & living for kind in (OUT, WORK))
+    arrivals = Counter(
+        visit_at(stage, visits, row, station)
+        for row, start, to in zip(made["visit"][there].tolist(), made["station"][there].tolist(), made["to"][there].tolist(), strict=True)
+        for station in way(stage, start, to)[1:]
+    )
+    tries = range(visits.requests, len(visits.hop))
+    assert len(tries) == len(told.attempts) and {row: arrivals[row] for row in tries} == dict.fromkeys(tries, 1)
+    works = zip(made["visit"][working].tolist(), made["station"][working].tolist(), strict=True)
+    assert Counter(works) == Counter((row, visits.hop[row] + 2) for row in tries if visits.hop[row] + 2 in stage.ends)
+
+
+def way(stage, start, to):
+    """The stations of a trip outwards."""
+    stations = [to]
+    while stations[-1] != start:
+        stations.append(stage.before[stations[-1]])
+    return stations[::-1]
+
+
+def visit_at(stage, visits, row, station):
+    """The visit on a visit's way that leads to a station."""
+    while visits.hop[row] + 2 != station:
+        row = visits.parent[row]
+    return int(row)
+
+
+def test_a_tree_is_told_in_words_as_well():
+    told = forked()
+    shown = theatre(told)
+    assert "Tries at what web calls, in order: cart 16, backend 15." in shown.picture.alt_text
+    assert ("web", "calls, in order", "cart, backend", "") in acting(told.scenario)
+    assert {"db-0", "backend-0"} <= {constant.place for constant in acting(told.scenario)}
+    assert "web-0 has its answer from cart, and calls backend for the same request" in [text for _, text in shown.spec["panels"][0]["watch"]]
+    assert "Tries at" not in theatre(played()).picture.alt_text
+
+
 # --- the stage ---------------------------------------------------------------------------------
 
 
 def test_the_stage_has_a_column_for_each_proxy_and_knows_the_troubled_pod():
     stage = Stage.of(trace([], [], told=scenario()))
-    assert [[stage.names[p] for p in column] for column in stage.columns] == [["load"], ["gateway"], [WEB], list(PODS)]
-    assert [stage.roles[p] for p in stage.columns[-1]] == ["troubled", "healthy", "healthy"]
+    assert [[stage.names[p] for p in column] for column in stage.stations] == [["load"], ["gateway"], [WEB], list(PODS)]
+    assert [stage.roles[p] for p in stage.pods] == ["troubled", "healthy", "healthy"]
 
 
 def test_many_callers_are_drawn_as_one():
@@ -237,8 +342,8 @@ def test_many_callers_are_drawn_as_one():
     callers = tuple(dataclasses.replace(told.routes[1].callers[0], name=f"web-{i}") for i in range(MOST_CALLERS + 1))
     many = dataclasses.replace(told, routes=(told.routes[0], dataclasses.replace(told.routes[1], callers=callers)))
     stage = Stage.of(trace([], [], told=many))
-    assert [stage.names[p] for p in stage.columns[2]] == ["9 × web"]
-    assert stage.places(np.array([2, 2]), ["web-3", "web-8"]).tolist() == [stage.columns[2][0]] * 2
+    assert [stage.names[p] for p in stage.stations[2]] == ["9 × web"]
+    assert stage.places(np.array([2, 2]), ["web-3", "web-8"]).tolist() == [stage.stations[2][0]] * 2
 
 
 @pytest.mark.parametrize(
@@ -518,9 +623,9 @@ def test_the_still_twin_is_the_same_every_time_and_not_blank(pair):
     assert shown.picture.alt_text == repr(shown)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [*RUNS, TREE])
 def test_every_kind_of_trace_has_its_picture(name):
-    assert len(theatre(played(**RUNS[name])).picture.png()) > 10_000
+    assert len(theatre(told_of(name)).picture.png()) > 10_000
 
 
 def test_the_histogram_is_fortios(pair):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from meshmodel.scenario import (
 
 NAN = float("nan")
 PODS = ("backend-0", "backend-1", "backend-2")
-WEB = "web-0"
+WEB, CARTS = "web-0", ("cart-0", "cart-1")
 DEFAULTS: dict[str, Any] = {
     "hop": 1, "number": 1, "parent": -1, "proxy": WEB, "worker": 0, "endpoint": "", "outcome": "200", "back_off": 0.0,
     "first": "", "second": "", "first_active": -1, "second_active": -1,
@@ -81,6 +82,52 @@ def through(start: float, end: float, request: int, row: int, endpoint: str = "b
     }
     inner = {"request": request, "parent": row, "endpoint": endpoint, "chosen": start, "start": start, "end": end, **more}
     return [outer, inner]
+
+
+def tree() -> Scenario:
+    """web-0 calls the cart, whose pods call db-0, and then the backend: routes 0 to 3, the last one called from route 0."""
+    told = scenario(load=ClosedLoop(connections=3, duration=10.0))
+    web, backend = told.routes
+    cart, db = ([Endpoint(name=name, deployment=name[:-2], address="10.0.2.0:80") for name in names] for names in (CARTS, ("db-0",)))
+    first = Route(host="cart.default", callers=(Caller(name=WEB),), destinations=(to("cart", cart),))
+    second = Route(host="db.default", callers=tuple(Caller(name=name) for name in CARTS), destinations=(to("db", db),))
+    return replace(told, routes=(web, first, second, replace(backend, called_from=0)))
+
+
+def to(name: str, pods: Sequence[Endpoint]) -> Destination:
+    return Destination(cluster=Cluster(name=name, endpoints=tuple(pods)))
+
+
+def forked() -> Trace:
+    """Twelve requests through `tree`, by arithmetic: every third is tried twice at the cart, every fourth at the backend.
+
+    Before every other one's call of the backend web-0 does something of its own for 0.1 s.
+    """
+    rows: list[tuple[Any, ...]] = []
+    tries: list[dict[str, Any]] = []
+
+    def tried(hop: int, parent: int, proxy: str, pod: str, start: float, seconds: float, number: int = 1, outcome: str = "200") -> int:
+        call = len(tries) if number == 1 else next(t["call"] for t in reversed(tries) if t["hop"] == hop)
+        tries.append({"request": len(rows), "hop": hop, "parent": parent, "proxy": proxy, "endpoint": pod, "chosen": start, "start": start,
+                      "end": start + seconds, "number": number, "call": call, "outcome": outcome, "back_off": 0.05 * (number - 1)})  # fmt: skip
+        return len(tries) - 1
+
+    for request in range(12):
+        at = began = 0.5 * request
+        web = tried(0, -1, "gateway", WEB, began, 0.0)
+        for number in range(1, 3 if request % 3 == 0 else 2):
+            pod = CARTS[(request + number) % 2]
+            cart = tried(1, web, WEB, pod, at + 0.05 * (number - 1), 0.3, number, "503" if request % 3 == 0 and number == 1 else "200")
+            tried(2, cart, pod, "db-0", tries[cart]["start"], 0.3)
+            at = tries[cart]["end"]
+        at += 0.1 * (request % 2)
+        for number in range(1, 3 if request % 4 == 0 else 2):
+            left = request % 4 == 0 and number == 1
+            last = tried(3, web, WEB, PODS[(request + number) % 3], at, 0.2, number, "per try timeout" if left else "200")
+            at = tries[last]["end"] + 0.05
+        tries[web]["end"] = tries[last]["end"]
+        rows.append((request % 3, began, tries[web]["end"], 200, tries[last]["endpoint"], 1 + (request % 4 == 0)))
+    return trace(rows, tries, told=tree())
 
 
 def played(policy: str = "LEAST_REQUEST", *, seconds: float = 6.0, seed: int = 1, seconds_of: Sequence[float] = (0.5, 0.1, 0.1),

@@ -66,8 +66,7 @@ def host_events(trace: Trace, stage: Stage) -> dict[str, np.ndarray]:
     """
     hosts = trace.hosts.sort_values("time", kind="stable")
     what = hosts.event.map(dict(zip(EVENTS, range(4), strict=True))).to_numpy(int)
-    hop = _hop_of(trace)
-    columns = np.array([hop.get(proxy, len(trace.scenario.routes) - 1) for proxy in hosts.proxy], dtype=int)
+    hop = _hops(trace, hosts)
     until = np.full(len(hosts), EVER)
     begun: dict[tuple[str, str, int], int] = {}
     time = hosts["time"].to_numpy(float)
@@ -77,10 +76,17 @@ def host_events(trace: Trace, stage: Stage) -> dict[str, np.ndarray]:
             begun[key] = row
         elif key in begun:
             until[begun.pop(key)] = time[row]
-    made = {"time": time, "until": until, "proxy": stage.places(columns + 1, hosts.proxy), "pod": stage.places(columns + 2, hosts.endpoint)}
+    made = {"time": time, "until": until, "proxy": stage.places(stage.origins(hop), hosts.proxy), "pod": stage.places(hop + 2, hosts.endpoint)}
     return {"time": made["time"].astype("f4"), "until": made["until"].astype("f4"), "proxy": made["proxy"], "pod": made["pod"],
             "what": what.astype("u1")}  # fmt: skip
 
 
-def _hop_of(trace: Trace) -> dict[str, int]:
-    return {caller.name: hop for hop, route in enumerate(trace.scenario.routes) for caller in route.callers}
+def _hops(trace: Trace, hosts: pd.DataFrame) -> np.ndarray:
+    """For each event the route by which its proxy calls its pod; where no pod is told, the last that the proxy calls."""
+    pods = [{pod.name for routes in trace.scenario.chains for pod in routes[hop].endpoints} for hop in range(len(trace.scenario.routes))]
+    calls: dict[str, list[int]] = {}
+    for hop, route in reversed([*enumerate(trace.scenario.routes)]):
+        for caller in route.callers:
+            calls.setdefault(caller.name, []).append(hop)
+    mine = [(calls.get(proxy, [len(pods) - 1]), pod) for proxy, pod in zip(hosts.proxy, hosts.endpoint, strict=True)]
+    return np.array([next((hop for hop in hops if pod in pods[hop]), hops[0]) for hops, pod in mine], dtype=int)

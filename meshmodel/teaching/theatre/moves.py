@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
+from meshmodel.teaching.theatre.stage import Stage
 from meshmodel.teaching.theatre.visits import GIVEN_UP, Visits
 
 LEG = 0.06
@@ -27,9 +29,10 @@ GHOST, KIND = 8, 7
 class _Script:
     """The moves of all visits; see `moves`."""
 
-    def __init__(self, visits: Visits, last: int) -> None:
-        self.last = last
-        self.hop, self.parent, self.number = visits.hop.tolist(), visits.parent.tolist(), visits.number.tolist()
+    def __init__(self, visits: Visits, stage: Stage) -> None:
+        self.ends = set(stage.ends)
+        self.own = stage.origins(visits.hop).tolist()  # the station of each visit's own proxy
+        self.hop, self.call, self.parent = visits.hop.tolist(), visits.call.tolist(), visits.parent.tolist()
         self.began, self.sent, self.end = visits.began.tolist(), visits.sent.tolist(), visits.end.tolist()
         self.back_off, self.work, self.done = visits.back_off.tolist(), visits.work.tolist(), visits.done.tolist()
         self.waits = (~(visits.sent - visits.began <= visits.pause)).tolist()
@@ -39,44 +42,59 @@ class _Script:
         for row, parent in enumerate(self.parent):
             if parent >= 0:
                 self.inner[parent].append(row)
+        for rows in self.inner:
+            rows.sort(key=self.began.__getitem__)
         self.final = _final(visits)
         self.wanted = [float("inf")] * len(self.hop)  # until when somebody waits for each visit
         self.rows: list[tuple[int, int, float, float, int, int]] = []
         for row in np.argsort(visits.hop, kind="stable").tolist():  # who is served before who serves
             self.visit(row)
 
-    def add(self, row: int, kind: int, start: float, stop: float, column: int, to: int | None = None) -> None:
+    def add(self, row: int, kind: int, start: float, stop: float, station: int, to: int | None = None) -> None:
         """A move, cut where nobody waits for it any more."""
-        to = column if to is None else to
+        to = station if to is None else to
         cut = min(max(self.wanted[row], start), stop)
         if cut - start > 1e-9:
-            self.rows.append((row, kind, start, cut, column, to))
+            self.rows.append((row, kind, start, cut, station, to))
         if stop - cut > 1e-9:
-            self.rows.append((row, kind | GHOST, cut, stop, column, to))
+            self.rows.append((row, kind | GHOST, cut, stop, station, to))
 
-    # --- which column a trip begins and ends in -----------------------------------------------
+    # --- which station a trip begins and ends in ----------------------------------------------
 
     def comes_from(self, row: int) -> int:
-        """The column from which the visit arrives at its own proxy without a pause."""
+        """The station from which the visit arrives at its own proxy without a pause."""
         parent = self.parent[row]
-        if parent < 0 or self.number[row] > 1 or self.began[row] - self.sent[parent] > self.pause:
-            return self.hop[row] + 1
+        if parent < 0 or self.inner[parent][0] != row or self.began[row] - self.sent[parent] > self.pause:
+            return self.own[row]
         return self.goes_from(parent)
 
     def goes_from(self, row: int) -> int:
-        return self.hop[row] + 1 if self.waits[row] else self.comes_from(row)
+        return self.own[row] if self.waits[row] else self.comes_from(row)
 
     def goes_to(self, row: int) -> int:
-        """The column that the answer reaches without a pause."""
+        """The station that the answer reaches without a pause."""
         parent = self.parent[row]
-        if parent < 0 or not self.final[row] or abs(self.end[parent] - self.end[row]) > self.pause:
-            return self.hop[row] + 1
+        if parent < 0 or not self.final[row] or not self.closes(row) or abs(self.end[parent] - self.end[row]) > self.pause:
+            return self.own[row]
         return self.goes_to(parent)
+
+    def closes(self, row: int) -> bool:
+        """Does the visit belong to the last of the calls that are made for its parent?"""
+        latest = self.inner[self.parent[row]][-1]
+        return (self.hop[row], self.call[row]) == (self.hop[latest], self.call[latest])
+
+    def calls(self, row: int) -> list[tuple[float, float]]:
+        """When each call that a visit's pod makes begins, back-off included, and when its last try ends, in order."""
+        spans: dict[tuple[int, int], tuple[float, float]] = {}
+        for k in self.inner[row]:
+            begins, ended = spans.get((self.hop[k], self.call[k]), (float("inf"), -float("inf")))
+            spans[self.hop[k], self.call[k]] = min(begins, self.began[k] - self.back_off[k]), max(ended, self.end[k])
+        return sorted(spans.values())
 
     # --- the moves of one visit ---------------------------------------------------------------
 
     def visit(self, row: int) -> None:
-        own, began, sent = self.hop[row] + 1, self.began[row], self.sent[row]
+        own, began, sent = self.own[row], self.began[row], self.sent[row]
         for inner in self.inner[row]:
             self.wanted[inner] = min(self.end[row], self.wanted[row])
         if self.back_off[row] > 0:
@@ -87,50 +105,52 @@ class _Script:
         if self.waits[row]:
             self.wait(row, own, began, sent)
         if self.inner[row]:
-            self.call_on(row, own + 1)
+            self.call_on(row, self.hop[row] + 2)
         else:
-            self.at_the_pod(row, own + 1)
+            self.at_the_pod(row, self.hop[row] + 2)
 
     def wait(self, row: int, own: int, start: float, stop: float) -> None:
         come = self.comes_from(row)
-        leg = min(LEG, (stop - start) / 2) if come < own else 0.0
+        leg = min(LEG, (stop - start) / 2) if come != own else 0.0
         self.add(row, OUT, start, start + leg, come, own)
         self.add(row, WAIT, start + leg, stop, own)
 
     def turn_back(self, row: int, own: int, seconds: float) -> float:
         """The proxy's own answer on its way, out of the last of these seconds; returns when it leaves."""
         to = self.goes_to(row)
-        leg = min(LEG, seconds / 4) if to < own else 0.0
+        leg = min(LEG, seconds / 4) if to != own else 0.0
         self.add(row, BACK, self.end[row] - leg, self.end[row], own, to)
         return self.end[row] - leg
 
     def call_on(self, row: int, pod: int) -> None:
-        """A pod that calls the next one: it holds the request before and after that call."""
-        sent, end, inner = self.sent[row], self.end[row], self.inner[row]
-        first = min(self.began[k] - self.back_off[k] for k in inner)
-        last = max(self.end[k] for k in inner)
+        """A pod that calls others, one after another: it holds the request before, between and after its calls."""
+        sent, end, inner, calls = self.sent[row], self.end[row], self.inner[row], self.calls(row)
+        first, last = calls[0][0], max(ended for _, ended in calls)
         if first - sent > self.pause:
             leg = min(LEG, (first - sent) / 2)
             self.add(row, OUT, sent, sent + leg, self.goes_from(row), pod)
             self.add(row, HOLD, sent + leg, first, pod)
         if self.left[row] or last > end + self.pause:
-            leaves = self.turn_back(row, pod - 1, end - sent)
-            for inner_row in inner:
-                self.wanted[inner_row] = min(self.wanted[inner_row], leaves)
+            leaves = self.turn_back(row, self.own[row], end - sent)
+            for k in (row, *inner):
+                self.wanted[k] = min(self.wanted[k], leaves)
         elif end - last > self.pause:
             leg = min(LEG, end - last)
             self.add(row, HOLD, last, end - leg, pod)
             self.add(row, BACK, end - leg, end, pod, self.goes_to(row))
+        for (_, answered), (begins, _) in pairwise(calls):
+            if begins - answered > self.pause:
+                self.add(row, HOLD, answered, begins, pod)
 
     def at_the_pod(self, row: int, pod: int) -> None:
         """There, in the queue, at work, and back; or given up, and at work for nobody."""
         sent, end = self.sent[row], self.end[row]
         leg = min(LEG, (end - sent) / 4)
-        kind = WORK if pod == self.last else HOLD
+        kind = WORK if pod in self.ends else HOLD
         arrives, leaves = sent + leg, end - leg
         self.add(row, OUT, sent, arrives, self.goes_from(row), pod)
         if self.left[row]:
-            leaves = self.turn_back(row, pod - 1, end - sent)
+            leaves = self.turn_back(row, self.own[row], end - sent)
         else:
             self.add(row, BACK, leaves, end, pod, self.goes_to(row))
         begins = max(arrives, self.work[row]) if kind == WORK and self.work[row] == self.work[row] else arrives
@@ -152,14 +172,14 @@ def _final(visits: Visits) -> list[bool]:
     return final
 
 
-def moves(visits: Visits, last: int, most: float) -> dict[str, np.ndarray]:
-    """Every move in order of its start: visit, kind, start, stop (seconds), column, to (columns), seat.
+def moves(visits: Visits, stage: Stage, most: float) -> dict[str, np.ndarray]:
+    """Every move in order of its start: visit, kind, start, stop (seconds), station, to (stations), seat.
 
-    `last` is the pods' column; `most` the time after which nothing is shown.
+    `most` is the time after which nothing is shown.
     `seat` is the smallest free one of its pod while it is at work there.
     """
-    kinds = [("visit", "i4"), ("kind", "u1"), ("start", "f8"), ("stop", "f8"), ("column", "u1"), ("to", "u1")]
-    table = np.array(_Script(visits, last).rows, dtype=kinds)
+    kinds = [("visit", "i4"), ("kind", "u1"), ("start", "f8"), ("stop", "f8"), ("station", "u1"), ("to", "u1")]
+    table = np.array(_Script(visits, stage).rows, dtype=kinds)
     table = table[np.argsort(table["start"], kind="stable")]
     made = {name: table[name] for name, _ in kinds}
     made["stop"] = np.minimum(made["stop"], most + 1)

@@ -10,7 +10,7 @@ import numpy as np
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import ENVOY
 from meshmodel.results.trace import Trace
-from meshmodel.scenario import UNLIMITED, ConnectionPool, Route
+from meshmodel.scenario import UNLIMITED, ConnectionPool, Endpoint, Route
 from meshmodel.teaching import words
 from meshmodel.teaching.theatre import constants, watch
 from meshmodel.teaching.theatre.buckets import PERCENTILES, Scale, record_json
@@ -99,7 +99,7 @@ def _stop(trace: Trace) -> float:
 def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window) -> tuple[dict[str, Any], bytes]:
     stage = Stage.of(trace)
     visits = Visits.of(trace, stage, window)
-    made = moves(visits, stage.last, window.stop)
+    made = moves(visits, stage, window.stop)
     hosts = host_events(trace, stage)
     tables = {
         "visits": visits.packed(),
@@ -111,13 +111,15 @@ def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window)
     data, layout = pack(tables)
     role, says = ENGINES.get(trace.engine, ("model", f"engine {trace.engine}"))
     open_loop = not hasattr(trace.scenario.workload, "connections")
+    ends = [(station - 2, stage.names[place]) for station in stage.ends for place in stage.stations[station]]
+    pods = [_pod(trace, hop, name) for hop, name in ends]
     panel = {
         "engine": role,
         "says": says,
         "stage": stage.to_json(),
-        "takes": [_takes(trace, stage.names[place]) for place in stage.columns[-1]],
-        "zones": [_zone(trace, stage.names[place]) for place in stage.columns[-1]],
-        "places": [_concurrency(trace, stage.names[place]) for place in stage.columns[-1]],
+        "takes": [_takes(pod) for pod in pods],
+        "zones": [_zone(trace, hop, pod) for (hop, _), pod in zip(ends, pods, strict=True)],
+        "places": [(pod.behaviour.concurrency or 0) if pod else 0 for pod in pods],
         "lanes": 0 if open_loop else int(trace.scenario.workload.threads),  # type: ignore[union-attr]
         "policies": _policies(trace),
         "limits": _limits(trace),
@@ -151,32 +153,24 @@ def _requests(trace: Trace, visits: Visits, stage: Stage, scale: Scale) -> dict[
     }
 
 
-def _takes(trace: Trace, name: str) -> str:
+def _pod(trace: Trace, hop: int, name: str) -> Endpoint | None:
+    """A pod of a route, as it is first told."""
+    return next((pod for routes in trace.scenario.chains for pod in routes[hop].endpoints if pod.name == name), None)
+
+
+def _takes(pod: Endpoint | None) -> str:
     """What a pod does with a request: the small print in its box."""
-    pod = _pod(trace, name)
     if pod is None:
         return ""
     if pod.behaviour.failure != "none":
-        does = {"refused": "refuses", "reset": "resets", "hang": "never answers"}[pod.behaviour.failure]
-    else:
-        does = constants.seconds(pod.behaviour.timings[0]) + (f", fails {pod.behaviour.error_rate:g}" if pod.behaviour.error_rate else "")
-    return does
+        return {"refused": "refuses", "reset": "resets", "hang": "never answers"}[pod.behaviour.failure]
+    return constants.seconds(pod.behaviour.timings[0]) + (f", fails {pod.behaviour.error_rate:g}" if pod.behaviour.error_rate else "")
 
 
-def _zone(trace: Trace, name: str) -> str:
-    """Where a pod is, where not all are in one place."""
-    pod = _pod(trace, name)
-    localities = {other.locality for other in trace.scenario.endpoints}
+def _zone(trace: Trace, hop: int, pod: Endpoint | None) -> str:
+    """Where a pod is, where not all pods of its route are in one place."""
+    localities = {other.locality for other in trace.scenario.routes[hop].endpoints}
     return pod.locality.rpartition("/")[2] if pod and len(localities) > 1 else ""
-
-
-def _concurrency(trace: Trace, name: str) -> int:
-    pod = _pod(trace, name)
-    return (pod.behaviour.concurrency or 0) if pod else 0
-
-
-def _pod(trace: Trace, name: str) -> Any:
-    return next((pod for routes in trace.scenario.chains for pod in routes[-1].endpoints if pod.name == name), None)
 
 
 def _policies(trace: Trace) -> list[list[list[Any]]]:
@@ -215,7 +209,7 @@ def _peaks(made: dict[str, np.ndarray], visits: Visits, stage: Stage) -> dict[st
 def _place_of(made: dict[str, np.ndarray], visits: Visits, stage: Stage) -> np.ndarray:
     """Where each move that is no trip is: its proxy or its pod."""
     visit = made["visit"]
-    return np.where(made["column"] == visits.hop[visit] + 2, visits.target[visit], visits.origin[visit])
+    return np.where(made["station"] == visits.hop[visit] + 2, visits.target[visit], visits.origin[visit])
 
 
 def _most_at_once(made: dict[str, np.ndarray], rows: np.ndarray) -> int:
@@ -258,7 +252,15 @@ def _told(trace: Trace, name: str, scale: Scale) -> str:
     who = ", ".join(f"{pod} {100 * share.get(pod, 0):.0f} %" for pod in (*trace.pods, *([ENVOY] if ENVOY in share else [])))
     figures = ", ".join(f"p{p:g} {v:.3f} s" for p, v in zip(PERCENTILES, histogram.percentile(np.array(PERCENTILES)), strict=True))
     says = ENGINES.get(trace.engine, ("", trace.engine))[1]
-    return f"{heading(name, says)}: {len(requests)} requests, {failed} failed{left}; {figures}; answered by {who}."
+    return f"{heading(name, says)}: {len(requests)} requests, {failed} failed{left}; {figures}; answered by {who}.{_branches(trace)}"
+
+
+def _branches(trace: Trace) -> str:
+    """What the pods call that make several calls for a request, and how many tries there were at each."""
+    tries = trace.attempts.hop.value_counts()
+    several = constants.several_calls(trace.scenario.routes)
+    told = {who: ", ".join(f"{called} {tries.get(hop, 0)}" for hop, called in calls) for who, calls in several.items()}
+    return "".join(f" Tries at what {who} calls, in order: {calls}." for who, calls in told.items())
 
 
 def heading(name: str, says: str) -> str:

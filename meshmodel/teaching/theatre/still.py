@@ -30,10 +30,10 @@ Point = tuple[float, float]
 def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
     """A picture of all panels side by side; its alternative text says what each trace came to."""
     panels = spec["panels"]
-    pods = max(len(panel["stage"]["columns"][-1]) for panel in panels)
-    picture = Picture(figsize=(3.75 * max(2, len(panels)), 2.3 + 0.42 * pods), facecolor="white")
+    rows = max(_rows(panel["stage"]) for panel in panels)
+    picture = Picture(figsize=(3.75 * max(2, len(panels)), 2.3 + 0.42 * rows), facecolor="white")
     grid = picture.add_gridspec(
-        2, len(panels), height_ratios=(0.6 + 0.42 * pods, 1.05), left=0.04, right=0.99, top=0.86, bottom=0.13, hspace=0.22, wspace=0.12
+        2, len(panels), height_ratios=(0.6 + 0.42 * rows, 1.05), left=0.04, right=0.99, top=0.86, bottom=0.13, hspace=0.22, wspace=0.12
     )
     tallest = max(_tallest(panel, unpack(part, panel["layout"])) for panel, part in zip(panels, data, strict=True))
     for k, (panel, part) in enumerate(zip(panels, data, strict=True)):
@@ -49,23 +49,18 @@ def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
 
 
 def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, np.ndarray]], time: float) -> None:
-    stage, columns = panel["stage"], panel["stage"]["columns"]
+    stage = panel["stage"]
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=9)
-    at = _places(columns)
-    for left, right in zip(columns, columns[1:], strict=False):
-        axes.add_collection(
-            LineCollection([(at[one], at[other]) for one in left for other in right], colors="0.85", linewidths=0.8, zorder=1)
-        )
-    out = _ejected(tables["hosts"], time)
-    half = 0.42 / len(columns[-1])
-    for column, places in enumerate(columns[:-1]):
-        for place in places:
-            _draw_proxy(axes, at[place], stage["names"][place], column)
-    for place in columns[-1]:
-        _draw_pod(axes, at[place], half, stage["names"][place], stage["roles"][place], place in out)
-    most = max(panel["peaks"]["work"][place] + panel["peaks"]["queue"][place] for place in columns[-1])
+    at = _places(stage)
+    for station, before in enumerate(stage["before"][1:], start=1):
+        wires = [(at[one], at[other]) for one in stage["stations"][before] for other in stage["stations"][station]]
+        axes.add_collection(LineCollection(wires, colors="0.85", linewidths=0.8, zorder=1))
+    half = 0.42 / _rows(stage)
+    _draw_proxies(axes, stage, at)
+    _draw_pods(axes, stage, at, half, _ejected(tables["hosts"], time))
+    most = max(panel["peaks"]["work"][place] + panel["peaks"]["queue"][place] for place in stage["pods"])
     dots = list(_dots(stage, tables, time, at, _Seats(half, most)))
     if dots:
         xs, ys, roles, ghosts = zip(*dots, strict=True)
@@ -75,23 +70,88 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
         axes.scatter(xs, ys, size, facecolors=faces, edgecolors=colours, linewidths=0.7, zorder=4)
 
 
-def _places(columns: Sequence[Sequence[int]]) -> dict[int, Point]:
+_HEADING, _CALLER = 0.5, 0.9
+"""Of a pod's row: what the name of a called Service takes, where a pod calls several; and each of several callers."""
+
+
+def _heading(stage: dict[str, Any]) -> float:
+    return _HEADING if any(stage["order"]) else 0.0
+
+
+def _behind(stage: dict[str, Any], station: int) -> list[int]:
+    return [other for other, before in enumerate(stage["before"]) if before == station]
+
+
+def _rows(stage: dict[str, Any], station: int = 0) -> float:
+    """How many rows of pods high a station and all behind it are; the whole stage."""
+    behind, places = _behind(stage, station), len(stage["stations"][station])
+    if not behind:
+        return places + _heading(stage)
+    return max(_CALLER * places if places > 1 else 0.0, sum(_rows(stage, other) for other in behind))
+
+
+def _places(stage: dict[str, Any]) -> dict[int, Point]:
     """The middle of each place; of a pod the middle of its left edge."""
-    apart = (1 - _POD - _LEFT - 0.005) / (len(columns) - 1)
+    depth = _depths(stage)
+    steps = 1 + max(depth[caller] for caller in stage["before"][1:])
+    apart = (1 - _POD - _LEFT - 0.005) / steps
+    bands = _bands(stage)
     return {
-        place: (_LEFT + column * apart, 1 - (k + 0.5) / len(places))
-        for column, places in enumerate(columns)
+        place: (_LEFT + (steps if station in stage["ends"] else depth[station]) * apart, top - (k + 0.5) * (top - floor) / len(places))
+        for station, (places, (top, floor)) in enumerate(zip(stage["stations"], bands, strict=True))
         for k, place in enumerate(places)
     }
 
 
-def _draw_proxy(axes: Axes, at: Point, name: str, column: int) -> None:
-    """A square and its name, below and above by turns: neighbours' names would meet."""
+def _depths(stage: dict[str, Any]) -> list[int]:
+    """How many calls from the load each station is."""
+    depths = [0]
+    for caller in stage["before"][1:]:
+        depths.append(depths[caller] + 1)
+    return depths
+
+
+def _bands(stage: dict[str, Any]) -> list[tuple[float, float]]:
+    """From where down to where each station stands: what is called below one another, who calls beside all of that."""
+    bands, row = [(1.0, 0.0)] * len(stage["stations"]), 1 / _rows(stage)
+    for station in range(len(bands)):
+        top, floor = bands[station]
+        behind = _behind(stage, station)
+        if not behind:
+            bands[station] = top - row * _heading(stage), floor
+        spare = top - floor - row * sum(_rows(stage, other) for other in behind)
+        for other in behind:
+            under = top - row * _rows(stage, other) - spare / len(behind)
+            bands[other], top = (top, under), under
+    return bands
+
+
+def _draw_proxies(axes: Axes, stage: dict[str, Any], at: dict[int, Point]) -> None:
+    """Squares with their names, below and above by turns: neighbours' names would meet."""
+    away = min(0.09, 0.4 / _rows(stage))
+    for station, depth in enumerate(_depths(stage)):
+        for place in () if station in stage["ends"] else stage["stations"][station]:
+            _draw_proxy(axes, at[place], f"{stage['order'][station]} {stage['names'][place]}".lstrip(), depth, away)
+
+
+def _draw_pods(axes: Axes, stage: dict[str, Any], at: dict[int, Point], half: float, out: set[int]) -> None:
+    """The boxes of the pods; where a pod calls several Services, with what is called above them, and which call it is."""
+    for station in stage["ends"]:
+        places = stage["stations"][station]
+        for place in places:
+            _draw_pod(axes, at[place], half, stage["names"][place], stage["roles"][place], place in out)
+        if _heading(stage) and places:
+            x, y = at[places[0]]
+            told = f"{stage['order'][station]} {stage['called'][station]}".lstrip()
+            axes.text(x, y + 1.3 * half, told, va="bottom", fontsize=7.5, fontweight="bold", zorder=5)
+
+
+def _draw_proxy(axes: Axes, at: Point, name: str, depth: int, away: float) -> None:
     x, y = at
     axes.plot(x, y, "s", color="0.93", markeredgecolor="0.5", markersize=11, zorder=2)
-    below = column % 2 == 0
-    y += -0.09 if below else 0.09
-    axes.text(x if column else 0.0, y, name, ha="center" if column else "left", va="top" if below else "bottom", fontsize=7, zorder=5)
+    below = depth % 2 == 0
+    y += -away if below else away
+    axes.text(x if depth else 0.0, y, name, ha="center" if depth else "left", va="top" if below else "bottom", fontsize=7, zorder=5)
 
 
 def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected: bool) -> None:
@@ -137,30 +197,38 @@ def _dots(
         role = stage["roles"][target] if target >= 0 else "middle"
         if kind in (OUT, BACK):
             share = (time - moves["start"][i]) / max(1e-9, moves["stop"][i] - moves["start"][i])
-            x, y = _on_the_way(visits, row, int(moves["column"][i]), int(moves["to"][i]), share, at)
+            way = _way(stage["before"], int(moves["station"][i]), int(moves["to"][i]))
+            x, y = _on_the_way([at[max(0, _place_in(stage, visits, row, station))] for station in way], share)
         elif kind == WORK and target in at:
             x, y = seats(at[target], int(moves["seat"][i]))
         elif kind == QUEUE and target in at:
             queued[target] = queued.get(target, max(working, default=0)) + 1
             x, y = seats(at[target], queued[target])
         else:
-            x, y = at[max(0, int(visits["origin"][row]))]
+            x, y = at[max(0, _place_in(stage, visits, row, int(moves["station"][i])))]
         yield float(x), float(y), role, bool(moves["kind"][i] & GHOST)
 
 
-def _on_the_way(visits: dict[str, np.ndarray], row: int, start: int, to: int, share: float, at: dict[int, Point]) -> Point:
-    """The point at a share of a trip through the places of its columns."""
-    columns = range(start, to + 1) if start < to else range(start, to - 1, -1)
-    x, y = np.array([at[max(0, _place_in(visits, row, column))] for column in columns]).T
-    piece = np.linspace(0, 1, len(x))
+def _way(before: Sequence[int], start: int, to: int) -> list[int]:
+    """The stations from one to another, of which one is on the other's way to the load."""
+    way = [max(start, to)]
+    while way[-1] != min(start, to):
+        way.append(before[way[-1]])
+    return way if way[0] == start else way[::-1]
+
+
+def _on_the_way(points: Sequence[Point], share: float) -> Point:
+    """The point at a share of a trip through these."""
+    x, y = np.array(points).T
+    piece = np.linspace(0, 1, len(points))
     return float(np.interp(share, piece, x)), float(np.interp(share, piece, y))
 
 
-def _place_in(visits: dict[str, np.ndarray], row: int, column: int) -> int:
-    """The place of a visit's way in a column."""
-    while visits["hop"][row] + 1 > column:
+def _place_in(stage: dict[str, Any], visits: dict[str, np.ndarray], row: int, station: int) -> int:
+    """The place of a visit's way in a station: its pod, its own proxy, or those of the visits that it serves."""
+    while station not in (own := int(visits["hop"][row]) + 2, stage["before"][own]):
         row = int(visits["parent"][row])
-    return int(visits["origin" if visits["hop"][row] + 1 == column else "target"][row])
+    return int(visits["target" if station == own else "origin"][row])
 
 
 # --- the histogram ---------------------------------------------------------------------------

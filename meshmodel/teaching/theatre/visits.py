@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from meshmodel.results.trace import Trace
+from meshmodel.scenario import callers_of
 from meshmodel.teaching.theatre.stage import Stage
 
 GIVEN_UP = ("timeout", "per try timeout", "abandoned")
@@ -90,7 +91,7 @@ class Visits:
         target[: len(requests)] = requests.request.map(first_proxy).fillna(stage.names[1])
         columns = {
             "request": np.searchsorted(requests.request, table.request),
-            "origin": stage.places(hop + 1, table.proxy),
+            "origin": stage.places(stage.origins(hop), table.proxy),
             "target": stage.places(hop + 2, target),
             "began": table.chosen.to_numpy(float),
             "sent": table.start.to_numpy(float),
@@ -101,7 +102,7 @@ class Visits:
         }
         plain = ("hop", "number", "call", "parent", "worker", "back_off", "first_active", "second_active")
         columns |= {name: table[name].to_numpy() for name in plain}
-        work, done = _work(trace, table, columns["sent"], columns["end"], len(stage.columns) - 3)
+        work, done = _work(trace, table, columns["sent"], columns["end"], [station - 2 for station in stage.ends])
         pause = trace.scenario.connect_time + (_REAL_PAUSE if trace.engine == "envoy" else _PAUSE)
         return cls(requests.request.to_numpy(), pause, tuple(outcomes), **columns, work=work, done=done)
 
@@ -139,10 +140,13 @@ def _with_all_hops(trace: Trace, requests: pd.DataFrame, attempts: pd.DataFrame)
 
     Such an attempt lasts as long as its request; where a hop has several callers, it is drawn at the first.
     """
+    callers = np.array(callers_of(trace.scenario.routes))
     while (orphans := (attempts.hop > 0) & (attempts.parent < len(requests))).any():
+        calling = callers[attempts.hop]
+        orphans &= calling == calling[orphans].max()  # the innermost first: what is put before them lacks somebody in its turn
         inner = attempts[orphans].drop_duplicates("request")
         mine = requests.set_index("request").loc[inner.request].reset_index()
-        hops = inner.hop.to_numpy() - 1
+        hops = callers[inner.hop]
         told = {
             "request": mine.request, "hop": hops, "number": 1, "call": -2 - mine.request, "parent": inner.parent.to_numpy(),
             "proxy": [trace.scenario.routes[hop].callers[0].name for hop in hops], "worker": -1, "endpoint": inner.proxy.to_numpy(),
@@ -167,18 +171,19 @@ def _as_visits(requests: pd.DataFrame) -> pd.DataFrame:
     ).assign(**none)  # fmt: skip
 
 
-def _work(trace: Trace, table: pd.DataFrame, sent: np.ndarray, end: np.ndarray, last_hop: int) -> tuple[np.ndarray, np.ndarray]:
-    """When the pods of the last route begin and end their work on each visit, seconds; NaN for all other visits.
+def _work(trace: Trace, table: pd.DataFrame, sent: np.ndarray, end: np.ndarray, hops: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """When the pods of these routes, which call nobody, begin and end their work on each visit, seconds; NaN for all other visits.
 
     The trace says when the proxy is done.  A pod of finite concurrency works in order of arrival,
     so its begin follows from the ends before it.  What goes on after the proxy gave up is taken
     to last as long as the pod's `timing_50_percentile`.
     """
     begin, done = np.full(len(table), np.nan), np.full(len(table), np.nan)
-    behaviours = {pod.name: pod.behaviour for routes in reversed(trace.scenario.chains) for pod in routes[-1].endpoints}
-    reached = (table.hop == last_hop) & table.start.notna() & ~table.outcome.isin(("refused", "reset"))
-    for name, rows in table[reached].groupby("endpoint").groups.items():
-        behaviour = behaviours.get(name)
+    chains = list(reversed(trace.scenario.chains))
+    behaviours = {(hop, pod.name): pod.behaviour for routes in chains for hop in hops for pod in routes[hop].endpoints}
+    reached = table.hop.isin(hops) & table.start.notna() & ~table.outcome.isin(("refused", "reset"))
+    for pod, rows in table[reached].groupby(["hop", "endpoint"]).groups.items():
+        behaviour = behaviours.get(pod)
         order = rows.to_numpy()[np.argsort(sent[rows], kind="stable")]
         left = table.outcome.isin(GIVEN_UP).to_numpy()
         places = behaviour.concurrency if behaviour and behaviour.concurrency and behaviour.failure == "none" else len(order)

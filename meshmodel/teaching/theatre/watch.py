@@ -36,14 +36,15 @@ def _first(times: np.ndarray, where: np.ndarray) -> int | None:
 
 def _draws(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
     """The draw of LEAST_REQUEST that made the greatest difference, and the one that could not make any."""
-    last = (visits.hop == stage.last - 2) & (visits.first >= 0)
-    spared = np.where(last, visits.first_active - visits.second_active, 0)
+    choices = [station for station in stage.ends if len(stage.stations[station]) > 1]
+    drawn = np.isin(visits.hop + 2, choices) & (visits.first >= 0)
+    spared = np.where(drawn, visits.first_active - visits.second_active, 0)
     row = int(np.argmax(spared))
     if spared[row] > 0:
         chosen, other = stage.names[visits.second[row]], stage.names[visits.first[row]]
         active = visits.first_active[row], visits.second_active[row]
         yield Moment(float(visits.began[row]), f"of two draws, {other} has {active[0]} active, {chosen} {active[1]}: fewer wins")
-    twice = np.where(last & (visits.first == visits.second), visits.first_active, 0)
+    twice = np.where(drawn & (visits.first == visits.second), visits.first_active, 0)
     row = int(np.argmax(twice))
     if twice[row] > 0:
         name = stage.names[visits.first[row]]
@@ -54,7 +55,7 @@ def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], window: 
     """The most requests that a pod holds at once in the window, when, and which pod; (0, None, "") where none holds any."""
     here = np.isin(moves["kind"], (WORK, QUEUE))
     best: tuple[int, float | None, str] = (0, None, "")
-    for place in stage.columns[-1]:
+    for place in stage.pods:
         rows = here & (visits.target[moves["visit"]] == place)
         time = np.concatenate([moves["start"][rows], moves["stop"][rows]])
         step = np.repeat([1, -1], rows.sum())
@@ -91,6 +92,17 @@ def _tries(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
         yield Moment(float(visits.end[row]), "the waiting room is full: the proxy refuses at once")
 
 
+def _next_call(stage: Stage, visits: Visits, *_: object) -> Iterator[Moment]:
+    """The first request for which a pod makes its second call."""
+    served = visits.parent >= 0
+    first = np.full(len(visits.hop), np.iinfo(int).max)  # of each visit the first route that is called for it
+    np.minimum.at(first, visits.parent[served], visits.hop[served])
+    row = _first(visits.began, served & (visits.hop > first[visits.parent]))
+    if row is not None:
+        who, before, now = stage.names[visits.origin[row]], stage.called[first[visits.parent[row]] + 2], stage.called[visits.hop[row] + 2]
+        yield Moment(float(visits.began[row]), f"{who} has its answer from {before}, and calls {now} for the same request")
+
+
 def _leftovers(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], *_: object) -> Iterator[Moment]:
     row = _first(moves["start"], (moves["kind"] & GHOST > 0) & ((moves["kind"] & KIND) == WORK))
     if row is not None:
@@ -106,4 +118,4 @@ def _hosts(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: di
             yield Moment(float(hosts["time"][row]), text.format(stage.names[hosts["pod"][row]]))
 
 
-_FINDERS: tuple[Finder, ...] = (_draws, _fullest, _tries, _leftovers, _hosts)
+_FINDERS: tuple[Finder, ...] = (_draws, _fullest, _tries, _next_call, _leftovers, _hosts)

@@ -65,19 +65,19 @@ function growing(order, make, add) {
 // One panel's tables with the indices that the drawing needs.
 function prepare(panel, data, window) {
   const tables = unpack(data, panel.layout), { visits, requests, moves, hosts, events } = tables;
-  const last = panel.stage.columns.length - 3; // the hop that ends at the pods
+  const ends = new Set(panel.stage.ends.map((station) => station - 2)); // the hops that end at pods
   const all = [...Array(visits.rows).keys()];
   const ended = all.slice(0, requests.rows).filter((row) => panel.outcomes[visits.outcome[row]] !== "");
-  const tries = all.slice(requests.rows).filter((row) => visits.hop[row] === last);
-  const columns = panel.stage.names.length;
+  const tries = all.slice(requests.rows).filter((row) => ends.has(visits.hop[row]));
+  const places = panel.stage.names.length;
   return {
-    panel, ...tables, last,
+    panel, ...tables, ends,
     index: horizon(moves.start, moves.stop, window[0], window[1]),
     ...neighbours(visits, requests.rows),
     begun: sorted(all.slice(0, requests.rows), visits.began).values,
     tries: sorted(tries.filter((row) => visits.sent[row] >= 0), visits.sent).values,
     answers: growing(sorted(ended, visits.end), newAnswers, (counts, row) => addAnswer(counts, row, visits, requests)),
-    picks: growing(sorted(tries.filter((row) => visits.target[row] >= 0), visits.began), () => new Float64Array(columns),
+    picks: growing(sorted(tries.filter((row) => visits.target[row] >= 0), visits.began), () => new Float64Array(places),
       (counts, row) => { counts[visits.target[row]]++; }),
     total: ended.length,
   };

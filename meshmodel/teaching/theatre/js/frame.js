@@ -3,8 +3,9 @@
 function frame(play, geo, t, options = {}) {
   const { moves, visits, panel } = play, places = panel.stage.names.length;
   const now = {
-    t, dots: [], active: new Int32Array(places), ghosts: new Int32Array(places), held: new Int32Array(places), waiting: 0, resting: 0,
-    waits: new Int32Array(places), out: outAt(play, t), panic: panicAt(play, t), answers: play.answers(t), picks: play.picks(t),
+    t, dots: [], active: new Int32Array(places), ghosts: new Int32Array(places), waiting: 0, resting: 0,
+    held: panel.limits.map(() => new Int32Array(places)), waits: panel.limits.map(() => new Int32Array(places)), // by hop and proxy
+    out: outAt(play, t), panic: panicAt(play, t), answers: play.answers(t), picks: play.picks(t),
   };
   now.underWay = upTo(play.begun, t) - now.answers.answered;
   now.tries = upTo(play.tries, t);
@@ -12,18 +13,19 @@ function frame(play, geo, t, options = {}) {
   const rank = (key) => { const k = ranks.get(key) ?? 0; ranks.set(key, k + 1); return k; };
   underWay(moves, play.index, t, (i) => {
     const row = moves.visit[i], kind = moves.kind[i] & KIND, ghost = (moves.kind[i] & GHOST) > 0;
-    countMove(now, visits, row, kind, ghost, play.last, t);
+    countMove(now, play, row, kind, ghost, t);
     if (geo) now.dots.push(dotOf(play, geo, i, t, kind, ghost, rank, options));
   });
   return now;
 }
 
-function countMove(now, visits, row, kind, ghost, last, t) {
-  if (kind === WAIT) { now.waiting++; now.waits[visits.origin[row]]++; }
+function countMove(now, { visits, ends }, row, kind, ghost, t) {
+  const hop = visits.hop[row];
+  if (kind === WAIT) { now.waiting++; now.waits[hop][visits.origin[row]]++; }
   if (kind === BACK_OFF) now.resting++;
-  if (visits.hop[row] !== last || visits.target[row] < 0) return;
+  if (!ends.has(hop) || visits.target[row] < 0) return;
   if (ghost) now.ghosts[visits.target[row]] += kind === WORK || kind === QUEUE;
-  else if (visits.sent[row] <= t && kind !== BACK_OFF && kind !== WAIT) { now.active[visits.target[row]]++; now.held[visits.origin[row]]++; }
+  else if (visits.sent[row] <= t && kind !== BACK_OFF && kind !== WAIT) { now.active[visits.target[row]]++; now.held[hop][visits.origin[row]]++; }
 }
 
 // {place: [[proxy, until], ...]} of the pods that are ejected.
@@ -47,22 +49,22 @@ function dotOf(play, geo, i, t, kind, ghost, rank, options) {
   const target = visits.target[row], outcome = panel.outcomes[visits.outcome[row]];
   const dot = { row, ghost, r: geo.radius, role: target >= 0 ? panel.stage.roles[target] : "plain", shape: "dot", number: visits.number[row] };
   if (kind === OUT || kind === BACK) return onTrip(play, geo, i, t, kind, dot, outcome, options);
-  const node = geo.nodes[kind === WAIT || kind === BACK_OFF ? visits.origin[row] : placeIn(play, row, moves.column[i])];
+  const place = placeIn(play, row, moves.station[i]), node = geo.nodes[place];
   if (kind === WORK) return { ...dot, ...gridPoint(node.work, moves.seat[i]), r: Math.min(geo.radius + 0.7, gridRadius(node.work)) };
   if (kind === QUEUE) return { ...dot, ...gridPoint(node.queue ?? node.work, rank(`q${target}`)), r: gridRadius(node.queue ?? node.work), queued: true };
   const name = kind === WAIT ? "wait" : kind === BACK_OFF ? "back_off" : "hold", tray = node.trays?.[name];
-  const at = tray ? gridPoint(tray, rank(name + (kind === HOLD ? moves.column[i] : visits.origin[row]))) : { x: node.cx, y: node.cy };
+  const at = tray ? gridPoint(tray, rank(name + place)) : { x: node.cx, y: node.cy };
   if (kind === BACK_OFF) Object.assign(dot, { role: "plain", left: (moves.stop[i] - t) / (moves.stop[i] - moves.start[i]) });
   return { ...dot, ...at, r: tray ? Math.min(geo.radius + 0.5, tray.step * 0.38) : geo.radius };
 }
 
 function onTrip(play, geo, i, t, kind, dot, outcome, options) {
-  const { moves, visits } = play, row = dot.row, points = stops(play, geo, i);
+  const { moves, visits, panel } = play, row = dot.row, stations = way(panel.stage.before, moves.station[i], moves.to[i]);
+  const points = stops(play, geo, i, stations);
   const share = clamp((t - moves.start[i]) / (moves.stop[i] - moves.start[i]), 0, 1);
   const u = options.still ? (kind === OUT ? 1 : 0) : ease(share);
   const at = onTheWay(points, u), spread = spreadOf(visits.request[row], geo) * Math.sin(Math.PI * u);
-  const column = moves.column[i] + (moves.to[i] > moves.column[i] ? at.piece : -at.piece);
-  if (kind === OUT && column < visits.hop[row] + 1) dot.role = "plain"; // nobody has chosen yet
+  if (kind === OUT && stations[at.piece] < panel.stage.before[visits.hop[row] + 2]) dot.role = "plain"; // nobody has chosen yet
   if (kind === BACK) Object.assign(dot, answerLook(outcome));
   const trail = options.still ? [] : [0.035, 0.07, 0.105].map((back) => onTheWay(points, Math.max(0, u - back / Math.max(1, points.length - 1))));
   return { ...dot, x: at.x, y: at.y + spread, trail: trail.map((p) => ({ x: p.x, y: p.y + spread })) };

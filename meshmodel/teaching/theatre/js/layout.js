@@ -18,28 +18,80 @@ function gridPoint(g, k) {
 const gridRadius = (g) => Math.min(6.2, g.step * 0.41);
 
 function layout(play, width) {
-  const { stage, peaks, lanes } = play.panel, pods = stage.columns.at(-1), narrow = width < 470;
-  const top = 20, head = 19, podH = podHeight(pods.length, narrow, width > 640, Math.max(...pods.map((p) => peaks.work[p] + peaks.queue[p])));
+  const { stage, peaks, lanes } = play.panel, { stations, before, pods } = stage, narrow = width < 470;
+  const podH = podHeight(pods.length, narrow, width > 640, Math.max(...pods.map((p) => peaks.work[p] + peaks.queue[p])));
   const podW = Math.round(clamp(width * 0.38, 138, 230)), left = 8, right = width - podW;
-  const inner = pods.length * (podH + head) - head + 8;
-  const proxies = stage.columns.slice(1, -1), most = Math.max(...proxies.map((column) => column.length));
-  const height = Math.max(inner, most > 1 ? most * 46 : 0, 150), middle = top + height / 2;
-  const nodes = [];
+  const bands = bandsOf(stage, podH), { height, middle } = bands[0];
+  const nodes = [], depth = depths(before), inner = stations.map((_, s) => s).filter((s) => s && !stage.ends.includes(s));
   nodes[0] = loadNode(lanes, left, middle, height);
-  const apart = (right - nodes[0].exit) / (proxies.length + 0.72), wordy = proxies.some(([p], c) => c && (stage.names[p].length + stage.names[proxies[c - 1][0]].length) * 3.1 > apart);
-  proxies.forEach((column, c) => {
-    const cx = nodes[0].exit + ((right - nodes[0].exit) * (c + 0.92)) / (proxies.length + 0.72);
-    column.forEach((place, i) => {
-      const cy = middle + (i - (column.length - 1) / 2) * (height / column.length);
-      nodes[place] = proxyNode(play, place, cx, cy, column.length > 1 ? 30 : height - 34, narrow, apart, wordy && (c + proxies.length) % 2 === 1);
-    });
+  const deepest = Math.max(...inner.map((s) => depth[s])), apart = (right - nodes[0].exit) / (deepest + 0.72);
+  const label = (s) => orderly(stage, s, stage.names[stations[s][0]]);
+  const wordy = inner.some((s) => depth[s] > 1 && (label(s).length + label(before[s]).length) * 3.1 > apart);
+  const headings = inner.flatMap((s) => {
+    const cx = nodes[0].exit + ((right - nodes[0].exit) * (depth[s] - 0.08)) / (deepest + 0.72), above = wordy && (depth[s] - 1 + deepest) % 2 === 1;
+    return callerNodes(play, s, bands[s], { cx, apart, narrow, above }, nodes);
   });
-  proxies.flat().forEach((place) => labelPlace(nodes[place], proxies.length > 1 && wordy ? proxies.flat().map((p) => nodes[p]) : [nodes[place]]));
-  pods.forEach((place, i) => {
-    const y = middle - inner / 2 + i * (podH + head) + 8;
-    nodes[place] = podNode(play, place, i, { x: right, y, w: podW, h: podH }, narrow);
+  const proxies = inner.flatMap((s) => stations[s].map((place) => nodes[place]));
+  for (const node of proxies) labelPlace(node, deepest > 1 && wordy ? proxies : [node]);
+  headings.push(...stage.ends.flatMap((s) => endNodes(play, s, bands[s], { x: right, w: podW, h: podH }, narrow, nodes)));
+  return { width, height: TOP + height + 26, nodes, headings, narrow, middle, radius: radius(play) };
+}
+
+// The proxies of a station's callers.  Where one of several calls leads to them and their names have no room, the Service's name stands above.
+function callerNodes(play, station, band, { cx, apart, narrow, above }, nodes) {
+  const { stage } = play.panel, column = stage.stations[station], whole = (place) => orderly(stage, station, stage.names[place]);
+  const short = stage.order[station] && column.some((place) => whole(place).length * 6 > 2 * (apart - 17));
+  column.forEach((place, i) => {
+    const cy = band.middle + (i - (column.length - 1) / 2) * (band.height / column.length), tallest = column.length > 1 ? 30 : band.height - 34;
+    nodes[place] = proxyNode(play, place, cx, cy, tallest, narrow, apart, short ? stage.short[place] : whole(place), above && !short);
   });
-  return { width, height: top + height + 26, nodes, narrow, middle, radius: radius(play) };
+  return short ? [{ x: cx, y: nodes[column[0]].y - 7, anchor: "middle", text: orderly(stage, station, stage.called[station]) }] : [];
+}
+
+// How many calls from the load each station is.
+function depths(before) {
+  const found = [0];
+  for (const caller of before.slice(1)) found.push(found[caller] + 1);
+  return found;
+}
+
+// A name, and which call of its caller's it is where that makes several.
+const orderly = (stage, station, name) => `${stage.order[station]} ${name}`.trim();
+
+const TOP = 20, HEAD = 19, HEADING = 34;
+
+// How high the pods of an end are, one below another.
+const endHeight = (stage, station, podH) => stage.stations[station].length * (podH + HEAD) - HEAD + 8;
+
+// {height, middle} of each station: who calls beside all that it calls, what is called below one another.
+function bandsOf(stage, podH) {
+  const { stations, before } = stage, heading = stage.ends.length > 1 ? HEADING : 0, needs = [], bands = [];
+  const behind = stations.map((_, s) => stations.map((_, other) => other).filter((other) => before[other] === s));
+  const called = (s) => behind[s].reduce((sum, other) => sum + needs[other], 0);
+  for (let s = stations.length - 1; s > 0; s--) {
+    const own = stations[s].length > 1 ? stations[s].length * 46 : 0;
+    needs[s] = behind[s].length ? Math.max(own, called(s)) : endHeight(stage, s, podH) + heading;
+  }
+  const settle = (s, top, height) => {
+    bands[s] = { height, middle: top + height / 2 };
+    const spare = (height - called(s)) / behind[s].length;
+    let at = top;
+    for (const other of behind[s]) { settle(other, at, needs[other] + spare); at += needs[other] + spare; }
+  };
+  settle(0, TOP, Math.max(needs[1], 150));
+  return bands;
+}
+
+// The pods of an end, and the heading above them where there are several ends.
+function endNodes(play, station, band, box, narrow, nodes) {
+  const { stage } = play.panel, several = stage.ends.length > 1;
+  let y = band.middle - (endHeight(stage, station, box.h) - (several ? HEADING : 0)) / 2 + 8;
+  const heading = several ? [{ x: box.x + 1, y: y - HEAD - 6, anchor: "start", text: orderly(stage, station, stage.called[station]) }] : [];
+  for (const place of stage.stations[station]) {
+    nodes[place] = podNode(play, place, stage.pods.indexOf(place), { ...box, y }, narrow);
+    y += box.h + HEAD;
+  }
+  return heading;
 }
 
 function podHeight(pods, narrow, wide, peak) {
@@ -62,8 +114,8 @@ function loadNode(lanes, left, middle, height) {
 }
 
 // A proxy is a small square, or a tray for what is held, waits for a connection, or rests before a retry.
-function proxyNode(play, place, cx, cy, tallest, narrow, room, above) {
-  const { peaks, stage } = play.panel;
+function proxyNode(play, place, cx, cy, tallest, narrow, room, name, above) {
+  const { peaks } = play.panel;
   const needs = [["hold", peaks.hold[place]], ["wait", peaks.wait[place]], ["back_off", peaks.back_off[place]]].filter(([, n]) => n);
   const fullest = Math.max(...needs.map(([, n]) => n), 0), named = needs.some(([name]) => name !== "hold");
   const w = needs.length ? Math.min(narrow ? 50 : 78, room * 0.72, Math.max(named ? 56 : 30, 12 + 14 * fullest)) : 26;
@@ -81,7 +133,7 @@ function proxyNode(play, place, cx, cy, tallest, narrow, room, above) {
   for (const tray of Object.values(trays)) {
     Object.assign(tray, { x: cx - (across * step) / 2, y: cy - h / 2 + tray.dy, step, across, room: across * tray.rows, bottom: cy - h / 2 + tray.dy + tray.rows * step });
   }
-  return { kind: "proxy", cx, cy, x: cx - w / 2, y: cy - h / 2, w, h, trays, total, label: labelLines(stage.names[place], room * 1.9), above };
+  return { kind: "proxy", cx, cy, x: cx - w / 2, y: cy - h / 2, w, h, trays, total, label: labelLines(name, room * 1.9), above };
 }
 
 // Where a proxy's name and state are written: clear of the boxes beside it, where names are long.
@@ -123,11 +175,18 @@ function smallPrint(takes, zone, width) {
   return both.length * 5.8 + (width > 180 ? 90 : 50) < width ? both : takes;
 }
 
-// The place of a visit's way in a column: its own proxy, its pod, or those of the visits that it serves.
-function placeIn(play, row, column) {
-  const v = play.visits;
-  while (v.hop[row] + 1 > column) row = v.parent[row];
-  return v.hop[row] + 1 === column ? v.origin[row] : v.target[row];
+// The place of a visit's way in a station: its pod, its own proxy, or those of the visits that it serves.
+function placeIn(play, row, station) {
+  const v = play.visits, { before } = play.panel.stage;
+  while (v.hop[row] + 2 !== station && before[v.hop[row] + 2] !== station) row = v.parent[row];
+  return v.hop[row] + 2 === station ? v.target[row] : v.origin[row];
+}
+
+// The stations from one to another, of which one is on the other's way to the load.
+function way(before, from, to) {
+  const stations = [Math.max(from, to)];
+  while (stations.at(-1) !== Math.min(from, to)) stations.push(before[stations.at(-1)]);
+  return from < to ? stations.reverse() : stations;
 }
 
 // Where a request leaves the load: its connection's place, or anywhere in an open loop's source.
@@ -144,17 +203,17 @@ function along(a, b, u) {
 }
 const wire = (a, b) => `M${a.x},${a.y}C${(a.x + b.x) / 2},${a.y} ${(a.x + b.x) / 2},${b.y} ${b.x},${b.y}`;
 
-// The points that a move passes, from its first column to its last.
-function stops(play, geo, i) {
-  const { column, to, visit, seat } = play.moves, row = visit[i], step = column[i] < to[i] ? 1 : -1, points = [];
-  for (let c = column[i]; ; c += step) {
-    const place = placeIn(play, row, c), node = geo.nodes[place];
-    if (c === 0) points.push(lanePoint(play, geo, row));
+// The points that a move passes, station by station.
+function stops(play, geo, i, stations) {
+  const { station, to, visit, seat } = play.moves, row = visit[i], points = [];
+  for (const s of stations) {
+    const node = geo.nodes[placeIn(play, row, s)];
+    if (s === 0) points.push(lanePoint(play, geo, row));
     else if (!node) points.push(points.at(-1) ?? { x: geo.nodes[0].exit, y: geo.middle });
-    else if (node.kind === "pod") points.push(node.queue && step > 0 ? { x: node.x + 6, y: node.cy } : gridPoint(node.work, seat[i]));
+    else if (node.kind === "pod") points.push(node.queue && station[i] < to[i] ? { x: node.x + 6, y: node.cy } : gridPoint(node.work, seat[i]));
     else points.push({ x: node.cx, y: node.cy });
-    if (c === to[i]) return points;
   }
+  return points;
 }
 
 // The point at a share u of the way, and which piece of it that is.

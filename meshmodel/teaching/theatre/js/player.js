@@ -274,12 +274,13 @@ function constantsTable(box, spec) {
 }
 
 function legend(box, spec) {
-  const key = (kind, text) => { const item = html("span", {}, box); html("i", { class: kind, "aria-hidden": "true" }, item); item.append(text); };
+  const key = (kind, text, sign = "") => { const item = html("span", {}, box); html("i", { class: kind, "aria-hidden": "true" }, item, sign); item.append(text); };
   const roles = new Set(spec.panels.flatMap((panel) => panel.stage.roles)), outcomes = spec.panels.flatMap((panel) => panel.outcomes);
   const has = (name) => spec.panels.some((panel) => panel.peaks[name].some((n) => n));
   key("healthy", tr("to or from a healthy pod"));
   if (roles.has("troubled")) key("troubled", tr("to or from the troubled pod"));
   key("plain", tr("no pod chosen yet"));
+  if (spec.panels.some((panel) => panel.stage.order.some(Boolean))) key("order", tr("the order of a pod's calls for one request"), "①②");
   if (outcomes.some((word) => word && !/^\d\d\d$/.test(word))) key("proxy", tr("a proxy's own answer"));
   if (outcomes.some((word) => /^[45]\d\d$/.test(word))) key("cross", tr("an error that a pod answered"));
   if (has("back_off")) key("ring", tr("resting before the next try"));

@@ -31,19 +31,20 @@ function buildStage(root, play, geo) {
   root.setAttribute("viewBox", `0 0 ${geo.width} ${geo.height}`);
   root.style.height = `${geo.height}px`;
   const wires = svg("g", { class: "wires" }, root);
-  const { columns } = play.panel.stage, parts = { wires: new Map(), pods: new Map(), proxies: new Map() };
+  const { stations, before } = play.panel.stage, parts = { wires: new Map(), pods: new Map(), proxies: new Map() };
   const load = geo.nodes[0];
   buildLoad(root, load, play, geo);
-  for (let c = 1; c < columns.length; c++) {
-    for (const place of columns[c]) {
+  for (const { x, y, anchor, text } of geo.headings) svg("text", { class: "called", x, y, "text-anchor": anchor }, root, text);
+  for (let s = 1; s < stations.length; s++) {
+    for (const place of stations[s]) {
       const node = geo.nodes[place];
-      if (c === 1) for (const point of load.points) svg("path", { class: "wire", d: wire({ x: point.x + load.radius, y: point.y }, { x: node.cx, y: node.cy }) }, wires);
-      else for (const from of columns[c - 1]) {
+      if (s === 1) for (const point of load.points) svg("path", { class: "wire", d: wire({ x: point.x + load.radius, y: point.y }, { x: node.cx, y: node.cy }) }, wires);
+      else for (const from of stations[before[s]]) {
         const path = svg("path", { class: `wire to-${node.role ?? "middle"}`, d: wire({ x: geo.nodes[from].cx, y: geo.nodes[from].cy }, { x: node.kind === "pod" ? node.x : node.cx, y: node.cy }) }, wires);
         if (node.kind === "pod") parts.wires.set(`${from} ${place}`, path);
       }
       if (node.kind === "pod") parts.pods.set(place, buildPod(root, node, fullName(play, place)));
-      else parts.proxies.set(place, buildProxy(root, node));
+      else parts.proxies.set(place, buildProxy(root, node, play.panel, s));
     }
   }
   return parts;
@@ -57,7 +58,7 @@ function buildLoad(root, load, play, geo) {
   svg("text", { x: 1, y: Math.min(below + (load.open ? 6 : 0), geo.height - 4) }, root, label);
 }
 
-function buildProxy(root, node) {
+function buildProxy(root, node, { stage, limits }, station) {
   const group = svg("g", { class: "proxy" }, root);
   svg("rect", { class: "box", x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
   if (!node.total) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
@@ -65,11 +66,12 @@ function buildProxy(root, node) {
   for (const [name, tray] of Object.entries(node.trays)) svg("text", { class: "tiny", x: node.cx, y: tray.bottom + 8, "text-anchor": "middle" }, group, names[name]);
   node.label.forEach((line, i) => svg("text", { x: node.cx, y: node.labelY + 12 * i, "text-anchor": "middle" }, group, line));
   const state = svg("text", { class: "state", x: node.cx, y: node.stateY, "text-anchor": "middle" }, group);
-  return { group, state };
+  const limited = limits.map((mine, hop) => ({ ...mine, hop, order: stage.order[hop + 2] })).filter(({ hop }) => stage.before[hop + 2] === station && stage.ends.includes(hop + 2));
+  return { group, state, limited };
 }
 
 function fullName({ panel }, place) {
-  const zone = panel.zones[panel.stage.columns.at(-1).indexOf(place)];
+  const zone = panel.zones[panel.stage.pods.indexOf(place)];
   return panel.stage.names[place] + (zone ? `, ${zone}` : "");
 }
 
@@ -95,11 +97,12 @@ function buildPod(root, node, name) {
 
 // What changes with time on the boxes and wires.  `draws` are those of the event under discussion.
 function updateStage(parts, play, now, draws) {
-  const pods = play.panel.stage.columns.at(-1), total = pods.reduce((sum, place) => sum + now.picks[place], 0);
-  for (const [place, pod] of parts.pods) updatePod(pod, play, now, place, total, draws);
-  for (const [place, proxy] of parts.proxies) updateProxy(proxy, play, now, place);
+  const { ends, stations } = play.panel.stage, total = []; // of the picks among each pod's like
+  for (const s of ends) for (const place of stations[s]) total[place] = stations[s].reduce((sum, other) => sum + now.picks[other], 0);
+  for (const [place, pod] of parts.pods) updatePod(pod, play, now, place, total[place], draws);
+  for (const [place, proxy] of parts.proxies) updateProxy(proxy, now, place);
   for (const [key, path] of parts.wires) {
-    const place = Number(key.split(" ")[1]), share = total ? now.picks[place] / total : 0;
+    const place = Number(key.split(" ")[1]), share = total[place] ? now.picks[place] / total[place] : 0;
     path.style.strokeWidth = (1 + 9 * share).toFixed(1);
     path.classList.toggle("out", now.out.has(place));
     path.classList.toggle("drawn", Boolean(draws?.some((draw) => draw.place === place)));
@@ -130,13 +133,15 @@ function drawText(mine, draws) {
   return (mine[0] === draws[0] ? tr("1st draw: {}", mine[0].active) : tr("2nd draw: {}", mine[0].active)) + (mine[0].taken ? " ✓" : "");
 }
 
-function updateProxy(proxy, play, now, place) {
-  const column = play.panel.stage.columns.findIndex((places) => places.includes(place)), limits = play.panel.limits[column - 1] ?? {};
-  const said = [];
-  if (now.panic.has(place)) said.push(tr("panic"));
-  if (limits.connections && column - 1 === play.last) said.push(tr("{} busy", `${now.held[place]}/${limits.connections}`));
-  if (limits.requests && column - 1 === play.last) said.push(tr("{} sent", `${now.held[place]}/${limits.requests}`));
-  if (limits.pending && column - 1 === play.last) said.push(tr("{} wait", `${now.waits[place]}/${limits.pending}`));
-  proxy.group.classList.toggle("panic", now.panic.has(place));
-  say(proxy.state, said.join(", "));
+function updateProxy({ group, state, limited }, now, place) {
+  const said = now.panic.has(place) ? [tr("panic")] : [];
+  for (const { hop, order, connections, requests, pending } of limited) {
+    const held = now.held[hop][place], mine = [];
+    if (connections) mine.push(tr("{} busy", `${held}/${connections}`));
+    if (requests) mine.push(tr("{} sent", `${held}/${requests}`));
+    if (pending) mine.push(tr("{} wait", `${now.waits[hop][place]}/${pending}`));
+    if (mine.length) said.push(`${order} ${mine.join(", ")}`.trim());
+  }
+  group.classList.toggle("panic", now.panic.has(place));
+  say(state, said.join(", "));
 }

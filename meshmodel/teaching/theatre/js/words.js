@@ -141,7 +141,7 @@ function hostEvent(play, row) {
 
 // The state of a panel at a time, in a sentence.
 function summary(play, now) {
-  const { panel } = play, pods = panel.stage.columns.at(-1);
+  const { panel } = play, { pods } = panel.stage;
   const at = (place) => (now.out.has(place) ? tr("{} ejected, {}", panel.stage.names[place], now.active[place]) : `${panel.stage.names[place]} ${now.active[place]}`);
   const parts = [
     tr("{}, {}: {} answered, {} failed", panel.name, panel.says, now.answers.answered, now.answers.failed),
