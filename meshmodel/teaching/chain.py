@@ -6,14 +6,16 @@ caller's arrow carries the load-balancing policy of the route.  See `plots` for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.scenario import Behaviour, ClosedLoop, Scenario, way_to_the_last
+from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_of
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.plots import Picture, bare_picture
+from meshmodel.teaching.theatre.stage import CIRCLED_ONE
 
 if TYPE_CHECKING:
     from meshmodel.mesh import Mesh
@@ -22,35 +24,103 @@ _CALLER = "0.92"
 _LEFT, _WIDE = 0.01, 0.2  # parts of the picture
 _HIGH = 0.46  # inches
 
+Point = tuple[float, float]
+
 
 def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
-    """The chain that a request takes: the load, each calling proxy, the pods of the last Service."""
+    """The way that a request takes: the load, each calling proxy, the pods that call nobody; below one another what a pod calls in turn."""
     scenario = subject if isinstance(subject, Scenario) else subject.copy().scenario(ClosedLoop(calls=1))
-    pods = scenario.endpoints
-    height = max(1.5, 0.62 * len(pods) + 0.3)
+    tree = _Tree(scenario.routes)
+    height = max(1.5, 0.62 * tree.rows + 0.3)
     picture = bare_picture(width, height)
-    axes = picture.axes[0]
-    way = [scenario.routes[hop] for hop in way_to_the_last(scenario.routes)]
-    callers = [route.callers[0].name if len(route.callers) == 1 else f"{len(route.callers)} callers" for route in way]
-    columns = len(callers) + 2
-    xs = [_LEFT + k * (1 - _WIDE - 2 * _LEFT) / (columns - 1) for k in range(columns)]
-    for k, name in enumerate(["the load\n(curl or fortio)", *callers]):
-        _box(axes, xs[k], 0.5, _HIGH / height, name, _CALLER)
-        if k:
-            _arrow(axes, xs[k - 1], 0.5, xs[k], 0.5)
-    bad = troubled(scenario)
-    for j, pod in enumerate(pods):
-        y = 1 - (j + 0.5) / len(pods)
-        role = ROLES["troubled" if pod.name in bad else "healthy"]
-        _box(axes, xs[-1], y, _HIGH / height, f"{pod.name}\n{_says(pod.behaviour)}", role.light, BLACK)
-        _arrow(axes, xs[-2], 0.5, xs[-1], y)
-    policy = ", ".join(sorted({d.cluster.load_balancing for d in scenario.routes[-1].destinations}))
-    axes.text(xs[-2] + _WIDE / 2, 0.5 - 0.72 * _HIGH / height, policy, ha="center", va="top", fontsize=8, style="italic")
-    told = "; ".join(f"{pod.name}, {_says(pod.behaviour)}" for pod in pods)
-    picture.alt_text = (
-        f"The chain of calls: the load, then {', then '.join(callers)}, which picks by {policy} one of {len(pods)} pods: {told}"
-    )
+    axes, steps, box = picture.axes[0], tree.deepest + 2, (min(_WIDE, 0.8 / (tree.deepest + 3)), _HIGH / height)
+    xs = [_LEFT + k * (1 - box[0] - 2 * _LEFT) / steps for k in range(steps + 1)]
+    _box(axes, (xs[0], 0.5), box, "the load\n(curl or fortio)", _CALLER)
+    _arrow(axes, (xs[0] + box[0], 0.5), (xs[1], 0.5))
+    for caller, hops in tree.calls.items():
+        x, y = xs[tree.depth[caller] + 1], tree.middle(caller)
+        _box(axes, (x, y), box, tree.ordered(caller, tree.who(caller)), _CALLER)
+        axes.text(x + box[0] / 2, y - 0.72 * _HIGH / height, tree.policies(caller), ha="center", va="top", fontsize=8, style="italic")
+        for hop in hops:
+            if hop in tree.calls:
+                _arrow(axes, (x + box[0], y), (xs[tree.depth[hop] + 1], tree.middle(hop)))
+            else:
+                _draw_pods(axes, (x + box[0], y), xs[-1], tree, hop, troubled(scenario, hop), box)
+    picture.alt_text = tree.told()
     return picture
+
+
+class _Tree:
+    """The routes as the tree of calls: `calls[hop]` are those that the pods of route `hop` call, in order; -1: the load's proxy does."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = routes
+        self.callers = callers_of(routes)
+        every = {of: [hop for hop, caller in enumerate(self.callers) if caller == of] for of in range(-1, len(routes))}
+        self.calls = {of: hops for of, hops in every.items() if hops}
+        self.depth = {-1: 0}
+        for hop, caller in enumerate(self.callers):
+            self.depth[hop] = self.depth[caller] + 1
+        self.deepest = max(self.depth[of] for of in self.calls)
+        self.ends = self._ends(-1)
+        self.rows = sum(len(routes[hop].endpoints) for hop in self.ends)
+
+    def _ends(self, hop: int) -> list[int]:
+        """The routes at the ends of what a route's pods call, in the order of the calls."""
+        return [end for called in self.calls[hop] for end in self._ends(called)] if hop in self.calls else [hop]
+
+    def row(self, end: int) -> int:
+        """How many rows of pods stand above those of an end."""
+        return sum(len(self.routes[hop].endpoints) for hop in self.ends[: self.ends.index(end)])
+
+    def middle(self, hop: int) -> float:
+        """Where beside the pods that it leads to a caller stands, from 0 (the bottom) to 1."""
+        ends = self._ends(hop)
+        return 1 - (self.row(ends[0]) + self.row(ends[-1]) + len(self.routes[ends[-1]].endpoints)) / (2 * self.rows)
+
+    def who(self, caller: int) -> str:
+        """Who makes the calls of a route's pods; where pods make several, by the name of their Service."""
+        callers = self.routes[self.calls[caller][0]].callers
+        several = f"{self.service(caller)}, {len(callers)} pods" if caller >= 0 and len(self.ends) > 1 else f"{len(callers)} callers"
+        return callers[0].name if len(callers) == 1 else several
+
+    def ordered(self, hop: int, name: str) -> str:
+        """A name, behind the circled number that the call of the route has where a pod makes several."""
+        mine = self.calls[self.callers[hop]] if hop >= 0 else [hop]
+        return f"{chr(ord(CIRCLED_ONE) + mine.index(hop))} {name}" if len(mine) > 1 else name
+
+    def service(self, hop: int) -> str:
+        return self.routes[hop].host.partition(".")[0]
+
+    def policy(self, hop: int) -> str:
+        return ", ".join(sorted({d.cluster.load_balancing for d in self.routes[hop].destinations}))
+
+    def policies(self, caller: int) -> str:
+        """By what a caller picks the pods that answer; each of its calls, where there are several."""
+        hops = self.calls[caller]
+        if len(hops) > 1:
+            return "\n".join(self.ordered(hop, f"{self.service(hop)}: {self.policy(hop)}") for hop in hops)
+        return self.policy(hops[0]) if hops[0] in self.ends else ""
+
+    def told(self) -> str:
+        if len(self.ends) == 1:
+            way, end = ", then ".join(self.who(caller) for caller in self.calls), self.ends[0]
+            return f"The chain of calls: the load, then {way}, which picks by {self.policy(end)} one of {self.pods(end)}"
+        calls = "; ".join(f"{self.who(of)}: calls {', then '.join(map(self.service, hops))}" for of, hops in self.calls.items())
+        ends = "; ".join(f"{self.service(end)} is {self.pods(end)}, picked by {self.policy(end)}" for end in self.ends)
+        return f"The tree of calls: the load, then {calls}. {ends}"
+
+    def pods(self, end: int) -> str:
+        pods = self.routes[end].endpoints
+        return f"{len(pods)} pod{'s' * (len(pods) > 1)}: {'; '.join(f'{pod.name}, {_says(pod.behaviour)}' for pod in pods)}"
+
+
+def _draw_pods(axes: Axes, caller: Point, x: float, tree: _Tree, end: int, bad: frozenset[str], box: Point) -> None:
+    """The pods of an end, each with an arrow from its caller."""
+    for row, pod in enumerate(tree.routes[end].endpoints, start=tree.row(end)):
+        y, role = 1 - (row + 0.5) / tree.rows, ROLES["troubled" if pod.name in bad else "healthy"]
+        _box(axes, (x, y), box, f"{tree.ordered(end, pod.name)}\n{_says(pod.behaviour)}", role.light)
+        _arrow(axes, caller, (x, y))
 
 
 def _says(behaviour: Behaviour) -> str:
@@ -58,11 +128,12 @@ def _says(behaviour: Behaviour) -> str:
     return f"{timing}, ERROR_RATE {behaviour.error_rate:g}" if behaviour.error_rate else timing
 
 
-def _box(axes: Axes, x: float, y: float, high: float, label: str, face: str, text: str = BLACK) -> None:
-    shape = FancyBboxPatch((x, y - high / 2), _WIDE, high, boxstyle="round,pad=0,rounding_size=0.015", facecolor=face, edgecolor="0.35")
+def _box(axes: Axes, at: Point, size: Point, label: str, face: str) -> None:
+    (x, y), (wide, high) = at, size
+    shape = FancyBboxPatch((x, y - high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.015", facecolor=face, edgecolor="0.35")
     axes.add_patch(shape)
-    axes.text(x + _WIDE / 2, y, label, ha="center", va="center", fontsize=8.5, color=text)
+    axes.text(x + wide / 2, y, label, ha="center", va="center", fontsize=8.5, color=BLACK)
 
 
-def _arrow(axes: Axes, x0: float, y0: float, x1: float, y1: float) -> None:
-    axes.annotate("", (x1, y1), (x0 + _WIDE, y0), arrowprops={"arrowstyle": "->", "color": "0.3", "shrinkA": 2, "shrinkB": 2})
+def _arrow(axes: Axes, start: Point, end: Point) -> None:
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.3", "shrinkA": 2, "shrinkB": 2})

@@ -21,7 +21,7 @@ from meshmodel.teaching import language
 from meshmodel.teaching.theatre import Theatre, theatre
 from meshmodel.teaching.theatre.widget import module, style
 
-from ..unit.traces import played
+from ..unit.traces import forked, played
 from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
 
 pytestmark = pytest.mark.browser
@@ -361,6 +361,61 @@ def test_it_fits_its_page_in_either_theme(bare: str, tmp_path: Path, width: int,
         assert (_light(ground) < 60) == dark and (_light(ink) > 180) == dark
         assert min(page.evaluate(DOTS)) > 50
         page.screenshot(path=tmp_path / "shot.png", full_page=True)
+
+
+OVERLAPPING = """() => [...document.querySelectorAll('.mt-stage svg')].flatMap(stage => {
+    const texts = [...stage.querySelectorAll('text')].filter(each => each.textContent)
+        .map(each => [each.textContent, each.getBoundingClientRect()]);
+    return texts.flatMap(([one, r], i) => texts.slice(i + 1).filter(([, q]) =>
+        r.left < q.right - 1 && q.left < r.right - 1 && r.top < q.bottom - 3 && q.top < r.bottom - 3).map(([other]) => [one, other])); })"""
+TRACES: dict[str, Any] = {
+    "one connection": {"connections": 1},
+    "limits": {"limit": 2, "connections": 5},
+    "ejections": {"fails": 1.0, "retries": 1, "eject": True, "connections": 12},
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_no_label_of_a_stage_meets_another_on_a_phone(tmp_path: Path, name: str) -> None:
+    with (
+        served(tmp_path, theatre(played(**TRACES[name]))) as address,
+        browser_page(address, tmp_path, viewport={"width": 380, "height": 900}) as page,
+    ):
+        _open(page, address)
+        for _ in range(40):
+            page.evaluate("() => window.player.step(1)")
+            assert page.evaluate(OVERLAPPING) == [], page.evaluate(TIME)
+
+
+BOXES = """() => { const { geo, play } = window.player.panels[0], { ends, stations } = play.panel.stage;
+    return ends.map(end => stations[end].map(place => geo.nodes[place]).map(({ x, y, h }) => [x, y, h])); }"""
+AT_WORK = """() => { const { geo, play, now } = window.player.panels[0];
+    return now.dots.filter(dot => !dot.trail && !dot.ghost && dot.left === undefined && play.visits.target[dot.row] >= 0).map(dot => {
+        const node = geo.nodes[play.visits.target[dot.row]];
+        return [node.kind, dot.x > node.x && dot.x < node.x + node.w && dot.y > node.y && dot.y < node.y + node.h]; }); }"""
+
+
+@pytest.mark.parametrize("width", [380, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_tree_of_calls_has_its_branches_below_one_another(tmp_path: Path, width: int, scheme: str) -> None:
+    size = {"width": width, "height": 900}
+    with served(tmp_path, theatre(forked())) as address, browser_page(address, tmp_path, viewport=size, color_scheme=scheme) as page:
+        _open(page, address)
+        db, backend = page.evaluate(BOXES)
+        assert (len(db), len(backend)) == (1, 3) and len({x for x, _, _ in db + backend}) == 1
+        tops = [y for _, y, _ in db + backend]
+        assert all(lower > upper + high for (_, upper, high), lower in zip(db + backend, tops[1:], strict=False))
+        assert page.locator(".mt-stage .called").all_text_contents() == ["db", "② backend"]
+        assert any("① cart" in text for text in page.locator(".mt-stage text").all_text_contents())
+        inside = []
+        for time in np.linspace(0.1, 5.5, 28).tolist():
+            page.evaluate("time => window.player.go(time)", time)
+            inside += page.evaluate(AT_WORK)
+            assert page.evaluate(OVERLAPPING) == [], time
+        assert len(inside) > 10 and all(here for kind, here in inside if kind == "pod")
+        assert page.evaluate(STICKING_OUT) == [] and page.evaluate("() => document.documentElement.scrollWidth") <= width
+        heard = page.evaluate(HEARD)
+        assert "db-0" in heard and "backend-2" in heard
 
 
 def _light(colour: str) -> float:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from matplotlib.text import Text
+
 from meshmodel import catalogue
 from meshmodel.teaching.chain import chain
+
+from .traces import tree
 
 
 def test_names_callers_policy_and_pods() -> None:
@@ -26,3 +30,19 @@ def test_follows_what_is_applied_and_leaves_the_mesh_alone() -> None:
 
 def test_a_pod_that_fails_says_so() -> None:
     assert "ERROR_RATE 1" in chain(catalogue.experiment("locality-failure").mesh()).alt_text
+
+
+def test_several_calls_of_a_pod_stand_below_one_another_in_their_order() -> None:
+    picture = chain(tree())
+    text = picture.alt_text
+    for part in (
+        "web-0: calls cart, then backend",
+        "cart, 2 pods: calls db",
+        "db is 1 pod: db-0, 0 s",
+        "backend is 3 pods: backend-0, 1 s",
+    ):
+        assert part in text
+    shown = {t.get_text().partition("\n")[0]: t.get_position() for t in picture.findobj(Text)}
+    first, second = "\N{CIRCLED DIGIT ONE} cart, 2 pods", "\N{CIRCLED DIGIT TWO} backend-0"
+    assert shown["web-0"][0] < shown[first][0] < shown["db-0"][0] == shown[second][0]
+    assert shown["db-0"][1] > shown[second][1]

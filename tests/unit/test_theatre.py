@@ -324,7 +324,9 @@ def test_a_tree_is_told_in_words_as_well():
     assert "Tries at what web calls, in order: cart 16, backend 15." in shown.picture.alt_text
     assert ("web", "calls, in order", "cart, backend", "") in acting(told.scenario)
     assert {"db-0", "backend-0"} <= {constant.place for constant in acting(told.scenario)}
-    assert "web-0 has its answer from cart, and calls backend for the same request" in [text for _, text in shown.spec["panels"][0]["watch"]]
+    assert "web-0 has its answer from cart, and calls backend for the same request" in [
+        text for _, text in shown.spec["panels"][0]["watch"]
+    ]
     assert "Tries at" not in theatre(played()).picture.alt_text
 
 

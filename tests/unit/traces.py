@@ -108,8 +108,8 @@ def forked() -> Trace:
 
     def tried(hop: int, parent: int, proxy: str, pod: str, start: float, seconds: float, number: int = 1, outcome: str = "200") -> int:
         call = len(tries) if number == 1 else next(t["call"] for t in reversed(tries) if t["hop"] == hop)
-        tries.append({"request": len(rows), "hop": hop, "parent": parent, "proxy": proxy, "endpoint": pod, "chosen": start, "start": start,
-                      "end": start + seconds, "number": number, "call": call, "outcome": outcome, "back_off": 0.05 * (number - 1)})  # fmt: skip
+        told = {"request": len(rows), "hop": hop, "parent": parent, "proxy": proxy, "endpoint": pod, "number": number, "call": call}
+        tries.append({**told, "chosen": start, "start": start, "end": start + seconds, "outcome": outcome, "back_off": 0.05 * (number - 1)})
         return len(tries) - 1
 
     for request in range(12):

@@ -81,19 +81,19 @@ def _of_routes(routes: tuple[Route, ...]) -> Iterator[Constant]:
     for route in routes:
         callers = route.callers[0].name if len(route.callers) == 1 else f"{len(route.callers)} callers"
         yield from _route(route, f"{callers} → {route.host.partition('.')[0]}")
-    for who, calls in several_calls(routes).items():
+    for who, calls in several_calls(routes):
         yield Constant(who, "calls, in order", ", ".join(called for _, called in calls))
-    callers = callers_of(routes)
-    ends = {name: pod for hop, route in enumerate(routes) if hop not in callers for name, pod in _by_kind(route)}
+    calling = callers_of(routes)
+    ends = {name: pod for hop, route in enumerate(routes) if hop not in calling for name, pod in _by_kind(route)}
     for name, pod in ends.items():
         yield from _pod(name, pod)
 
 
-def several_calls(routes: Sequence[Route]) -> dict[str, list[tuple[int, str]]]:
-    """Of each Service whose pods make more than one call for a request: the routes' numbers and what they call, in order."""
+def several_calls(routes: Sequence[Route]) -> list[tuple[str, list[tuple[int, str]]]]:
+    """Each Service whose pods make more than one call for a request, and these in order: the route's number, and what is called."""
     callers, names = callers_of(routes), [route.host.partition(".")[0] for route in routes]
     calls = {hop: [(other, names[other]) for other, caller in enumerate(callers) if caller == hop] for hop in range(len(routes))}
-    return {names[hop]: mine for hop, mine in calls.items() if len(mine) > 1}
+    return [(names[hop], mine) for hop, mine in calls.items() if len(mine) > 1]
 
 
 def _route(route: Route, place: str) -> Iterator[Constant]:

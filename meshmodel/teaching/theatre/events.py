@@ -76,7 +76,12 @@ def host_events(trace: Trace, stage: Stage) -> dict[str, np.ndarray]:
             begun[key] = row
         elif key in begun:
             until[begun.pop(key)] = time[row]
-    made = {"time": time, "until": until, "proxy": stage.places(stage.origins(hop), hosts.proxy), "pod": stage.places(hop + 2, hosts.endpoint)}
+    made = {
+        "time": time,
+        "until": until,
+        "proxy": stage.places(stage.origins(hop), hosts.proxy),
+        "pod": stage.places(hop + 2, hosts.endpoint),
+    }
     return {"time": made["time"].astype("f4"), "until": made["until"].astype("f4"), "proxy": made["proxy"], "pod": made["pod"],
             "what": what.astype("u1")}  # fmt: skip
 

@@ -259,8 +259,8 @@ def _branches(trace: Trace) -> str:
     """What the pods call that make several calls for a request, and how many tries there were at each."""
     tries = trace.attempts.hop.value_counts()
     several = constants.several_calls(trace.scenario.routes)
-    told = {who: ", ".join(f"{called} {tries.get(hop, 0)}" for hop, called in calls) for who, calls in several.items()}
-    return "".join(f" Tries at what {who} calls, in order: {calls}." for who, calls in told.items())
+    told = [(who, ", ".join(f"{called} {tries.get(hop, 0)}" for hop, called in calls)) for who, calls in several]
+    return "".join(f" Tries at what {who} calls, in order: {calls}." for who, calls in told)
 
 
 def heading(name: str, says: str) -> str:

@@ -34,6 +34,7 @@ function layout(play, width) {
   const proxies = inner.flatMap((s) => stations[s].map((place) => nodes[place]));
   for (const node of proxies) labelPlace(node, deepest > 1 && wordy ? proxies : [node]);
   headings.push(...stage.ends.flatMap((s) => endNodes(play, s, bands[s], { x: right, w: podW, h: podH }, narrow, nodes)));
+  nodes[0].label = loadLabel(nodes[0], lanes, narrow, proxies, TOP + height + 22);
   return { width, height: TOP + height + 26, nodes, headings, narrow, middle, radius: radius(play) };
 }
 
@@ -111,6 +112,20 @@ function loadNode(lanes, left, middle, height) {
   const shown = Math.min(lanes || 1, 24), apart = Math.min(17, (height - 10) / shown);
   const points = Array.from({ length: shown }, (_, i) => ({ x: left + 6, y: middle + (i - (shown - 1) / 2) * apart }));
   return { kind: "load", points, radius: Math.min(5.5, apart * 0.4), open: !lanes, exit: left + 14, cx: left + 6, cy: middle };
+}
+
+// What the load is, below its places; above them where the name of a proxy beside it would be met.
+function loadLabel(load, lanes, narrow, proxies, lowest) {
+  const text = load.open ? tr("load") : narrow ? tr("{} conn.", lanes) : lanes > 1 ? tr("{} connections", lanes) : tr("1 connection");
+  const [first, last] = [load.points[0].y, load.points.at(-1).y], away = load.radius + (load.open ? 6 : 0);
+  const below = Math.min(last + away + 16, lowest), met = proxies.some((node) => meets(node, { to: 1 + 6.6 * text.length, y: below }));
+  return { text, x: 1, y: met ? first - away - 7 : below };
+}
+
+// Does a text that ends at `to` meet the name of a proxy, or the line for what is said beside it?
+function meets(node, { to, y }) {
+  const wide = Math.max(...node.label.map((line) => line.length)) * 6.6, lines = 12 * (node.label.length - 1);
+  return node.cx - wide / 2 < to + 4 && y > Math.min(node.labelY, node.stateY) - 13 && y < Math.max(node.labelY + lines, node.stateY) + 13;
 }
 
 // A proxy is a small square, or a tray for what is held, waits for a connection, or rests before a retry.

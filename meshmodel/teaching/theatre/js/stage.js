@@ -33,7 +33,7 @@ function buildStage(root, play, geo) {
   const wires = svg("g", { class: "wires" }, root);
   const { stations, before } = play.panel.stage, parts = { wires: new Map(), pods: new Map(), proxies: new Map() };
   const load = geo.nodes[0];
-  buildLoad(root, load, play, geo);
+  buildLoad(root, load);
   for (const { x, y, anchor, text } of geo.headings) svg("text", { class: "called", x, y, "text-anchor": anchor }, root, text);
   for (let s = 1; s < stations.length; s++) {
     for (const place of stations[s]) {
@@ -50,12 +50,10 @@ function buildStage(root, play, geo) {
   return parts;
 }
 
-function buildLoad(root, load, play, geo) {
+function buildLoad(root, load) {
   if (load.open) svg("circle", { class: "source", cx: load.cx, cy: load.cy, r: 9 }, root);
   else for (const point of load.points) svg("circle", { class: "slot", cx: point.x, cy: point.y, r: load.radius }, root);
-  const { lanes } = play.panel, label = load.open ? tr("load") : geo.narrow ? tr("{} conn.", lanes) : lanes > 1 ? tr("{} connections", lanes) : tr("1 connection");
-  const below = load.points.at(-1).y + load.radius + 16;
-  svg("text", { x: 1, y: Math.min(below + (load.open ? 6 : 0), geo.height - 4) }, root, label);
+  svg("text", { x: load.label.x, y: load.label.y }, root, load.label.text);
 }
 
 function buildProxy(root, node, { stage, limits }, station) {
