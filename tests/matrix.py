@@ -64,7 +64,10 @@ def install(packages: str, python: str, folder: Path) -> None:
     uv = shutil.which("uv")
     env = folder / "env"
     if uv:
-        commands = [[uv, "venv", "-q", "--seed", "--python", python, str(env)], [uv, "pip", "install", "--compile-bytecode", "--python", str(env), *wanted]]
+        commands = [
+            [uv, "venv", "-q", "--seed", "--python", python, str(env)],
+            [uv, "pip", "install", "--compile-bytecode", "--python", str(env), *wanted],
+        ]
     else:
         pip = [str(env / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
         commands = [[python, "-m", "venv", str(env)], [*pip, *wanted]]
