@@ -12,9 +12,9 @@ from meshmodel._text import label
 from meshmodel.evidence import catalogue, records
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Outcome, Replay
-from meshmodel.teaching.canvas import COLOUR, INK, WIDTH, canvas, key, named
+from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, key, named, paper, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
-from meshmodel.teaching.plots import Picture, paper
+from meshmodel.teaching.picture import Picture
 
 NEEDLES = (50, 75, 90, 99)
 HIGH = 1.5
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     recorded: float
 
 
-def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = 7.5) -> Picture:
+def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = WIDTH) -> Picture:
     """For each policy who answered, and all requests from the fastest to the slowest with p50 to p99 stuck into them.
 
     The needles stand still, the step from fast to slow moves: a percentile jumps when the step passes it.
@@ -73,7 +73,7 @@ def draw_strips(axes: Axes, replay: Replay, floor: float, width: float, name: st
     values = {p: float(np.nanmean(replay.percentile(p))) for p in NEEDLES}
     step = 100 * (1 - slow_share(replay))
     if name:
-        axes.text(0.08, floor + HIGH - 0.1, label(name), va="top", fontsize=10, fontweight="bold")
+        say(axes, 0.08, floor + HIGH - 0.1, label(name), va="top", fontsize=10, fontweight="bold")
     _who(axes, replay, left, right, floor + 0.98)
     _sorted(axes, values, step, left, right, floor + 0.2, width)
     told = ", ".join(f"p{p} {value:.2f} s" for p, value in values.items())
@@ -82,49 +82,66 @@ def draw_strips(axes: Axes, replay: Replay, floor: float, width: float, name: st
 
 def _who(axes: Axes, replay: Replay, left: float, right: float, y: float) -> None:
     bad, at = troubled(replay.scenario), left
-    axes.text(left - 0.08, y + 0.09, "who", ha="right", va="center", fontsize=9)
+    say(axes, left - 0.08, y + 0.09, "who", ha="right", va="center", fontsize=9)
     for pod, share in pod_shares(replay).items():
         wide = share * (right - left)
-        axes.barh(y, wide, 0.2, left=at, align="edge", color=_SLOW if pod in bad else _FAST, edgecolor="white", linewidth=1)
+        axes.barh(y, wide - 0.03, 0.2, left=at, align="edge", color=_SLOW if pod in bad else _FAST, edgecolor="none")
         if wide > 0.42:
-            axes.text(at + wide / 2, y + 0.09, f"{share:.0%}".replace("%", " %"), ha="center", va="center", fontsize=9, color=BLACK)
+            say(axes, at + wide / 2, y + 0.09, f"{share:.0%}".replace("%", " %"), ha="center", va="center", fontsize=9, color=BLACK)
         at += wide
 
 
 def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, right: float, y: float, width: float) -> None:
     scale = (right - left) / 100
-    axes.text(left - 0.08, y + 0.09, "how fast", ha="right", va="center", fontsize=9)
+    say(axes, left - 0.08, y + 0.09, "how fast", ha="right", va="center", fontsize=9)
     for start, stop, colour, said in ((0, step, _FAST, "fast"), (step, 100, _SLOW, "slow")):
         axes.barh(y, (stop - start) * scale, 0.2, left=left + start * scale, align="edge", color=colour, linewidth=0)
         if (stop - start) * scale > 0.4:
-            axes.text(left + (start + 0.5 * min(stop - start, 40)) * scale, y + 0.09, said, ha="center", va="center", fontsize=9)
+            say(
+                axes,
+                left + (start + 0.5 * min(stop - start, 40)) * scale,
+                y + 0.09,
+                said,
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=BLACK,
+            )
     for number, (percent, value) in enumerate(values.items()):
         x, high = left + percent * scale, (0.3, 0.5, 0.3, 0.5 if width > 5 else 0.68)[number]
         slow = percent > step
-        axes.plot([x, x], [y - 0.03, y + high], color=BLACK, linewidth=1.2)
-        axes.plot([x], [y + high], "o", color=_SLOW if slow else _FAST, markeredgecolor=BLACK, markersize=6)
-        axes.text(
-            x - 0.07, y + high + 0.02, f"p{percent} {value:.2f} s", ha="right", va="center", fontsize=9, fontweight="bold" if slow else None
+        axes.plot([x, x], [y - 0.03, y + high], color=INK, linewidth=1.2)
+        axes.plot([x], [y + high], "o", color=_SLOW if slow else _FAST, markeredgecolor=INK, markersize=6)
+        say(
+            axes,
+            x - 0.07,
+            y + high + 0.02,
+            f"p{percent} {value:.2f} s",
+            ha="right",
+            va="center",
+            fontsize=9,
+            fontweight="bold" if slow else None,
         )
-    axes.text(left, y - 0.04, "0 %", ha="left", va="top", fontsize=8)
-    axes.text(right, y - 0.04, "100 % of the requests, sorted", ha="right", va="top", fontsize=8)
+    say(axes, left, y - 0.04, "0 %", ha="left", va="top", fontsize=8)
+    say(axes, right, y - 0.04, "100 % of the requests, sorted", ha="right", va="top", fontsize=8)
 
 
-def share_by_delay(simulated: Mapping[float, Replay], formula: Mapping[float, Outcome], deployment: str, *, width: float = 7.5) -> Picture:
+def share_by_delay(
+    simulated: Mapping[float, Replay], formula: Mapping[float, Outcome], deployment: str, *, width: float = WIDTH
+) -> Picture:
     """The share of a Deployment's requests against the time that its pods take: two engines, and the floor of 1/n^2 for n pods."""
     delays, pods = list(simulated), len(next(iter(simulated.values())).pod_names)
     estimates = [replay.endpoint_shares()[deployment] for replay in simulated.values()]
     exact = [formula[delay].endpoint_shares()[deployment].mean for delay in delays]
-    picture = Picture(figsize=(width, 3), facecolor="white")
-    axes = picture.subplots()
-    axes.plot(delays, exact, color=ROLES["model"].light, label="formula")
-    axes.vlines(delays, [e.lo for e in estimates], [e.hi for e in estimates], color=BLACK, linewidth=3, label="95 % of runs")
+    says = f"The longer the slow pod takes, the nearer its share to 1/{pods**2}"
+    picture, (axes,) = canvas(says, 2.6, width=width)
+    axes.plot(delays, exact, color=COLOUR["model"], linewidth=2, label="formula")
+    axes.vlines(delays, [e.lo for e in estimates], [e.hi for e in estimates], color=INK, linewidth=4, label="95 % of runs")
     axes.axhline(1 / pods**2, color=_SLOW, linestyle="--", label="the floor")
-    axes.text(delays[-1], 1 / pods**2 - 0.008, f"the floor, 1/{pods**2}", ha="right", va="top", fontsize=9)
-    axes.text(delays[1] + 0.08, exact[1], "line: the formula, bars: 95 % of the simulated runs", va="bottom", fontsize=9)
-    axes.set(xlabel="time that the slow pod takes (s)", ylabel="share of its requests", ylim=(0, 0.36))
-    axes.spines[["top", "right"]].set_visible(False)
-    picture.subplots_adjust(left=0.1, right=0.98, top=0.97, bottom=0.17)
+    say(axes, delays[-1], 1 / pods**2 - 0.012, f"the floor, 1/{pods**2}", "troubled", ha="right", va="top", fontsize=SMALL)
+    say(axes, delays[1] + 0.08, exact[1], "line: the formula, bars: 95 % of the simulated runs", va="bottom", fontsize=SMALL)
+    axes.set(ylim=(0, 0.36))
+    named(axes, "time that the slow pod takes (s)", "share of its requests")
     told = ", ".join(f"{100 * e.mean:.1f} % at {delay:g} s" for delay, e in zip(delays, estimates, strict=True))
     picture.alt_text = f"The share of {deployment}: {told}; the floor is {100 / pods**2:.1f} %, and the formula agrees"
     return picture

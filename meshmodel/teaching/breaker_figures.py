@@ -14,7 +14,7 @@ from meshmodel.analytic.queues import erlang_b
 from meshmodel.results.replay import Replay
 from meshmodel.results.trace import Trace
 from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 # --- who is served ---------------------------------------------------------------------------
 

@@ -7,8 +7,7 @@ transparent and the ink a grey that has the same contrast, 4.3 to 1, with either
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from meshmodel.teaching import words
 from meshmodel.teaching.palette import ROLES
-from meshmodel.teaching.plots import DPI, Picture
+from meshmodel.teaching.picture import Picture
 
 INK = "#7A7A7A"
+FAINT = INK + "26"
+"""The ink as a veil: what a box or a lane is filled with."""
 COLOUR = {name: role.light for name, role in ROLES.items()} | {"record": INK, "ink": INK}
 """The colour of a role on a ground of any brightness."""
 
@@ -32,25 +32,6 @@ HATCH = "////"
 """What goes on although nobody waits for it, and answers that are no answers: hatched, also in grey."""
 
 _LINE, _LETTERS_OF_A_LINE, _ABOVE = 0.25, 53, 0.36  # inches, letters: of the title; inches: of what stands above the first panel
-
-
-class Sized(Picture):
-    """A picture that is drawn at its own size and shown at `shrink` times that."""
-
-    shrink = 1.0
-
-    def png(self, dpi: float | None = None, compress_level: int = 1) -> bytes:
-        """The picture as PNG, at `dpi` of what is shown, for a hand that waits; None: as a notebook stores it, in a third of the bytes."""
-        if dpi is not None:
-            return super().png(dpi * self.shrink, compress_level)
-        buffer = io.BytesIO()
-        with Image.open(io.BytesIO(super().png(DPI * self.shrink, compress_level))) as picture:
-            picture.convert("RGBA").quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
-
-    def html(self, dpi: float | None = None) -> str:
-        """The picture as HTML, at `dpi` of what is shown; None: as a notebook stores it."""
-        return self.page(self.png(dpi))
 
 
 def canvas(
@@ -65,8 +46,7 @@ def canvas(
     lines = words.lines(words.drawn(title), round(_LETTERS_OF_A_LINE * width / WIDTH))
     top, bottom = 0.1 + _LINE * len(lines) + _ABOVE, 0.56
     height = top + bottom + sum(heights) + gap * (len(heights) - 1)
-    picture = Sized(figsize=(width, height), facecolor="none")
-    picture.shrink = shrink
+    picture = Picture(shrink, figsize=(width, height))
     picture.text(
         0.02, 1 - 0.08 / height, "\n".join(lines), color=INK, fontsize=TITLE, fontweight="bold", ha="left", va="top", linespacing=1.2
     )
@@ -76,6 +56,27 @@ def canvas(
         panels.append(_panel(picture, (left / width, floor / height, 1 - (left + right) / width, high / height)))
         floor -= gap
     return picture, panels
+
+
+def bare_picture(width: float = WIDTH, height: float = 3.6) -> Picture:
+    """An empty picture with one Axes from (0, 0) to (1, 1) and nothing drawn around it."""
+    picture = Picture(figsize=(width, height))
+    axes = picture.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return picture
+
+
+def paper(width: float, height: float) -> tuple[Picture, Axes]:
+    """An empty picture, and its one Axes whose coordinates are inches from the lower left corner."""
+    picture = bare_picture(width, height)
+    picture.axes[0].set(xlim=(0, width), ylim=(0, height))
+    return picture, picture.axes[0]
+
+
+def beside(names: Iterable[str], least: float = 0.35) -> float:
+    """Inches that the longest of these takes beside a panel."""
+    return least + 0.088 * max(map(len, names), default=0)
 
 
 def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:

@@ -13,21 +13,21 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_of
+from meshmodel.teaching.canvas import INK, WIDTH, bare_picture, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
-from meshmodel.teaching.plots import Picture, bare_picture
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.stage import CIRCLED_ONE
 
 if TYPE_CHECKING:
     from meshmodel.mesh import Mesh
 
-_CALLER = "0.92"
 _LEFT, _WIDE = 0.01, 0.2  # parts of the picture
 _HIGH = 0.46  # inches
 
 Point = tuple[float, float]
 
 
-def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
+def chain(subject: Mesh | Scenario, *, width: float = WIDTH) -> Picture:
     """The way that a request takes: the load, each calling proxy, the pods that call nobody; below one another what a pod calls in turn."""
     scenario = subject if isinstance(subject, Scenario) else subject.copy().scenario(ClosedLoop(calls=1))
     tree = _Tree(scenario.routes)
@@ -35,12 +35,12 @@ def chain(subject: Mesh | Scenario, *, width: float = 7.5) -> Picture:
     picture = bare_picture(width, height)
     axes, steps, box = picture.axes[0], tree.deepest + 2, (min(_WIDE, 0.8 / (tree.deepest + 3)), _HIGH / height)
     xs = [_LEFT + k * (1 - box[0] - 2 * _LEFT) / steps for k in range(steps + 1)]
-    _box(axes, (xs[0], 0.5), box, "the load\n(curl or fortio)", _CALLER)
+    _box(axes, (xs[0], 0.5), box, "the load\n(curl or fortio)")
     _arrow(axes, (xs[0] + box[0], 0.5), (xs[1], 0.5))
     for caller, hops in tree.calls.items():
         x, y = xs[tree.depth[caller] + 1], tree.middle(caller)
-        _box(axes, (x, y), box, tree.ordered(caller, tree.who(caller)), _CALLER)
-        axes.text(x + box[0] / 2, y - 0.72 * _HIGH / height, tree.policies(caller), ha="center", va="top", fontsize=8, style="italic")
+        _box(axes, (x, y), box, tree.ordered(caller, tree.who(caller)))
+        say(axes, x + box[0] / 2, y - 0.72 * _HIGH / height, tree.policies(caller), ha="center", va="top", fontsize=8, style="italic")
         for hop in hops:
             if hop in tree.calls:
                 _arrow(axes, (x + box[0], y), (xs[tree.depth[hop] + 1], tree.middle(hop)))
@@ -128,12 +128,12 @@ def _says(behaviour: Behaviour) -> str:
     return f"{timing}, ERROR_RATE {behaviour.error_rate:g}" if behaviour.error_rate else timing
 
 
-def _box(axes: Axes, at: Point, size: Point, label: str, face: str) -> None:
+def _box(axes: Axes, at: Point, size: Point, label: str, face: str = "none") -> None:
     (x, y), (wide, high) = at, size
-    shape = FancyBboxPatch((x, y - high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.015", facecolor=face, edgecolor="0.35")
+    shape = FancyBboxPatch((x, y - high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.015", facecolor=face, edgecolor=INK)
     axes.add_patch(shape)
-    axes.text(x + wide / 2, y, label, ha="center", va="center", fontsize=8.5, color=BLACK)
+    say(axes, x + wide / 2, y, label, ha="center", va="center", fontsize=8.5, color=INK if face == "none" else BLACK)
 
 
 def _arrow(axes: Axes, start: Point, end: Point) -> None:
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.3", "shrinkA": 2, "shrinkB": 2})
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": INK, "shrinkA": 2, "shrinkB": 2})

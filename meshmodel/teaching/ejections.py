@@ -11,8 +11,9 @@ from matplotlib.patches import Rectangle
 from meshmodel._text import label
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import OutlierDetection
+from meshmodel.teaching.canvas import FAINT, INK, WIDTH, paper, say
 from meshmodel.teaching.palette import ROLES, fails
-from meshmodel.teaching.plots import Picture, paper
+from meshmodel.teaching.picture import Picture
 
 LANE = 0.36
 _FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
@@ -41,7 +42,7 @@ def stays(replay: Replay, i: int = 0) -> list[Stay]:
     return sorted([*found, *(Stay(pod, start, end, False) for pod, start in out.items())], key=lambda stay: stay.start)
 
 
-def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, width: float = 7.5) -> Picture:
+def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, width: float = WIDTH) -> Picture:
     """One replication: lanes of the pods, the caller's 500s, the ticks of the interval, and the first return under a lens."""
     high = LANE * len(replay.pod_names) + 2.35
     picture, axes = paper(width, high)
@@ -53,7 +54,7 @@ def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, w
     return picture
 
 
-def around_return(replay: Replay, i: int = 0, *, width: float = 7.5) -> Picture:
+def around_return(replay: Replay, i: int = 0, *, width: float = WIDTH) -> Picture:
     """The first return of a pod under the lens: every call near it, and the window in which the workers still use the pod."""
     returned = next(stay.stop for stay in stays(replay, i) if stay.back)
     picture, axes = paper(width, 1.35)
@@ -101,13 +102,14 @@ def draw_clock(axes: Axes, replay: Replay, i: int, cursor: float | None, floor: 
         for pod in range(len(replay.pod_names))
     ]
     top = base + LANE * len(replay.pod_names) + 0.12
-    axes.text(left - 0.08, top, "the caller's 500s", ha="right", va="center", fontsize=9)
+    say(axes, left - 0.08, top, "the caller's 500s", ha="right", va="center", fontsize=9)
     axes.plot(left + failed * scale, np.full(len(failed), top), "|", color=_BAD, markersize=9)
     _time(axes, found, rule, base, left, right, scale, end)
     if cursor is not None:
         x = left + min(cursor, end) * scale
-        axes.plot([x, x], [base - 0.1, top + 0.15], color="0.2", linewidth=1.2)
-        axes.text(
+        axes.plot([x, x], [base - 0.1, top + 0.15], color=INK, linewidth=1.6)
+        say(
+            axes,
             x,
             top + 0.17,
             f"istioctl at {min(cursor, end):g} s",
@@ -127,35 +129,34 @@ def _lane(
     name = replay.pod_names[pod]
     behaviour = next(e.behaviour for e in replay.scenario.routes[-1].endpoints if e.name == name)
     colour = _ILL if fails(behaviour) else _FINE
-    axes.text(left - 0.08, y + 0.12, label(name), ha="right", va="center", fontsize=9)
-    axes.barh(y, end * scale, 0.24, left=left, align="edge", color=colour, alpha=0.9)
+    say(axes, left - 0.08, y + 0.12, label(name), ha="right", va="center", fontsize=9)
     mine = [stay for stay in found if stay.pod == pod]
+    begins, stops = np.array([0.0, *(stay.stop for stay in mine)]), np.array([*(stay.start for stay in mine), end])
+    axes.barh(np.full(len(begins), y), (stops - begins) * scale, 0.24, left=left + begins * scale, align="edge", color=colour)
     for stay in mine:
         wide = (stay.stop - stay.start) * scale
-        axes.add_patch(
-            Rectangle((left + stay.start * scale, y), wide, 0.24, facecolor="0.93", edgecolor="0.45", hatch="////", linewidth=0.6)
-        )
+        axes.add_patch(Rectangle((left + stay.start * scale, y), wide, 0.24, facecolor=FAINT, edgecolor=INK, linewidth=0.8))
         times = int((stay.stop - stay.start + 1e-6) // rule.base_ejection_time) if rule and stay.back else 0
         words = f"out {stay.stop - stay.start:.0f} s" if stay.back else "out"
         if wide > 0.5:
             words = f"×{times}: {words}" if times and wide > 0.9 else words
-            box, x = {"facecolor": "white", "edgecolor": "none", "pad": 1}, left + stay.start * scale + wide / 2
-            axes.text(x, y + 0.12, words, ha="center", va="center", fontsize=8.5, bbox=box)
+            x = left + stay.start * scale + wide / 2
+            say(axes, x, y + 0.12, words, ha="center", va="center", fontsize=8.5)
     return f"{name} out {len(mine)} times" if mine else f"{name} never out"
 
 
 def _time(
     axes: Axes, found: list[Stay], rule: OutlierDetection | None, y: float, left: float, right: float, scale: float, end: float
 ) -> None:
-    axes.plot([left, right], [y - 0.08, y - 0.08], color="0.3", linewidth=0.8)
+    axes.plot([left, right], [y - 0.08, y - 0.08], color=INK, linewidth=0.9)
     returned = next((stay.stop for stay in found if stay.back), None)
     if rule and returned is not None:
         ticks = np.arange(returned % rule.interval, end, rule.interval)
-        axes.vlines(left + ticks * scale, y - 0.13, y - 0.03, color="0.55", linewidth=0.6)
+        axes.vlines(left + ticks * scale, y - 0.13, y - 0.03, color=INK, linewidth=0.7)
     step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if end / s <= 7)
     for seconds in np.arange(0, end + 1e-9, step):
-        axes.text(left + seconds * scale, y - 0.16, f"{seconds:g}", ha="center", va="top", fontsize=8.5)
-    axes.text(left - 0.08, y - 0.16, "time (s), ticks", ha="right", va="top", fontsize=8.5)
+        say(axes, left + seconds * scale, y - 0.16, f"{seconds:g}", ha="center", va="top", fontsize=8.5)
+    say(axes, left - 0.08, y - 0.16, "time (s), ticks", ha="right", va="top", fontsize=8.5)
 
 
 def _lens(axes: Axes, replay: Replay, i: int, returned: float, rule: OutlierDetection | None, y: float, left: float, right: float) -> str:
@@ -164,17 +165,17 @@ def _lens(axes: Axes, replay: Replay, i: int, returned: float, rule: OutlierDete
     start, code = replay.log.start[:, i] - returned, replay.log.code[:, i]
     near = (start >= _LENS[0]) & (start <= _LENS[1]) & (code > 0)
     window = rule.update_merge_window if rule else 0.0
-    axes.add_patch(Rectangle((left, y), right - left, 0.8, facecolor="0.98", edgecolor="0.5", linewidth=0.8))
-    axes.add_patch(Rectangle((left - _LENS[0] * scale, y), window * scale, 0.8, facecolor="0.86", edgecolor="none"))
-    axes.text(left - _LENS[0] * scale + 0.05, y + 0.74, "merge window", va="top", fontsize=8.5)
+    axes.add_patch(Rectangle((left, y), right - left, 0.8, facecolor="none", edgecolor=INK, linewidth=0.8))
+    axes.add_patch(Rectangle((left - _LENS[0] * scale, y), window * scale, 0.8, facecolor=FAINT, edgecolor="none"))
+    say(axes, left - _LENS[0] * scale + 0.05, y + 0.74, "merge window", va="top", fontsize=8.5)
     for bad, colour, marker, level in ((False, _FINE, "o", 0.22), (True, _BAD, "X", 0.42)):
         dots = start[near & ((code >= 500) == bad)]
         axes.plot(left + (dots - _LENS[0]) * scale, np.full(len(dots), y + level), marker, color=colour, markersize=5, alpha=0.8)
-    axes.text(left - 0.08, y + 0.42, "500", ha="right", va="center", fontsize=9, color=_BAD)
-    axes.text(left - 0.08, y + 0.22, "200", ha="right", va="center", fontsize=9)
-    axes.text(left - 0.08, y + 0.7, "first return", ha="right", va="center", fontsize=9)
+    say(axes, left - 0.08, y + 0.42, "500", ha="right", va="center", fontsize=9, color=_BAD)
+    say(axes, left - 0.08, y + 0.22, "200", ha="right", va="center", fontsize=9)
+    say(axes, left - 0.08, y + 0.7, "first return", ha="right", va="center", fontsize=9)
     for seconds in (0, 1, 2):
-        axes.text(
-            left + (seconds - _LENS[0]) * scale, y - 0.04, f"+{seconds} s" if seconds else "back", ha="center", va="top", fontsize=8.5
+        say(
+            axes, left + (seconds - _LENS[0]) * scale, y - 0.04, f"+{seconds} s" if seconds else "back", ha="center", va="top", fontsize=8.5
         )
     return f"after the first return, at {returned:.1f} s, {int((near & (code >= 500) & (start >= 0)).sum())} calls fail"

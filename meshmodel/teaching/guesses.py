@@ -21,7 +21,7 @@ from meshmodel.teaching import journal, typed
 from meshmodel.teaching.cards.card import BOX, Card, box, button
 from meshmodel.teaching.cards.exercise import UNITS, inline
 from meshmodel.teaching.palette import ROLES
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.words import drawn, fill, lines, say, spoken_html
 
 _LOCKED = "Locked. You guessed:"

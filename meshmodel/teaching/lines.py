@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, key, named, said_apart, say
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 ORDER = ("model", "proxy", "healthy", "troubled", "envoy")
 """The roles of lines that have none of their own."""

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from meshmodel.results.fortio import Bucket, Histogram
-from meshmodel.teaching.palette import BLACK, ROLES
-from meshmodel.teaching.plots import Picture, paper
+from meshmodel.teaching.canvas import COLOUR, FAINT, INK, WIDTH, paper, say
+from meshmodel.teaching.picture import Picture
 
-_RECORD, _MODEL = ROLES["record"].light, ROLES["model"].light
+_RECORD, _MODEL = COLOUR["record"], COLOUR["model"]
 
 
 def bucket_of(record: Histogram, percent: float) -> int:
@@ -24,7 +24,7 @@ def share_below(latencies: np.ndarray, percent: float) -> float:
     return float(ordered[max(0, int(np.ceil(percent / 100 * len(ordered))) - 1)])
 
 
-def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, *, width: float = 7.5) -> Picture:
+def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, *, width: float = WIDTH) -> Picture:
     """Above all buckets, below the one of a percentile: fortio's line, and a model's requests as dots with their own curve."""
     picture, axes = paper(width, 4.7)
     number = bucket_of(record, percent)
@@ -44,21 +44,23 @@ def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, 
 
 def _overview(axes: Axes, record: Histogram, chosen: int, lens: tuple[float, float, float, float], width: float) -> None:
     left, _, right, top = lens
-    axes.text(width - 0.2, 4.6, "a dot: twenty requests", ha="right", va="center", fontsize=8)
+    say(axes, width - 0.2, 4.6, "a dot: twenty requests", ha="right", va="center", fontsize=8)
     wide = (width - 0.4) / len(record.buckets)
     for number, bucket in enumerate(record.buckets):
         x, here = 0.2 + number * wide, number == chosen
         axes.add_patch(
-            Rectangle((x + 0.04, 3.55), wide - 0.08, 0.95, facecolor="0.95" if here else "0.99", edgecolor=BLACK if here else "0.7")
+            Rectangle(
+                (x + 0.04, 3.55), wide - 0.08, 0.95, facecolor=FAINT if here else "none", edgecolor=INK, linewidth=1.6 if here else 0.6
+            )
         )
-        axes.text(
-            x + wide / 2, 4.3, f"{bucket.count:,} requests", ha="center", va="center", fontsize=9, fontweight="bold" if here else None
+        say(
+            axes, x + wide / 2, 4.3, f"{bucket.count:,} requests", ha="center", va="center", fontsize=9, fontweight="bold" if here else None
         )
-        axes.text(x + wide / 2, 4.08, f"{bucket.start:.3g} to {bucket.end:.3g} s", ha="center", va="center", fontsize=8.5)
+        say(axes, x + wide / 2, 4.08, f"{bucket.start:.3g} to {bucket.end:.3g} s", ha="center", va="center", fontsize=8.5)
         _dots(axes, bucket, x + 0.12, wide - 0.24, 3.62, 0.34)
         if here:
             for one, other in ((x + 0.04, left), (x + wide - 0.04, right)):
-                axes.plot([one, other], [3.55, top], color="0.6", linewidth=0.8, linestyle=":")
+                axes.plot([one, other], [3.55, top], color=INK, linewidth=0.8, linestyle=":")
 
 
 def _dots(axes: Axes, bucket: Bucket, x: float, wide: float, y: float, high: float) -> None:
@@ -82,7 +84,7 @@ def _lens(
     def y(p: float | np.ndarray) -> float | np.ndarray:
         return bottom + (top - bottom) * (np.asarray(p) - low) / max(high - low, 1e-9)
 
-    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="0.98", edgecolor="0.5"))
+    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="none", edgecolor=INK))
     read, true = float(record.percentile(percent)), share_below(ordered, percent)
     inside = ordered[(ordered >= start) & (ordered <= end)]
     if len(inside):
@@ -92,16 +94,16 @@ def _lens(
         axes.plot(x(inside), bottom + lift, "o", color=_MODEL, markersize=2, alpha=0.55)
     axes.plot([left, right], [bottom, top], color=_RECORD, linewidth=1.8, linestyle="--")
     level = float(y(percent))
-    axes.plot([left - 0.05, right], [level, level], color="0.4", linewidth=0.8)
-    axes.text(left - 0.08, level, f"{percent:g} %", ha="right", va="center", fontsize=9, fontweight="bold")
+    axes.plot([left - 0.05, right], [level, level], color=INK, linewidth=0.8)
+    say(axes, left - 0.08, level, f"{percent:g} %", ha="right", va="center", fontsize=9, fontweight="bold")
     _needle(axes, float(x(read)), level, bottom, _RECORD, f"fortio reads {read:.3f} s", right, 0.0)
     if start <= true <= end:
         _needle(axes, float(x(true)), level, bottom, _MODEL, f"the model's own {true:.3f} s", right, 0.2)
     for seconds, side in ((start, "left"), (end, "right")):
-        axes.text(float(x(seconds)), bottom - 0.3, f"{seconds:.3g} s", ha=side, va="top", fontsize=9)
+        say(axes, float(x(seconds)), bottom - 0.3, f"{seconds:.3g} s", ha=side, va="top", fontsize=9)
     for p, at in ((low, "bottom"), (high, "top")):
         if abs(float(y(p)) - level) > 0.2:
-            axes.text(left - 0.08, float(y(p)), f"{p:.1f} %", ha="right", va=at, fontsize=8.5)
+            say(axes, left - 0.08, float(y(p)), f"{p:.1f} %", ha="right", va=at, fontsize=8.5)
     return read
 
 
@@ -109,6 +111,13 @@ def _needle(axes: Axes, x: float, level: float, bottom: float, colour: str, text
     axes.plot([x, x], [bottom, level], color=colour, linewidth=1.4)
     axes.plot([x], [level], "o", color=colour, markersize=6)
     late = x > right - 1.6
-    axes.text(
-        x + (-0.05 if late else 0.05), bottom - 0.03 - drop / 1.4, text, ha="right" if late else "left", va="top", fontsize=9, color=colour
+    say(
+        axes,
+        x + (-0.05 if late else 0.05),
+        bottom - 0.03 - drop / 1.4,
+        text,
+        ha="right" if late else "left",
+        va="top",
+        fontsize=9,
+        color=colour,
     )

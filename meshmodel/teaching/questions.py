@@ -24,7 +24,7 @@ from meshmodel.rules.ejection import may_eject
 from meshmodel.rules.locality import panicking
 from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, say
 from meshmodel.teaching.palette import ROLES
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 ENOUGH = 0.8
 """The chance that an experiment should have to show what it is made for."""

@@ -21,7 +21,7 @@ from meshmodel.rules.outcomes import PER_TRY_TIMEOUT
 from meshmodel.scenario import Route
 from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, said_apart, say, seconds
 from meshmodel.teaching.palette import troubled
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 Call = tuple[int, float]
 """A recorded call: code, seconds."""

@@ -12,7 +12,7 @@ from meshmodel.analytic.retries import Equilibria, response_tail, storm_equilibr
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import OpenLoop
 from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, said_apart, say
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 ROLES_OF_LINES = ("healthy", "proxy", "model", "troubled", "envoy")
 """Of several policies in one figure, in their order."""

@@ -7,13 +7,11 @@ from pathlib import Path
 from meshmodel.teaching.palette import css
 
 _UNTOLD = ':root:not([data-theme="light"]) body:not([data-jp-theme-light="true"])'
-_TURNED = "--turn: invert(1) hue-rotate(180deg); --blend: screen;"
-"""A picture drawn for white paper, on a dark ground: light on dark with its hues kept, and its own ground gone."""
 
 
 def themed(element: str) -> str:
     """The style of `element` (a CSS selector): JupyterLab's theme or the book's where they say, else what the system prefers."""
-    dark = f"{css(dark=True)} {_TURNED} color-scheme: dark;"
+    dark = f"{css(dark=True)} color-scheme: dark;"
     frame = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8").replace("SELF", element)
     return (
         f"{element} {{ {css()} color-scheme: light; }}\n"

@@ -16,7 +16,7 @@ from meshmodel.results.trace import Trace
 from meshmodel.rules.outcomes import number, status
 from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say, seconds
 from meshmodel.teaching.palette import troubled
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.stage import Stage
 from meshmodel.teaching.theatre.visits import GIVEN_UP, Visits, Window
 

@@ -14,9 +14,9 @@ from meshmodel._text import label
 from meshmodel.results.replay import Replay
 from meshmodel.rules.locality import level_loads
 from meshmodel.scenario import Caller, Endpoint
-from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, say
-from meshmodel.teaching.palette import BLACK, ROLES
-from meshmodel.teaching.plots import Picture, paper
+from meshmodel.teaching.canvas import COLOUR, FAINT, INK, SMALL, WIDTH, canvas, named, paper, say
+from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.picture import Picture
 
 _FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
 
@@ -37,7 +37,7 @@ def parts(replay: Replay) -> dict[str, Part]:
     return {name: Part(float(n / max(1, total.sum())), float(b / max(1, n))) for name, n, b in zip(names, total, bad, strict=True)}
 
 
-def zones(replay: Replay, *, width: float = 7.5) -> Picture:
+def zones(replay: Replay, *, width: float = WIDTH) -> Picture:
     """The last route: its caller, the zones with their pods and priorities, and who answered how much."""
     route = replay.scenario.routes[-1]
     rows = len(route.endpoints) + 0.7 * len({pod.locality for pod in route.endpoints}) + 0.4
@@ -67,7 +67,7 @@ def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: flo
     source = (1.45, floor + high / 2)
     _caller(axes, caller, source)
     if found["envoy"].share > 0.0005:
-        axes.text(0.15, source[1] - 0.5, f"answered by itself:\n{_percent(found['envoy'].share)} (503)", va="top", fontsize=9, color=_BAD)
+        say(axes, 0.15, source[1] - 0.5, f"answered by itself:\n{_percent(found['envoy'].share)} (503)", va="top", fontsize=9, color=_BAD)
     row = high / (len(cluster.endpoints) + 0.7 * len(zoned))
     several, said = len(set(priorities)) > 1, []
     for (priority, locality), pods in sorted(zoned.items()):
@@ -78,13 +78,13 @@ def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: flo
                 right - left,
                 top - bottom - 0.06,
                 boxstyle="round,pad=0,rounding_size=0.08",
-                facecolor="0.97",
-                edgecolor="0.6",
+                facecolor=FAINT,
+                edgecolor=INK,
             )
         )
         name = locality or "no locality"
         zone = f"{name.split('/')[-1]}, priority {priority}" if several else name.split("/")[-1]
-        axes.text(left + 0.12, top - 0.12, label(zone), va="top", fontsize=9, fontweight="bold")
+        say(axes, left + 0.12, top - 0.12, label(zone), va="top", fontsize=9, fontweight="bold")
         for k, pod in enumerate(pods):
             y = top - row * (k + 1.05) + 0.06 - 0.12
             said.append(_pod(axes, pod, found[pod.name], source, (left + 0.2, y), right, zone))
@@ -97,10 +97,10 @@ def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: flo
 def _caller(axes: Axes, caller: Caller, at: tuple[float, float]) -> None:
     x, y = at
     axes.add_patch(
-        FancyBboxPatch((0.12, y - 0.27), x - 0.12, 0.54, boxstyle="round,pad=0,rounding_size=0.08", facecolor="0.92", edgecolor="0.4")
+        FancyBboxPatch((0.12, y - 0.27), x - 0.12, 0.54, boxstyle="round,pad=0,rounding_size=0.08", facecolor="none", edgecolor=INK)
     )
     zone = caller.locality.split("/")[-1] if caller.locality else ""
-    axes.text((x + 0.12) / 2, y, "\n".join(map(label, filter(None, (caller.name, zone)))), ha="center", va="center", fontsize=9)
+    say(axes, (x + 0.12) / 2, y, "\n".join(map(label, filter(None, (caller.name, zone)))), ha="center", va="center", fontsize=9)
 
 
 def _pod(axes: Axes, pod: Endpoint, part: Part, source: tuple[float, float], at: tuple[float, float], right: float, zone: str) -> str:
@@ -110,12 +110,12 @@ def _pod(axes: Axes, pod: Endpoint, part: Part, source: tuple[float, float], at:
         axes.plot(
             [source[0], x], [source[1], y], color=colour, linewidth=max(0.8, 16 * part.share), alpha=0.75, solid_capstyle="butt", zorder=0.5
         )
-    axes.plot([x], [y], "o", color=colour if part.share > 0 else "0.75", markersize=9, markeredgecolor="white")
+    axes.plot([x], [y], "o", color=colour if part.share > 0 else INK, markersize=9)
     failing = f", {_percent(part.errors)} fail" if part.errors >= 0.0005 else ""
     below = right - x < 2.9  # a narrow page
-    axes.text(x + 0.16, y + 0.08 * below, label(pod.name), va="center", fontsize=9, color=BLACK)
+    say(axes, x + 0.16, y + 0.08 * below, label(pod.name), va="center", fontsize=9)
     side: dict[str, Any] = {"x": x + 0.16, "y": y - 0.09, "ha": "left"} if below else {"x": right - 0.1, "y": y, "ha": "right"}
-    axes.text(**side, s=f"{_percent(part.share)}{failing}", va="center", fontsize=9, fontweight="bold")
+    say(axes, **side, text=f"{_percent(part.share)}{failing}", va="center", fontsize=9, fontweight="bold")
     return f"{pod.name} in {zone} {_percent(part.share)}{failing}"
 
 

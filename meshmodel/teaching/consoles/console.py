@@ -12,7 +12,7 @@ from meshmodel.teaching import panels
 from meshmodel.teaching.consoles.controls import Action, Control, Result, Settings
 from meshmodel.teaching.consoles.newest import Newest
 from meshmodel.teaching.consoles.view import View
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.words import fill
 
 COARSE, FINE = 25, 200

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from meshmodel._text import InputError, quoted
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.picture import Picture
 
 Settings = SimpleNamespace
 """The values of all controls, an attribute each."""

@@ -16,6 +16,7 @@ from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import POLICIES, changes
 from meshmodel.teaching.consoles.tables import comparison_table, figures_table
+from meshmodel.teaching.picture import Picture
 
 RECORDS = {"ROUND_ROBIN": "lb-round-robin", "LEAST_REQUEST": "lb-least-conn"}
 """Which of the tutorial's experiments recorded a policy."""
@@ -76,8 +77,8 @@ def _beside(replay: Replay, record: Any) -> tuple[Replay, Comparison | None]:
     return comparison.outcome, comparison
 
 
-def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> plots.Picture:
-    picture = plots.Picture(figsize=(width, _OVERLAY + HIGH), facecolor="white")
+def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> Picture:
+    picture = Picture(figsize=(width, _OVERLAY + HIGH))
     for bottom, high, size in ((HIGH, _OVERLAY, (1, 1)), (0, HIGH, (width, HIGH))):
         part = picture.add_axes((0, bottom / (_OVERLAY + HIGH), 1, high / (_OVERLAY + HIGH)))
         part.set_axis_off()

@@ -11,12 +11,13 @@ from meshmodel._data import data_path
 from meshmodel.mesh import Mesh
 from meshmodel.results.replay import Replay
 from meshmodel.teaching import ejections, zones
+from meshmodel.teaching.canvas import paper
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import set_environment
 from meshmodel.teaching.consoles.tables import table
 from meshmodel.teaching.ejections import LANE, draw_clock, stays
-from meshmodel.teaching.plots import Picture, paper
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.zones import draw_zones, parts
 
 FAULTS = ("nobody fails", "the local pod fails", "each fifth request fails")

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.teaching.palette import BLACK, ROLES
-from meshmodel.teaching.plots import Picture
+from meshmodel.teaching.canvas import FAINT, INK, say
+from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.events import EJECTED
 from meshmodel.teaching.theatre.moves import BACK, GHOST, KIND, OUT, QUEUE, WORK
 from meshmodel.teaching.theatre.packing import unpack
@@ -20,7 +21,6 @@ from meshmodel.teaching.theatre.spec import heading
 ANSWERED = ("healthy", "troubled", "proxy", "proxy")
 """The role of who answered, by `spec.HEALTHY` and so on."""
 
-_PLAIN = "0.45"
 _LEFT, _POD = 0.03, 0.34
 """Of the stage's width: where the load stands, and how wide a pod is."""
 
@@ -31,7 +31,7 @@ def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
     """A picture of all panels side by side; its alternative text says what each trace came to."""
     panels = spec["panels"]
     rows = max(_rows(panel["stage"]) for panel in panels)
-    picture = Picture(figsize=(3.75 * max(2, len(panels)), 2.3 + 0.42 * rows), facecolor="white")
+    picture = Picture(figsize=(3.75 * max(2, len(panels)), 2.3 + 0.42 * rows))
     grid = picture.add_gridspec(
         2, len(panels), height_ratios=(0.6 + 0.42 * rows, 1.05), left=0.04, right=0.99, top=0.86, bottom=0.13, hspace=0.22, wspace=0.12
     )
@@ -40,7 +40,7 @@ def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
         tables = unpack(part, panel["layout"])
         _draw_stage(picture.add_subplot(grid[0, k]), panel, tables, spec["still"])
         _draw_histogram(picture.add_subplot(grid[1, k]), panel, tables, spec["buckets"], tallest)
-    picture.suptitle(spec["title"], x=0.04, y=0.975, ha="left", fontsize=11, fontweight="bold")
+    picture.suptitle(spec["title"], x=0.04, y=0.975, ha="left", fontsize=11, fontweight="bold", color=INK)
     picture.alt_text = f"{spec['title']}. " + " ".join(panel["told"] for panel in panels)
     return picture
 
@@ -52,11 +52,11 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
     stage = panel["stage"]
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=9)
+    axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=9, color=INK)
     at = _places(stage)
     for station, before in enumerate(stage["before"][1:], start=1):
         wires = [(at[one], at[other]) for one in stage["stations"][before] for other in stage["stations"][station]]
-        axes.add_collection(LineCollection(wires, colors="0.85", linewidths=0.8, zorder=1))
+        axes.add_collection(LineCollection(wires, colors=INK, alpha=0.35, linewidths=0.8, zorder=1))
     half = 0.42 / _rows(stage)
     _draw_proxies(axes, stage, at)
     _draw_pods(axes, stage, at, half, _ejected(tables["hosts"], time))
@@ -64,7 +64,7 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
     dots = list(_dots(stage, tables, time, at, _Seats(half, most)))
     if dots:
         xs, ys, roles, ghosts = zip(*dots, strict=True)
-        colours = [ROLES[role].light if role in ROLES else _PLAIN for role in roles]
+        colours = [ROLES[role].light if role in ROLES else INK for role in roles]
         faces = ["none" if ghost else colour for ghost, colour in zip(ghosts, colours, strict=True)]
         size = 18 if most <= 30 else 9 if most <= 80 else 3
         axes.scatter(xs, ys, size, facecolors=faces, edgecolors=colours, linewidths=0.7, zorder=4)
@@ -143,26 +143,26 @@ def _draw_pods(axes: Axes, stage: dict[str, Any], at: dict[int, Point], half: fl
         if _heading(stage) and places:
             x, y = at[places[0]]
             told = f"{stage['order'][station]} {stage['called'][station]}".lstrip()
-            axes.text(x, y + 1.3 * half, told, va="bottom", fontsize=7.5, fontweight="bold", zorder=5)
+            say(axes, x, y + 1.3 * half, told, va="bottom", fontsize=7.5, fontweight="bold", zorder=5)
 
 
 def _draw_proxy(axes: Axes, at: Point, name: str, depth: int, away: float) -> None:
     x, y = at
-    axes.plot(x, y, "s", color="0.93", markeredgecolor="0.5", markersize=11, zorder=2)
+    axes.plot(x, y, "s", color="none", markeredgecolor=INK, markersize=11, zorder=2)
     below = depth % 2 == 0
     y += -away if below else away
-    axes.text(x if depth else 0.0, y, name, ha="center" if depth else "left", va="top" if below else "bottom", fontsize=7, zorder=5)
+    say(axes, x if depth else 0.0, y, name, ha="center" if depth else "left", va="top" if below else "bottom", fontsize=7, zorder=5)
 
 
 def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected: bool) -> None:
     x, y = at
-    style: dict[str, Any] = {"linestyle": "--", "edgecolor": ROLES["proxy"].light} if ejected else {"edgecolor": "0.6"}
-    box = FancyBboxPatch((x, y - half), _POD, 2 * half, boxstyle="round,pad=0,rounding_size=0.015", facecolor="0.97", zorder=2, **style)
+    style: dict[str, Any] = {"linestyle": "--", "edgecolor": ROLES["proxy"].light} if ejected else {"edgecolor": INK}
+    box = FancyBboxPatch((x, y - half), _POD, 2 * half, boxstyle="round,pad=0,rounding_size=0.015", facecolor=FAINT, zorder=2, **style)
     axes.add_patch(box)
     axes.plot([x, x], [y - 0.7 * half, y + 0.7 * half], color=ROLES[role].light, linewidth=3, zorder=3)
     if ejected:
-        axes.text(x + _POD - 0.015, y - 0.85 * half, "ejected", ha="right", va="bottom", fontsize=7, color=ROLES["proxy"].light, zorder=5)
-    axes.text(x + 0.015, y + 0.9 * half, name, va="top", fontsize=7, color=BLACK, zorder=5)
+        say(axes, x + _POD - 0.015, y - 0.85 * half, "ejected", ha="right", va="bottom", fontsize=7, color=ROLES["proxy"].light, zorder=5)
+    say(axes, x + 0.015, y + 0.9 * half, name, va="top", fontsize=7, zorder=5)
 
 
 def _ejected(hosts: dict[str, np.ndarray], time: float) -> set[int]:
@@ -257,23 +257,23 @@ def _draw_histogram(
     x = np.arange(counts.shape[1])
     floor = np.zeros(counts.shape[1])
     for role, row in zip(ANSWERED, counts, strict=True):
-        axes.bar(
-            x, row, 0.84, bottom=floor, color=ROLES[role].light, hatch="xxx" if role == "proxy" else "", edgecolor="white", linewidth=0
-        )
+        axes.bar(x, row, 0.84, bottom=floor, color=ROLES[role].light, hatch="xxx" if role == "proxy" else "", edgecolor="none", linewidth=0)
         floor += row
     if panel["record"]:
         recorded = np.array(panel["record"]["shares"]) * counts.sum()
-        axes.bar(x, recorded, 0.96, facecolor="none", edgecolor=ROLES["record"].light, linestyle="--", linewidth=1.1, label="the record")
+        axes.bar(x, recorded, 0.96, facecolor="none", edgecolor=INK, linestyle="--", linewidth=1.1, label="the record")
     for column, count in enumerate(counts.sum(axis=0).tolist()):
         if count and len(x) <= 12:
-            axes.text(column, count + 0.02 * tallest, _percent(100 * count / counts.sum()), ha="center", va="bottom", fontsize=7)
+            say(axes, column, count + 0.02 * tallest, _percent(100 * count / counts.sum()), ha="center", va="bottom", fontsize=7)
     axes.set(ylim=(0, 1.16 * tallest), xlim=(-0.6, max(4.4, len(x) - 0.4)), yticks=[])
     axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
+    axes.tick_params(colors=INK)
     every = max(1, -(-len(x) // 6))
     axes.set_xticks(x[::every], [_range(buckets, k) for k in x[::every].tolist()], fontsize=7)
-    axes.set_xlabel("latency (s), fortio's buckets, at the end", fontsize=7.5, labelpad=2)
+    axes.set_xlabel("latency (s), fortio's buckets, at the end", fontsize=7.5, labelpad=2, color=INK)
     if panel["record"]:
-        axes.legend(loc="upper right", fontsize=7, frameon=False)
+        axes.legend(loc="upper right", fontsize=7, frameon=False, labelcolor=INK)
 
 
 def _percent(percent: float) -> str:

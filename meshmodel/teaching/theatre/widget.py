@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 
 from meshmodel.results.trace import Trace
-from meshmodel.teaching.plots import Picture, image_html
+from meshmodel.teaching.picture import Picture, image_html
 from meshmodel.teaching.standalone import standalone
 from meshmodel.teaching.theatre.buckets import Record, read
 from meshmodel.teaching.theatre.spec import Watch, in_the_readers_language, spec, whole_or_first
