@@ -627,7 +627,7 @@ def test_the_still_twin_is_the_same_every_time_and_not_blank(pair):
 
 @pytest.mark.parametrize("name", [*RUNS, TREE])
 def test_every_kind_of_trace_has_its_picture(name):
-    assert len(theatre(told_of(name)).picture.png()) > 10_000
+    assert len(theatre(told_of(name)).picture.png(100)) > 10_000
 
 
 def test_the_histogram_is_fortios(pair):
