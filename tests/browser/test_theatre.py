@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from meshmodel.results import fortio
+from meshmodel.results.trace import Trace
 from meshmodel.teaching import language
 from meshmodel.teaching.theatre import Theatre, theatre
 from meshmodel.teaching.theatre.widget import module, style
@@ -371,16 +372,19 @@ OVERLAPPING = """() => [...document.querySelectorAll('.mt-stage svg')].flatMap(s
 TRACES: dict[str, Any] = {
     "one connection": {"connections": 1},
     "limits": {"limit": 2, "connections": 5},
+    "a pod that fails": {"fails": 0.125, "retries": 1, "connections": 2, "seconds_of": (0.125, 0.1, 0.1)},
     "ejections": {"fails": 1.0, "retries": 1, "eject": True, "connections": 12},
 }
 
 
+def with_the_gateways_whole_name(trace: Trace) -> Trace:
+    return Trace.from_json(json.loads(json.dumps(trace.to_json()).replace('"gateway"', '"istio-ingressgateway"')))
+
+
 @pytest.mark.parametrize("name", TRACES)
 def test_no_label_of_a_stage_meets_another_on_a_phone(tmp_path: Path, name: str) -> None:
-    with (
-        served(tmp_path, theatre(played(**TRACES[name]))) as address,
-        browser_page(address, tmp_path, viewport={"width": 380, "height": 900}) as page,
-    ):
+    shown, phone = theatre(with_the_gateways_whole_name(played(**TRACES[name]))), {"width": 380, "height": 900}
+    with served(tmp_path, shown) as address, browser_page(address, tmp_path, viewport=phone) as page:
         _open(page, address)
         for _ in range(40):
             page.evaluate("() => window.player.step(1)")

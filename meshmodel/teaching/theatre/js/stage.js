@@ -123,7 +123,8 @@ function updatePod(pod, play, now, place, total, draws) {
   if (!pod.small) return say(pod.right, mine.length ? drawText(mine, draws) : "");
   const left = now.ghosts[place] ? tr("{} left behind", now.ghosts[place]) : "";
   if (mine.length || (left && !out && pod.node.w < 180)) say(pod.left, ""); // there is no room for both
-  say(pod.right, mine.length ? drawText(mine, draws) : left || (out ? "" : share));
+  const room = (pod.node.takes.length + share.length) * 5.8 + 22 < pod.node.w; // beside what the pod takes
+  say(pod.right, mine.length ? drawText(mine, draws) : left || (out || !room ? "" : share));
 }
 
 function drawText(mine, draws) {
