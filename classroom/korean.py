@@ -4,9 +4,10 @@
     python -m classroom.korean build OUT       # Korean chapters in OUT, from the English ones and the catalogues
     python -m classroom.korean status          # what is missing or stale, catalogue by catalogue
 
-One message is one paragraph, one row of a table or one list.  Code cells and outputs are the English ones.  A paragraph
-whose English has changed is stale: its old Korean stays in the catalogue, marked `fuzzy`, and the reader gets the English until
-somebody has read both: true before translated.
+One message is one paragraph, one row of a table or one list.  Code cells are the English ones, and so is what they print and how
+pictures were drawn; tables, cards and the theatre, whose words the package's own catalogue has, are in Korean, as they are in a Korean
+notebook that is run (`spoken`).  A paragraph whose English has changed is stale: its old Korean stays in the catalogue, marked `fuzzy`,
+and the reader gets the English until somebody has read both: true before translated.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import Any, NamedTuple
 
 import nbformat
 import polib
+
+from meshmodel.teaching import words
+from meshmodel.teaching.standalone import MIME, standalone, state_of
+from meshmodel.teaching.theatre.widget import Theatre
 
 ROOT = Path(__file__).parents[1]
 CATALOGUES = ROOT / "notebooks" / "ko"
@@ -162,9 +167,11 @@ def translated(text: str, name: str) -> str:
 
 
 def chapter(path: Path) -> Any:
-    """The chapter at `path` in Korean: its prose from the catalogue, its code and outputs as they are."""
+    """The chapter at `path` in Korean: its prose from the catalogue, its code as it is, its outputs `spoken`."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            spoken(output)
         if cell.cell_type == "markdown":
             cell.source = translated(cell.source, path.stem)
             cell.source = cell.source.replace("](../", "](../../")
@@ -172,6 +179,23 @@ def chapter(path: Path) -> Any:
     notebook.cells.insert(1, first)
     notebook.metadata["language"] = "ko"
     return notebook
+
+
+def spoken(output: Any) -> None:
+    """Puts what the package says in an output into Korean: tables, cards, the theatre's state.
+
+    What a cell prints by itself stays, as its code says it; pictures stay as they were drawn, each with the text that stands for it.
+    """
+    before = words.current()
+    words.choose("ko")
+    data = output.get("data", {})
+    if "text/html" in data:
+        data["text/html"] = words.spoken_html(data["text/html"])
+    if MIME in data:
+        state = state_of(data)
+        told = Theatre(spec=state["spec"], data=state["data"], version=state["version"])
+        data.update(standalone(told))
+    words.choose(before)
 
 
 def build(out: Path) -> None:

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from meshmodel.results.compare import Comparison
 from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.words import spoken_html
 
 _CHIP = "padding: 0 0.45em; border-radius: 0.6em"
 _NO = f"background: {ROLES['proxy'].light}; color: white; {_CHIP}; font-weight: bold"
@@ -45,7 +46,8 @@ class Table:
         body = "".join(_row(row, number in self.no) for number, row in enumerate(self.rows))
         caption = f'<caption style="text-align: left; font-weight: bold">{escape(self.caption)}</caption>' if self.caption else ""
         notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
-        return f'<div style="overflow-x: auto"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{notes}'
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return spoken_html(f'<div style="overflow-x: auto">{table}</div>{notes}')
 
 
 class Several:

@@ -58,7 +58,7 @@ def say(text: str, context: str = "") -> str:
     found = _lookup(text, current(), context)
     if found is not None:
         return found
-    between = next((mark for mark in ("\n", ". ", "; ") if mark in text), "")
+    between = next((mark for mark in ("\n", " · ", ". ", "; ") if mark in text), "")
     if between:
         return between.join(say(part, context) for part in text.split(between))
     return _around_numbers(text, current(), context)
@@ -193,12 +193,15 @@ def spoken_html(page: str) -> str:
     """HTML whose texts are in the current language; what stands letter by letter in `pre`, such as fortio's, is not one of them."""
     if current() == "en":
         return page
-    parts = re.split(r"(<pre>.*?</pre>|<style.*?</style>)", page, flags=re.DOTALL)
-    return "".join(part if k % 2 else re.sub(r"(?<=>)[^<]+(?=<)", _said_in_html, part) for k, part in enumerate(parts))
+    parts = re.split(r"(<pre\b.*?</pre>|<style.*?</style>)", page, flags=re.DOTALL)
+    return "".join(part if k % 2 else re.sub(r"(?<=>)(?:[^<]|</?code>)+(?=<)", _said_in_html, part) for k, part in enumerate(parts))
 
 
 def _said_in_html(found: re.Match[str]) -> str:
-    return escape(say(unescape(found[0])))
+    """A text between two tags; code in it stands between backticks in the catalogue."""
+    text = unescape(re.sub(r"</?code>", "`", found[0]))
+    said = say(text)
+    return found[0] if said == text else re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(said))
 
 
 def _said(value: Any, context: str) -> Any:

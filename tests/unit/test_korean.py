@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import polib
@@ -10,6 +13,7 @@ import pytest
 
 from classroom import korean
 from meshmodel.teaching import words
+from meshmodel.teaching.standalone import MIME, state_of
 from tests.translation import changed
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +70,30 @@ def test_a_text_that_is_gone_is_gone_and_a_new_one_is_missing(elsewhere: Path) -
     assert (state.all, len(state.missing), state.stale) == (1, 1, [])
 
 
+def told(output: Any) -> tuple[Any, ...]:
+    """What an output has but for the words of its HTML and of its theatre: text, pictures, and the numbers of its tables' cells."""
+    data = {kind: value for kind, value in output.get("data", {}).items() if kind not in ("text/html", MIME)}
+    cells = re.findall(r"<td>(?:<span[^>]*>)?([-\d.,]+)<", output.get("data", {}).get("text/html", ""))
+    return output.output_type, output.get("text"), data, cells
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_code_and_outputs_are_the_english_ones(path: Path) -> None:
+def test_code_is_the_english_one_and_so_are_numbers_pictures_and_what_cells_print(path: Path) -> None:
     english, other = nbformat.read(path, as_version=4).cells, korean.chapter(path).cells
-    assert "korean" in other.pop(1).metadata.tags
-    assert [c for c in english if c.cell_type == "code"] == [c for c in other if c.cell_type == "code"] and len(english) == len(other)
+    assert "korean" in other.pop(1).metadata.tags and len(english) == len(other)
+    for one, two in zip(english, other, strict=True):
+        if one.cell_type == "code":
+            assert one.source == two.source
+            assert list(map(told, one.outputs)) == list(map(told, two.outputs))
+
+
+def test_what_the_package_says_in_an_output_is_korean_and_the_language_is_left_as_it_was() -> None:
+    cells = korean.chapter(CHAPTERS[1]).cells
+    pages = "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", []))
+    assert "<summary>그림의 숫자</summary>" in pages and "<summary>The figure" not in pages and ">먼저 예측해 보세요<" in pages
+    assert "먼저 예측하고 나서 열어 보세요: <code>ROUND_ROBIN</code>로 60초" in pages and words.current() == "en"
+    theatres = [state_of(output.data) for cell in cells for output in cell.get("outputs", []) if MIME in output.get("data", {})]
+    assert theatres and all(re.search("[가-힣]", json.dumps(state["spec"], ensure_ascii=False)) and state["words"] for state in theatres)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,15 @@ def test_html_is_spoken_but_for_what_stands_letter_by_letter() -> None:
     assert words.spoken_html(page) is page
     language("ko")
     assert words.spoken_html(page) == "<b>얼랑의 공식</b> <td>\n 시드 </td><pre>seed</pre>"
+    assert words.spoken_html('<pre style="a">seed</pre><p>seed</p>') == '<pre style="a">seed</pre><p>시드</p>'
+
+
+def test_code_within_a_text_is_code_in_its_translation() -> None:
+    language("ko")
+    page = "<p>Which share of the customers of <code>simple-web</code> is there?</p><p><code>a</code> &amp; b</p>"
+    assert words.spoken_html(page) == page
+    asked = "Which code does the customer of <code>simple-web</code> see for a refused call?"
+    assert words.spoken_html(f"<p>{asked}</p>") == "<p>거절된 호출에 대해 <code>simple-web</code>의 고객은 어떤 코드를 볼까요?</p>"
 
 
 def test_a_korean_letter_is_as_wide_as_two() -> None:
