@@ -265,14 +265,28 @@ def test_a_request_takes_its_branches_one_after_another():
     ]  # fmt: skip
 
 
-def test_a_branch_that_takes_no_time_is_not_drawn_within_the_other():
-    """Refused at once, and web goes on: the way from the load is drawn once, and the second call begins at web."""
-    attempts = through(0.0, 1.0, 0, 0)[:1] + [
-        {"request": 0, "hop": 1, "parent": 0, "endpoint": "cart-0", "chosen": 0.0, "start": 0.0, "end": 0.0, "outcome": "refused"},
-        {"request": 0, "hop": 3, "parent": 0, "endpoint": PODS[1], "chosen": 0.0, "start": 0.0, "end": 1.0},
+@pytest.mark.parametrize("refused, lasting, pod", [((1, "cart-0", 0.0), (3, PODS[1], 0.0), 5), ((3, PODS[1], 1.0), (1, "cart-0", 0.0), 3)])
+def test_the_branch_that_takes_its_time_carries_the_request_there_and_the_answer_home(refused, lasting, pod):
+    """The other one is refused within a moment, before it or after it: no way is drawn twice, none is left out."""
+    tries = [
+        {
+            "request": 0,
+            "hop": hop,
+            "call": hop,
+            "parent": 0,
+            "endpoint": name,
+            "chosen": at,
+            "start": at,
+            "end": at + seconds,
+            "outcome": ends,
+        }
+        for (hop, name, at), seconds, ends in ((refused, 0.0001, "refused"), (lasting, 1.0, "200"))
     ]
+    attempts = through(0.0, 1.0, 0, 0)[:1] + sorted(tries, key=lambda each: each["end"])
     _, visits, made = script(trace([(0, 0.0, 1.0, 200, PODS[1], 1)], attempts, told=tree()))
-    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0)] == [(OUT, 2, 5), (WORK, 5, 5), (BACK, 5, 0)]
+    kind = HOLD if pod == 3 else WORK  # the cart's pods would call on
+    mine = [(kind, station, to) for kind, start, stop, station, to in of_request(visits, made, 0) if stop - start > 0.001]
+    assert mine == [(OUT, 0, pod), (kind, pod, pod), (BACK, pod, 0)]
 
 
 def test_what_a_pod_still_calls_when_its_proxy_gave_it_up_is_done_for_nobody():
@@ -280,7 +294,8 @@ def test_what_a_pod_still_calls_when_its_proxy_gave_it_up_is_done_for_nobody():
     inner = [{"request": 0, "hop": hop, "parent": 0, "endpoint": pod, "chosen": at, "start": at, "end": at + 0.3}
              for hop, pod, at in ((1, "cart-0", 0.0), (3, PODS[1], 0.5))]  # fmt: skip
     _, visits, made = script(trace([(0, 0.0, 0.4, 504, "envoy", 1)], [outer, *inner], told=tree()))
-    assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0)][-1] == (BACK, 1, 0)
+    held, back = of_request(visits, made, 0)[-2:]
+    assert (held[0], back[0], back[3:]) == (HOLD, BACK, (1, 0)) and held[2] == back[1] == pytest.approx(0.4 - LEG)
     assert [(kind, station, to) for kind, _, _, station, to in of_request(visits, made, 0, living=False)] == [
         (HOLD, 2, 2), (OUT, 2, 5), (WORK, 5, 5), (BACK, 5, 2),
     ]  # fmt: skip

@@ -32,7 +32,9 @@ class _Script:
     def __init__(self, visits: Visits, stage: Stage) -> None:
         self.ends = set(stage.ends)
         self.own = stage.origins(visits.hop).tolist()  # the station of each visit's own proxy
-        self.hop, self.call, self.parent = visits.hop.tolist(), visits.call.tolist(), visits.parent.tolist()
+        self.hop, self.call, self.parent, self.number = (
+            column.tolist() for column in (visits.hop, visits.call, visits.parent, visits.number)
+        )
         self.began, self.sent, self.end = visits.began.tolist(), visits.sent.tolist(), visits.end.tolist()
         self.back_off, self.work, self.done = visits.back_off.tolist(), visits.work.tolist(), visits.done.tolist()
         self.waits = (~(visits.sent - visits.began <= visits.pause)).tolist()
@@ -44,6 +46,7 @@ class _Script:
                 self.inner[parent].append(row)
         for rows in self.inner:
             rows.sort(key=self.began.__getitem__)
+        self.carries = [self.first_and_last(row) for row in range(len(self.hop))]
         self.final = _final(visits)
         self.wanted = [float("inf")] * len(self.hop)  # until when somebody waits for each visit
         self.rows: list[tuple[int, int, float, float, int, int]] = []
@@ -64,7 +67,12 @@ class _Script:
     def comes_from(self, row: int) -> int:
         """The station from which the visit arrives at its own proxy without a pause."""
         parent = self.parent[row]
-        if parent < 0 or self.inner[parent][0] != row or self.began[row] - self.sent[parent] > self.pause:
+        if (
+            parent < 0
+            or self.number[row] > 1
+            or self.carries[parent][0] != self.key(row)
+            or self.began[row] - self.sent[parent] > self.pause
+        ):
             return self.own[row]
         return self.goes_from(parent)
 
@@ -74,22 +82,31 @@ class _Script:
     def goes_to(self, row: int) -> int:
         """The station that the answer reaches without a pause."""
         parent = self.parent[row]
-        if parent < 0 or not self.final[row] or not self.closes(row) or abs(self.end[parent] - self.end[row]) > self.pause:
+        if (
+            parent < 0
+            or not self.final[row]
+            or self.carries[parent][1] != self.key(row)
+            or abs(self.end[parent] - self.end[row]) > self.pause
+        ):
             return self.own[row]
         return self.goes_to(parent)
 
-    def closes(self, row: int) -> bool:
-        """Does the visit belong to the last of the calls that are made for its parent?"""
-        latest = self.inner[self.parent[row]][-1]
-        return (self.hop[row], self.call[row]) == (self.hop[latest], self.call[latest])
+    def key(self, row: int) -> tuple[int, int]:
+        return self.hop[row], self.call[row]
 
-    def calls(self, row: int) -> list[tuple[float, float]]:
+    def calls(self, row: int) -> dict[tuple[int, int], tuple[float, float]]:
         """When each call that a visit's pod makes begins, back-off included, and when its last try ends, in order."""
         spans: dict[tuple[int, int], tuple[float, float]] = {}
         for k in self.inner[row]:
-            begins, ended = spans.get((self.hop[k], self.call[k]), (float("inf"), -float("inf")))
-            spans[self.hop[k], self.call[k]] = min(begins, self.began[k] - self.back_off[k]), max(ended, self.end[k])
-        return sorted(spans.values())
+            begins, ended = spans.get(self.key(k), (float("inf"), -float("inf")))
+            spans[self.key(k)] = min(begins, self.began[k] - self.back_off[k]), max(ended, self.end[k])
+        return spans
+
+    def first_and_last(self, row: int) -> list[tuple[int, int]]:
+        """The first and the last call of a visit's pod that takes its time: these carry the request there, and the answer home."""
+        calls = self.calls(row)
+        lasting = [key for key, (begins, ended) in calls.items() if ended - begins > self.pause] or [*calls]
+        return [*lasting[:1], *lasting[-1:]]
 
     # --- the moves of one visit ---------------------------------------------------------------
 
@@ -124,7 +141,7 @@ class _Script:
 
     def call_on(self, row: int, pod: int) -> None:
         """A pod that calls others, one after another: it holds the request before, between and after its calls."""
-        sent, end, inner, calls = self.sent[row], self.end[row], self.inner[row], self.calls(row)
+        sent, end, inner, calls = self.sent[row], self.end[row], self.inner[row], sorted(self.calls(row).values())
         first, last = calls[0][0], max(ended for _, ended in calls)
         if first - sent > self.pause:
             leg = min(LEG, (first - sent) / 2)
