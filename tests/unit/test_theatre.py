@@ -265,7 +265,9 @@ def test_a_request_takes_its_branches_one_after_another():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("refused, lasting, pod", [((1, "cart-0", 0.0), (3, PODS[1], 0.0), 5), ((3, PODS[1], 0.9998), (1, "cart-0", 0.0), 3)])
+@pytest.mark.parametrize(
+    "refused, lasting, pod", [((1, "cart-0", 0.0), (3, PODS[1], 0.0), 5), ((3, PODS[1], 0.9998), (1, "cart-0", 0.0), 3)]
+)
 def test_the_branch_that_takes_its_time_carries_the_request_there_and_the_answer_home(refused, lasting, pod):
     """The other one is refused within a moment, before it or after it: no way is drawn twice, none is left out."""
     tries = [
