@@ -99,7 +99,7 @@ MODULE_WRITERS |= {("pickle", "dump"), ("yaml", "dump"), ("shutil", "copy"), ("s
 ALLOWED = {
     "meshmodel/_files.py": "it is the one function",
     "meshmodel/envoy/process.py": "the files that a child process gets as its standard output and error",
-    "meshmodel/teaching/plots.py": "draws into memory",
+    "meshmodel/teaching/picture.py": "draws into memory",
 }
 
 
