@@ -46,6 +46,12 @@ def poisson(rate: float, duration: float = 5.0) -> OpenLoop:
     return OpenLoop(segments=((duration, rate, rate),))
 
 
+def impatient(pool: ConnectionPool) -> Route:
+    """Tries that are given up before they have waited long for a connection."""
+    pods, retries = [plain(0.3), plain(0.2)], retry(1, per_try_timeout=0.25)
+    return route(pods, "LEAST_REQUEST", timeout=0.5, retries=retries, connection_pool=pool)
+
+
 def web(**more: object) -> Route:
     return route([plain()], callers=("gateway",), name="w", **more)
 
@@ -119,25 +125,9 @@ FAMILY = {
         load=poisson(25),
     ),
     "http2 connections that take three requests": scenario(
-        route(
-            [plain(0.3), plain(0.2)],
-            "LEAST_REQUEST",
-            timeout=0.5,
-            retries=retry(1, per_try_timeout=0.25),
-            connection_pool=ConnectionPool(max_connections=2, max_requests_per_connection=3, max_pending_requests=4, http2=True),
-        ),
-        load=poisson(25),
+        impatient(ConnectionPool(max_connections=2, max_requests_per_connection=3, max_pending_requests=4, http2=True)), load=poisson(25)
     ),
-    "waiting for a connection": scenario(
-        route(
-            [plain(0.3), plain(0.2)],
-            "LEAST_REQUEST",
-            timeout=0.5,
-            retries=retry(1, per_try_timeout=0.25),
-            connection_pool=ConnectionPool(max_connections=2),
-        ),
-        load=closed(8),
-    ),
+    "waiting for a connection": scenario(impatient(ConnectionPool(max_connections=2)), load=closed(8)),
     "max_retries": scenario(
         route([DELAYED, DELAYED], "RANDOM", retries=retry(2), connection_pool=ConnectionPool(max_retries=2)), load=poisson(25)
     ),

@@ -124,14 +124,18 @@ def said_apart(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], l
 def bar(axes: Axes, y: Any, start: Any, stop: Any, role: str, high: float = 0.62, hatched: bool = False, **style: Any) -> None:
     """Bars from one time to another, as one artist: matplotlib's own take ten times as long.  Hatched ones are hollow."""
     left, right, middle = (np.atleast_1d(np.asarray(values, float)) for values in (start, stop, y))
-    low, top = middle - high / 2, middle + high / 2
-    corners = np.stack([np.column_stack(pair) for pair in ((left, low), (left, top), (right, top), (right, low))], axis=1)
+    boxes = corners(left, right, middle - high / 2, middle + high / 2)
     look: dict[str, Any] = {"facecolor": COLOUR[role], "edgecolor": COLOUR[role], "linewidth": 0.9}
     if not hatched:
-        axes.add_collection(PolyCollection(list(corners), **(look | style)), autolim=False)
-    elif len(corners):  # one outline: a collection would be hatched bar by bar
-        outlines = Path.make_compound_path_from_polys(corners)
+        axes.add_collection(PolyCollection(list(boxes), **(look | style)), autolim=False)
+    elif len(boxes):  # one outline: a collection would be hatched bar by bar
+        outlines = Path.make_compound_path_from_polys(boxes)
         axes.add_collection(PathCollection([outlines], **(look | {"facecolor": "none", "hatch": HATCH} | style)), autolim=False)
+
+
+def corners(left: Any, right: Any, low: Any, high: Any) -> np.ndarray:
+    """Those of upright boxes, one after another: shape (boxes, 4, 2)."""
+    return np.stack([np.column_stack(pair) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1)
 
 
 def seconds(value: float) -> str:

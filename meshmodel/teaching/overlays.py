@@ -13,7 +13,7 @@ from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, recorded_figure
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Replay
-from meshmodel.teaching.canvas import COLOUR, HATCH, INK, WIDTH, bare_picture, say
+from meshmodel.teaching.canvas import COLOUR, HATCH, INK, WIDTH, bare_picture, corners, say
 from meshmodel.teaching.picture import Picture
 
 _BLUE = COLOUR["model"]
@@ -145,8 +145,7 @@ class _Heights:
 
 
 def _boxes(axes: Axes, left: Any, right: Any, low: Any, high: Any, **style: Any) -> None:
-    corners = np.stack([np.column_stack(pair) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1)
-    axes.add_collection(PolyCollection(list(corners), **style), autolim=False)
+    axes.add_collection(PolyCollection(list(corners(left, right, low, high)), **style), autolim=False)
 
 
 def _lines(axes: Axes, from_x: Any, from_y: Any, to_x: Any, to_y: Any, **style: Any) -> None:
