@@ -18,6 +18,9 @@ from meshmodel.scenario import Cluster, DirectResponse, HashPolicy, LoadBalancin
 LARGEST_MAGLEV = 5_000_011
 """Istio and Envoy take only tables below this."""
 
+TTL_OPTIONAL = 20
+"""The minor version from which a cookie needs no ttl."""
+
 DEFAULT_RING, DEFAULT_MAGLEV = 1024, 65537
 REDIRECTS = (301, 302, 303, 307, 308)
 """The codes that Envoy has; for any other one Istio would send a route that does nothing."""
@@ -35,10 +38,10 @@ class Hashing:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadBalancer:
-    """A `loadBalancer`: its policy (None: not said), and what else it says."""
+    """A `loadBalancer`: its policy and locality setting (None: not said), and what else it says."""
 
     simple: LoadBalancing | None = None
-    locality: LocalityLbSetting = LocalityLbSetting()
+    locality: LocalityLbSetting | None = None
     hashing: Hashing | None = None
     slow_start: SlowStart | None = None
 
@@ -80,6 +83,8 @@ def _policy(hashing: Field, context: Context) -> HashPolicy | None:
         cookie.only("name", "ttl", "path", *context.neutral(cookie, {"attributes": [{"name": "text", "value": "text"}]}))
         cookie.get_or("path", "").text()
         ttl = cookie.get("ttl")
+        if ttl is None and context.defaults.minor < TTL_OPTIONAL:
+            context.warn(cookie, f"Istio's webhook refuses a cookie without a ttl before 1.{TTL_OPTIONAL}", ISTIO_CLUSTER)
         return HashPolicy(kind="cookie", name=cookie.need("name").name(), ttl=ttl.duration(0) if ttl else None)
     return HashPolicy(kind="source_ip") if hashing.get_or("useSourceIp", False).boolean() else None
 
@@ -104,8 +109,8 @@ def read_slow_start(balancer: Field, context: Context) -> SlowStart | None:
         return SlowStart(window=old.duration()) if old else None
     new.only("duration", "minimumPercent", "aggression")
     aggression = new.get_or("aggression", 1.0)
-    if not aggression.number(0, 1e6) > 0:
-        raise aggression.wrong("must be greater than 0")
+    if aggression.number(0, 1e6) < 1:
+        raise aggression.wrong("must be 1 or more, Istio refuses less")
     minimum = new.get_or("minimumPercent", 10.0).number(0, 100)
     return SlowStart(window=milliseconds(new.need("duration")), aggression=aggression.number(0, 1e6), min_weight_percent=minimum)
 

@@ -91,6 +91,11 @@ class Resource:
         places = {self.namespace if each == "." else each for each in self.export or ("*",)}
         return "*" in places or namespace in places
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it is for its own namespace alone."""
+        return self.export is not None and set(self.export) in ({"."}, {self.namespace})
+
     def fields(self, known: Container[str]) -> set[str]:
         """The names of the fields of its spec, alone and with the field that they stand in, that are `known`."""
         return set(_names("spec", self.manifest.get("spec"), known))
@@ -103,6 +108,9 @@ class Resource:
 def read_export(spec: Field) -> tuple[str, ...] | None:
     """`exportTo`: namespaces, "." for its own, "*" for all, "~" for none; None where it is not said."""
     given = spec.get_or("exportTo", []).items()
+    named = [each.text() for each in given]
+    if len(set(named)) < len(named) or ("*" in named and len(named) > 1):
+        raise spec.need("exportTo").error('must name no namespace twice, and none beside "*": Istio refuses it')
     return tuple(each.value if each.value in (".", "*", "~") else names.label(each) for each in given) or None
 
 

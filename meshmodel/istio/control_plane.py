@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from meshmodel.istio.balancing import Hashing, LoadBalancer
 from meshmodel.istio.base import Resource
@@ -20,13 +21,13 @@ from meshmodel.istio.defaults import ENVOY_PANIC_THRESHOLD, IstioDefaults
 from meshmodel.istio.envoy_filter import EnvoyFilter, Patch
 from meshmodel.istio.field import ManifestError
 from meshmodel.istio.gateway import Gateway, Server
-from meshmodel.istio.hosts import ByHost, covers, fqdn, oldest_first
+from meshmodel.istio.hosts import ByHost, fqdn, oldest_first, wildcards_over
 from meshmodel.istio.kubernetes import Deployment, Service, ServicePort
-from meshmodel.istio.localities import Pod, locality_weights, priorities
+from meshmodel.istio.localities import LocalityLbSetting, Pod, locality_weights, priorities
 from meshmodel.istio.matching import Asked, qualified
 from meshmodel.istio.registry import Once, Registry, near, target_port
 from meshmodel.istio.resources import DestinationRule, Subset, TrafficPolicy, hashing_at, policy_at
-from meshmodel.istio.virtual_service import HttpRoute, RouteDestination, VirtualService
+from meshmodel.istio.virtual_service import HttpRoute, RouteDestination, VirtualService, catch_all_last
 from meshmodel.istio.warnings import Owner, within
 from meshmodel.scenario import (
     Caller,
@@ -111,6 +112,14 @@ class Hop:
         return found or HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=NO_ROUTE)
 
 
+class Bound(NamedTuple):
+    """A VirtualService at a server of a Gateway."""
+
+    vs: VirtualService
+    gateway: Gateway
+    server: Server
+
+
 class ControlPlane:
     """The resources of a mesh under the rules of one version of Istio."""
 
@@ -160,6 +169,8 @@ class ControlPlane:
         owner = self._caller(pods)
         if owner is None or not owner.upstreams:
             return
+        for bare in (deployment for _, deployment in pods if not deployment.sidecar):
+            raise bare.error("sidecar.istio.io/inject", "its pods call on without a sidecar, by no rule of Istio's, which is not modelled")
         plan.keep_alives = owner.keep_alives
         proxies = [self._sidecar(endpoint, deployment, place) for endpoint, deployment in pods]
         asked = hop.http.sent_on(hop.asked)
@@ -178,52 +189,68 @@ class ControlPlane:
             return self._hop(service, self.registry.port(service, number, None, "target"), [caller], request), [caller]
         bound = self._bound(target)
         if bound:
-            vs, gateway, server = bound[0]
-            labels = gateway.selector
-            proxy = Proxy(Caller(name=INGRESS), ROOT_NAMESPACE, labels, Pod("", tuple(labels.items())), "GATEWAY")
-            routes = tuple(route for other, _, _ in bound for route in self._routes(other))
-            if server.redirects:
-                redirect = DirectResponse(status=301)
-                routes = (HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=redirect),)
-            hosts = (target,) if target else vs.hosts
-            name = f"{gateway.namespace}/{gateway.name}"
-            asked = Asked(
-                request=request or Request(), hosts=hosts, port=server.port, gateway=name, labels=labels, namespace=ROOT_NAMESPACE
-            )
-            return Hop(vs, vs.hosts, server.port, routes, asked, request is None), [proxy]
+            return self._by_gateway(bound, target, request)
         first = self.registry.uncalled()
         if len(first) != 1:
             names = ", ".join(service.name for service in self.registry.services) or "there is none yet"
             raise ManifestError(f"target: no Gateway leads into the mesh, name the Service to call as target ({names})")
         return self._entry(f"{first[0].name}.{first[0].namespace}", locality, request)
 
-    def _bound(self, target: str | None) -> list[tuple[VirtualService, Gateway, Server]]:
-        """The VirtualServices that stand at a Gateway for the target, the oldest first; all must be for the same hosts."""
-        found: list[tuple[VirtualService, Gateway, Server]] = []
+    def _by_gateway(self, bound: list[Bound], target: str | None, request: Request | None) -> tuple[Hop, list[Proxy]]:
+        """What a Gateway's proxy does: it has the routes of all VirtualServices for the host, one after the other."""
+        vs, gateway, server = bound[0]
+        labels, namespace = gateway.selector, self._place(gateway)
+        proxy = Proxy(Caller(name=INGRESS), namespace, labels, Pod("", tuple(labels.items())), "GATEWAY")
+        asked = Asked(
+            request=request or Request(), hosts=(target,) if target else vs.hosts, port=server.port,
+            gateway=f"{gateway.namespace}/{gateway.name}", labels=labels, namespace=namespace,
+        )  # fmt: skip
+        routes = self._routes(vs) if len(bound) == 1 else catch_all_last([self._routes(other) for other, _, _ in bound], asked)
+        if server.redirects:
+            redirect = DirectResponse(status=301)
+            routes = (HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=redirect),)
+        return Hop(vs, vs.hosts, server.port, routes, asked, request is None), [proxy]
+
+    def _place(self, gateway: Gateway) -> str:
+        """The namespace of the Gateway's proxies: that of the workload which it selects, else the root's."""
+        selected = (d for d in self.registry.deployments if gateway.selector and gateway.selector.items() <= d.labels.items())
+        return self._once(lambda: next((deployment.namespace for deployment in selected), ROOT_NAMESPACE), "place", gateway.key)
+
+    def _bound(self, target: str | None) -> list[Bound]:
+        """The VirtualServices that stand at a Gateway for the target, in the order in which its proxy takes them."""
+        found: list[Bound] = []
         problems = []
         named = {(gateway.namespace, gateway.name): gateway for gateway in self.gateways}
         for vs in oldest_first(vs for vs in self.virtual_services if vs.routes and vs.hosts):
             for name in dict.fromkeys(name for name in vs.gateways if name != "mesh"):
                 gateway = named.get(tuple(qualified(name, vs.namespace).split("/", 1)))  # type: ignore[arg-type]
-                server = next(filter(None, map(gateway.server, vs.hosts)), None) if gateway else None
                 if gateway is None:
                     problems.append(self._no_gateway(vs, name))
-                elif server is None:
-                    rule = f"Gateway {gateway.name} serves {', '.join(gateway.hosts) or 'nobody over HTTP'}, none of these hosts"
-                    problems.append(vs.error("spec.hosts", rule))
+                    continue
+                server, rule = self._server(vs, gateway)
+                if server:
+                    found.append(Bound(vs, gateway, server))
                 else:
-                    found.append((vs, gateway, server))
+                    problems.append(rule)
         if target is not None:
-            here = [each for each in found if target in each[0].hosts]
-            found = here or [each for each in found if any(host.startswith("*") and covers(host, target) for host in each[0].hosts)]
+            found = _for_host(target, found)
         if not found and problems:
             raise problems[0]
         if not found and target is not None:
             raise ManifestError(f"target: there is no Service {target}{near(target, [s.name for s in self.registry.services])}")
-        if len({vs.hosts for vs, _, _ in found}) > 1:
-            names = ", ".join(sorted({host for vs, _, _ in found for host in vs.hosts}))
+        if target is None and len({each.vs.hosts for each in found}) > 1:
+            names = ", ".join(sorted({host for each in found for host in each.vs.hosts}))
             raise ManifestError(f"target: several VirtualServices stand at a Gateway, name one of their hosts as target ({names})")
-        return list({vs.key: (vs, gateway, server) for vs, gateway, server in reversed(found)}.values())[::-1]
+        once = list({each.vs.key: each for each in reversed(found)}.values())[::-1]
+        return sorted(once, key=lambda each: _publicity(each.vs, self._place(each.gateway)))
+
+    def _server(self, vs: VirtualService, gateway: Gateway) -> tuple[Server | None, ManifestError]:
+        """The server of a Gateway by which requests reach a VirtualService; None with the reason."""
+        place = self._place(gateway)
+        if not vs.seen_from(place):
+            return None, vs.error("spec.exportTo", f"hides it from the proxies of Gateway {gateway.name} (namespace {place})")
+        serves = ", ".join(gateway.hosts) or "nobody over HTTP"
+        return gateway.server(vs), vs.error("spec.hosts", f"Gateway {gateway.name} serves {serves}, none of these hosts")
 
     def _no_gateway(self, vs: VirtualService, name: str) -> ManifestError:
         """That a Gateway is missing.  Raises it at once where another's name is so near that it must be meant."""
@@ -250,7 +277,7 @@ class ControlPlane:
             destinations=(destination,), timeout=None, retries=self.defaults.retry, fault=Fault(), ignore_previous_hosts=True
         )
         caller = proxies[0]
-        vs = next((vs for vs in self.virtual_services_of(service) if vs.seen_from(caller.namespace)), None)
+        vs = next(iter(self.virtual_services_of(service, caller.namespace)), None)
         routes = self._routes(vs) if vs else (default,)
         asked = [
             Asked(request=request or Request(), hosts=service.names, port=port.port, labels=each.labels, namespace=each.namespace)
@@ -273,6 +300,8 @@ class ControlPlane:
             if delegate is None:
                 known = [d.name for d in self.virtual_services if not d.hosts]
                 raise vs.error(f"{route.path}.delegate", f"there is no VirtualService {name} without hosts{near(name, known)}")
+            if not delegate.seen_from(vs.namespace):
+                raise vs.error(f"{route.path}.delegate", f"VirtualService {name} is not exported to the namespace {vs.namespace}")
             found += [each.under(route) for each in delegate.routes]
         return tuple(found)
 
@@ -366,10 +395,17 @@ class ControlPlane:
             raise envoy_filter.error("spec.workloadSelector", "selects only some of the callers of a route, which is not modelled")
         return answers == {True}
 
-    def virtual_services_of(self, service: Service) -> list[VirtualService]:
-        """Those that sidecars have for a Service, the one that holds first."""
-        specific = self.defaults.has("specific_hosts")
-        return self.routed.most_specific(service.fqdn) if specific else self.routed.covering(service.fqdn)
+    def virtual_services_of(self, service: Service, namespace: str) -> list[VirtualService]:
+        """Those that sidecars of a namespace have for a Service, the one that holds first: of those that they see at all."""
+
+        def seen(vs: VirtualService) -> bool:
+            return vs.seen_from(namespace)
+
+        if self.defaults.has("specific_hosts"):
+            found = self.routed.most_specific(service.fqdn, seen)
+        else:
+            found = [vs for vs in self.routed.covering(service.fqdn) if seen(vs)]
+        return sorted(found, key=lambda vs: _publicity(vs, namespace))
 
     # ---- one cluster
 
@@ -391,10 +427,11 @@ class ControlPlane:
         pods = self._pods(service, port, subset.labels if subset else {})
         name = f"outbound|{port.port}|{destination.subset or ''}|{service.fqdn}"
         plan.cluster_owner[name] = str(owner or next(iter(self._rules(service, namespace)), service))
-        plan.localities[name] = (policy.load_balancer or LoadBalancer()).locality.kind
+        setting = (policy.load_balancer or LoadBalancer()).locality or service.near or LocalityLbSetting()
+        plan.localities[name] = setting.kind
         budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
-        self._admit(plan, destination, hop, policy, pods, proxies, len(self.registry.behind(service)) + len(budgets))
-        cluster = self._balanced(name, policy, port, pods, proxies)
+        self._admit(plan, destination, hop, setting, pods, proxies, len(self.registry.behind(service)) + len(budgets))
+        cluster = self._balanced(name, policy, setting, port, pods, proxies)
         meant = [(f, patch.retry_budget) for f, patch in budgets if patch.selects(service.fqdn, port.port, destination.subset)]
         plan.filters.update(str(envoy_filter) for envoy_filter, _ in meant)
         for _, budget in meant[-1:]:
@@ -406,13 +443,12 @@ class ControlPlane:
         plan: Plan,
         destination: RouteDestination,
         hop: Hop,
-        policy: TrafficPolicy,
+        setting: LocalityLbSetting,
         pods: list[tuple[Endpoint, Deployment]],
         proxies: list[Proxy],
         besides: int,
     ) -> None:
         """Raise `ManifestError` where this destination takes the plan beyond `MAX_SIZE`."""
-        setting = (policy.load_balancer or LoadBalancer()).locality
         places, callers = {owner.key for _, owner in pods}, {id(proxy.pod) for proxy in proxies}
         entries = len(setting.distribute) + len(setting.failover) + len(setting.failover_priority)
         plan.size += len(pods) + len(proxies) + besides + len(callers) * (len(places) + entries)
@@ -448,13 +484,13 @@ class ControlPlane:
         self,
         name: str,
         policy: TrafficPolicy,
+        setting: LocalityLbSetting,
         port: ServicePort,
         pods: list[tuple[Endpoint, Deployment]],
         proxies: list[Proxy],
     ) -> Cluster:
         """The cluster's policy and, for each calling proxy, its priorities and locality weights."""
         balancer = policy.load_balancer or LoadBalancer()
-        setting = balancer.locality
         outlier, panic = policy.outlier_detection or (None, ENVOY_PANIC_THRESHOLD)
         places = [self._pod(deployment, endpoint.locality) for endpoint, deployment in pods]
         alike = {id(proxy.pod): proxy.pod for proxy in proxies}  # a thousand replicas that call stand in few places
@@ -489,7 +525,7 @@ class ControlPlane:
             raise service.error("spec.ports", f"{deployment} has no port named {port.target}")
         timings = (d.behaviour.timing_50_percentile for d in self.registry.behind(service) if d.replicas)
         fastest = self._once(lambda: min(timings, default=0.0), "fastest", service.key)
-        inbound = self._inbound(deployment, number)
+        inbound = self._inbound(deployment, number) if deployment.sidecar else None
         return [
             Endpoint(
                 name=f"{deployment.name}-{i}",
@@ -499,7 +535,7 @@ class ControlPlane:
                 message=deployment.message,
                 behaviour=replace(deployment.behaviour_of(i), undelayed=fastest),
                 inbound=inbound,
-                inbound_retries=self.defaults.inbound_retries,
+                inbound_retries=self.defaults.inbound_retries if deployment.sidecar else 0,
             )
             for i in range(1, deployment.replicas + 1)
         ]
@@ -528,12 +564,43 @@ class ControlPlane:
     def _rules(self, service: Service, namespace: str) -> list[DestinationRule]:
         """The DestinationRules for a Service as callers of a namespace see it, merged in this order.
 
-        Those of the caller's namespace, unless that is the root's; else the Service's; else the root's.  Of one namespace
-        those for the most specific host.  Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule`.
+        Those of the caller's namespace (of the root's only its private ones); else what the Service's exports; else the root's.
+        Of one namespace those for the most specific host: what a namespace exports, if only to others, hides the less specific.
+        Source: istio/istio pilot/pkg/model/push_context.go, `destinationRule` and `setDestinationRules`.
         """
-        places = (namespace if namespace != ROOT_NAMESPACE else service.namespace, service.namespace, ROOT_NAMESPACE)
-        found = ([r for r in self.ruled.most_specific(service.fqdn, place) if r.seen_from(namespace)] for place in places)
-        return self._once(lambda: next(filter(None, found), []), "rules", service.key, namespace)
+        return self._once(lambda: self._rules_seen(service, namespace), "rules", service.key, namespace)
+
+    def _rules_seen(self, service: Service, namespace: str) -> list[DestinationRule]:
+        def at_home(rule: DestinationRule) -> bool:
+            return rule.namespace == namespace and rule.seen_from(namespace) and (rule.is_private or namespace != ROOT_NAMESPACE)
+
+        own = self.merged(self.ruled.most_specific(service.fqdn, at_home))
+        if own:
+            return own[-1]
+        for place in (service.namespace, ROOT_NAMESPACE):
+            exported = self.ruled.most_specific(service.fqdn, lambda rule: rule.namespace == place and not rule.is_private)  # noqa: B023
+            seen = [group for group in self.merged(exported) if group[0].seen_from(namespace)]
+            if seen:
+                return seen[-1]
+        return []
+
+    def merged(self, rules: list[DestinationRule]) -> list[list[DestinationRule]]:
+        """Rules of one namespace and host as Istio merges them (destination_rule.go, `mergeDestinationRule`): where the version
+        has it so, one joins only those whose `exportTo` it has too.  Of several groups that a caller sees the last one counts
+        (sidecar.go, `DestinationRule`)."""
+        if not self.defaults.has("exports_apart"):
+            return [rules] if rules else []
+        groups: list[list[DestinationRule]] = []
+        for rule in rules:
+            apart = True
+            for group in groups:
+                first, export = set(group[0].export or ()), set(rule.export or ())
+                apart = not (export == first or (first and export > first))
+                if not apart:
+                    group.append(rule)
+            if apart:
+                groups.append([rule])
+        return groups
 
     def _ruler(self, service: Service, namespace: str) -> DestinationRule | None:
         """The rule whose trafficPolicy counts: the first that has one (destination_rule.go, `mergeDestinationRule`)."""
@@ -557,6 +624,23 @@ def names_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
 
 def hosts_of(resource: DestinationRule | VirtualService) -> tuple[str, ...]:
     return tuple(fqdn(host, resource.namespace) for host in names_of(resource))
+
+
+def _publicity(vs: VirtualService, namespace: str) -> int:
+    """Proxies of a namespace take its private VirtualServices before those that are exported to it, and these before public ones.
+
+    Source: istio/istio pilot/pkg/model/virtualservice.go, `SelectVirtualServices`; push_context.go, `VirtualServicesForGateway`.
+    """
+    if "*" in (vs.export or ("*",)):
+        return 2
+    return 0 if vs.namespace == namespace else 1
+
+
+def _for_host(target: str, found: list[Bound]) -> list[Bound]:
+    """Those that share the most specific virtual host for a target."""
+    hosts = [each.server.virtual_hosts(each.vs) for each in found]
+    host = next((pattern for pattern in (target, *wildcards_over(target)) if any(pattern in each for each in hosts)), None)
+    return [each for each, its in zip(found, hosts, strict=True) if host in its]
 
 
 def _refuse(envoy_filter: EnvoyFilter, patch: Patch) -> None:

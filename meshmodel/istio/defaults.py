@@ -59,11 +59,20 @@ RULES = {
     "hash_keeps_host": Rule(
         23, NEWEST + 1, "a retry under consistentHash may go to the same host again", f"{_RETRY}, newRetryPolicy",
     ),
+    "exports_apart": Rule(
+        24, NEWEST + 1, "of DestinationRules for one host those of another exportTo count for themselves, the last one wins",
+        "istio pilot/pkg/model/destination_rule.go, mergeDestinationRule; ENABLE_ENHANCED_DESTINATIONRULE_MERGE",
+    ),
     "retries_503": Rule(10, 24, "the default retry covers 503", f"{_RETRY}; EXCLUDE_UNSAFE_503_FROM_DEFAULT_RETRY"),
     "inbound_retries": Rule(
         24, NEWEST + 1, "each pod's inbound route tries reset-before-request twice more",
         "istio pilot/pkg/networking/core/route/route.go, BuildDefaultHTTPInboundRoute; ENABLE_INBOUND_RETRY_POLICY",
     ),
+    "traffic_distribution": Rule(
+        25, NEWEST + 1, "a Service's trafficDistribution keeps calls near, without outlier detection too",
+        f"{_LOCALITY}, GetLocalityLbSetting; pilot/pkg/model/service.go, GetTrafficDistribution",
+    ),
+    "near_is_zone": Rule(27, NEWEST + 1, "trafficDistribution looks at the zone, not at the subzone", f"{_LOCALITY}, GetLocalityLbSetting"),
     "other_networks_last": Rule(
         31, NEWEST + 1, "topology.istio.io/network first in failoverPriority ranks other networks last", f"{_LOCALITY}; istio/istio 60829",
     ),

@@ -53,10 +53,10 @@ class ByHost(Generic[R]):
         found = (resource for pattern in self.patterns(host) for resource in self._by_pattern[pattern])
         return oldest_first({resource.key: resource for resource in found}.values())
 
-    def most_specific(self, host: str, namespace: str | None = None) -> list[R]:
-        """Of these (of one namespace, if it is given) those for the most specific host, the oldest first."""
+    def most_specific(self, host: str, among: Callable[[R], bool] = lambda _: True) -> list[R]:
+        """Of these (of those that `among` takes) those for the most specific host, the oldest first."""
         for pattern in self.patterns(host):
-            found = [resource for resource in self._by_pattern[pattern] if namespace in (None, resource.namespace)]
+            found = [resource for resource in self._by_pattern[pattern] if among(resource)]
             if found:
                 return oldest_first(found)
         return []

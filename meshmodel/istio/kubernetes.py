@@ -15,7 +15,8 @@ from meshmodel.fakeservice import from_environment
 from meshmodel.istio import names
 from meshmodel.istio.base import Context, Resource, describe, unused
 from meshmodel.istio.field import Field
-from meshmodel.istio.localities import REGION, SUBZONE, ZONE
+from meshmodel.istio.localities import NETWORK, REGION, SUBZONE, ZONE, LocalityLbSetting
+from meshmodel.istio.warnings import ISTIO_LOCALITY
 from meshmodel.scenario import Behaviour
 
 MAX_REPLICAS = 1000
@@ -41,9 +42,8 @@ _CONTAINER_UNUSED = (
     "volumeDevices"
 ).split()
 _SERVICE_UNUSED = (
-    "sessionAffinity sessionAffinityConfig internalTrafficPolicy externalTrafficPolicy publishNotReadyAddresses "
-    "allocateLoadBalancerNodePorts externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges "
-    "trafficDistribution"
+    "sessionAffinity sessionAffinityConfig externalTrafficPolicy publishNotReadyAddresses "
+    "allocateLoadBalancerNodePorts externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges"
 ).split()
 _SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy")
 _FAKE_SERVICE = re.compile(
@@ -72,7 +72,7 @@ class Deployment(Resource):
     `broken` is what became of its first pods (`said`), `upstream_said`: an upstream is a user's word, no variable's.
     `timing_said`: so are its timings.
     `variables` are (name, text) of the others of its container, which may name what it calls.
-    `timed`: somebody said what its answers take, if only by an image of fake-service.
+    `timed`: somebody said what its answers take, if only by an image of fake-service.  `sidecar`: its pods have one.
     """
 
     replicas: int
@@ -88,6 +88,7 @@ class Deployment(Resource):
     timing_said: bool = False
     variables: tuple[tuple[str, str], ...] = ()
     timed: bool = True
+    sidecar: bool = True
 
     def behaviour_of(self, pod: int) -> Behaviour:
         """How its pod number `pod`, from 1, answers."""
@@ -109,12 +110,13 @@ class ServicePort:
 
 @dataclass(frozen=True, kw_only=True)
 class Service(Resource):
-    """Without `selector` it has no pods of this mesh; `external` is an ExternalName's host."""
+    """Without `selector` it has no pods of this mesh; `external` is an ExternalName's host; `near`: its trafficDistribution."""
 
     selector: dict[str, str]
     ports: tuple[ServicePort, ...]
     headless: bool = False
     external: str = ""
+    near: LocalityLbSetting | None = None
 
     @property
     def fqdn(self) -> str:
@@ -167,7 +169,17 @@ def read_workload(document: Field, base: dict[str, object], context: Context) ->
         named_ports=_named_ports(containers),
         variables=tuple((name, value.text()) for name, value in environment.items() if not _FAKE_SERVICE.fullmatch(name)),
         timed=known,
+        sidecar=_injected(template, labels),
     )
+
+
+def _injected(template: Field, labels: dict[str, str]) -> bool:
+    """Whether its pods get a sidecar: a label says, or the older annotation."""
+    annotations = template.get_or("metadata", {}).get_or("annotations", {})
+    return labels.get(_INJECT, annotations.get_or(_INJECT, "true").text()) != "false"
+
+
+_INJECT = "sidecar.istio.io/inject"
 
 
 def _metadata(template: Field) -> Field:
@@ -344,13 +356,21 @@ def _named_ports(containers: list[Field]) -> dict[str, int]:
 
 # ---- Service
 
-_HTTP_2 = ("http2", "grpc", "grpc-web", "kubernetes.io/h2c", "h2c")
+_KUBERNETES = ("kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss")
+_HTTP = ("http", "http_proxy", "kubernetes.io/ws")
+_HTTP_2 = ("http2", "grpc", "grpc-web", "kubernetes.io/h2c")
 _NOT_HTTP = ("tcp", "tls", "udp", "https", "mongo", "mysql", "redis", "hbone", "kubernetes.io/wss", "sctp")
+_NEVER_DETECTED = (25, 53, 3306, 27017)
+"""Ports of well-known servers that speak first, which Istio takes for TCP unless a name says otherwise."""
 
 
 def read_service(document: Field, base: dict[str, object], context: Context) -> Service:
     spec = document.need("spec")
-    known = unused(spec, _SERVICE_UNUSED, context)
+    known = (*unused(spec, _SERVICE_UNUSED, context), "internalTrafficPolicy", "trafficDistribution")
+    if spec.get_or("internalTrafficPolicy", "Cluster").choice("Cluster", "Local") == "Local":
+        context.assume(
+            spec.need("internalTrafficPolicy"), "nodes are not modelled: all its pods are called, not only those of the caller's"
+        )
     spec.only("selector", "ports", "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "externalName", *known)
     names.service(document.need("metadata").need("name"))
     external = spec.get_or("type", "ClusterIP").choice("ClusterIP", "NodePort", "LoadBalancer", "ExternalName") == "ExternalName"
@@ -372,20 +392,42 @@ def read_service(document: Field, base: dict[str, object], context: Context) -> 
         ports=ports,
         headless=headless,
         external=spec.need("externalName").name() if external else "",
+        near=_near(document, context),
     )
 
 
+def _near(document: Field, context: Context) -> LocalityLbSetting | None:
+    """What `trafficDistribution`, or the older annotation, asks of the callers (pilot/pkg/model/service.go, `GetTrafficDistribution`)."""
+    annotations = document.need("metadata").get_or("annotations", {})
+    given = document.need("spec").get("trafficDistribution") or annotations.get("networking.istio.io/traffic-distribution")
+    word = given.text().lower() if given else ""
+    if given is None or word not in ("preferclose", "prefersamezone", "prefersamenode"):
+        return None
+    zone = context.defaults.has("near_is_zone")
+    if not context.defaults.has("traffic_distribution") or (word != "preferclose" and not zone):
+        context.warn(given, f"{given.value} has no effect on the proxies of Istio {context.defaults.version}", ISTIO_LOCALITY)
+        return None
+    if word == "prefersamenode":
+        context.assume(given, "which pods share a node is not known: the nearest subzone is preferred", ISTIO_LOCALITY)
+    labels = (NETWORK, REGION, ZONE) if zone and word != "prefersamenode" else (NETWORK, REGION, ZONE, SUBZONE)
+    return LocalityLbSetting(failover_priority=labels, forced=True)
+
+
 def _service_port(port: Field) -> ServicePort:
-    """Its protocol is what Istio takes it for: appProtocol, else the name up to its first dash; no word it knows: HTTP, as detected."""
+    """Its protocol is what Istio takes it for: appProtocol, else the name, up to its first dash; no word it knows: HTTP, as detected.
+
+    Source: istio/istio pkg/config/kube/conversion.go, `ConvertProtocol`.
+    """
     port.only("name", "port", "targetPort", "protocol", "nodePort", "appProtocol")
     number = port.need("port").integer(1, 65535)
     name = names.label(port.need("name")) if "name" in port else ""
     target = port.get_or("targetPort", number)
     if target.value == 0 or target.value == "":
         target = replace(target, value=number)
-    protocol = port.get_or("appProtocol", name.split("-")[0]).text().lower()
-    if name.startswith("grpc-web") and "appProtocol" not in port:
-        protocol = "grpc-web"
+    said = port.get_or("appProtocol", name).text().lower()
+    protocol = "grpc-web" if said.startswith("grpc-web") else said if said in _KUBERNETES else said.partition("-")[0]
+    if protocol not in (*_HTTP, *_HTTP_2, *_NOT_HTTP) and number in _NEVER_DETECTED:
+        protocol = "tcp"
     transport = port.get_or("protocol", "TCP").choice("TCP", "UDP", "SCTP")
     where = names.port(target) if isinstance(target.value, str) else target.integer(1, 65535)
     other = transport.lower() if transport != "TCP" else protocol if protocol in _NOT_HTTP else ""

@@ -35,18 +35,22 @@ REGION, ZONE, SUBZONE = "topology.kubernetes.io/region", "topology.kubernetes.io
 
 @dataclass(frozen=True, kw_only=True)
 class LocalityLbSetting:
-    """A DestinationRule's `localityLbSetting`: (from, to) pairs, as Istio spells them."""
+    """A DestinationRule's `localityLbSetting`: (from, to) pairs, as Istio spells them.
+
+    `forced`: it is a Service's trafficDistribution, which sets priorities without outlier detection too.
+    """
 
     enabled: bool = True
     distribute: tuple[tuple[str, Mapping[str, int]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     failover_priority: tuple[str, ...] = ()
+    forced: bool = False
 
     @property
     def kind(self) -> str:
         """What it asks for, in a word."""
-        if not self.enabled:
-            return "off"
+        if not self.enabled or self.forced:
+            return "near" if self.forced else "off"
         return "distribute" if self.distribute else "failover" if self.failover or self.failover_priority else "default"
 
 
@@ -117,7 +121,7 @@ def priorities(
     caller: Pod, endpoints: Sequence[Pod], setting: LocalityLbSetting, outlier_detection: bool, istio: IstioDefaults = NEWEST_RULES
 ) -> tuple[int, ...]:
     """The priority of each endpoint as `caller` sees it: shape (endpoints,), 0 is best, no number skipped."""
-    if not outlier_detection or not setting.enabled or setting.distribute:
+    if not (outlier_detection or setting.forced) or not setting.enabled or setting.distribute:
         return (0,) * len(endpoints)
     unlike = list({id(endpoint): endpoint for endpoint in endpoints}.values())  # those of a Deployment are one object
     levels = [0] * len(unlike)
@@ -214,4 +218,4 @@ def _weighs(setting: LocalityLbSetting, outlier_detection: bool, localities: int
         return True
     if istio.minor < RULES["locality_weights"].since:
         return bool(setting.distribute or setting.failover)
-    return bool(setting.distribute or (outlier_detection and (setting.failover or setting.failover_priority)))
+    return bool(setting.distribute or ((outlier_detection or setting.forced) and (setting.failover or setting.failover_priority)))

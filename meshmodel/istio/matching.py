@@ -114,7 +114,13 @@ class Match:
     @property
     def takes_all(self) -> bool:
         """Whether every request satisfies it, whoever calls."""
-        return self in (Match(), Match(uri=TextMatch("prefix", "/")), Match(uri=TextMatch("regex", ".*")))
+        return self.anything and self.for_caller(NOBODY)
+
+    @property
+    def anything(self) -> bool:
+        """Whether every request of the callers that it is for satisfies it (route.go, `IsCatchAllRoute`)."""
+        texts = self.scheme, self.method, self.authority, *self.headers, *self.without_headers, *self.parameters
+        return self.uri in (None, TextMatch("prefix", "/"), TextMatch("regex", ".*")) and not any(texts)
 
     def __str__(self) -> str:
         """In short, for tables: "GET /api* end-user=jason"."""
@@ -124,6 +130,9 @@ class Match:
         words += [f"from {name}={value}" for name, value in self.source_labels] + list(self.gateways)
         return " ".join(filter(None, words)) or "*"
 
+
+NOBODY = Asked(request=Request(), hosts=(), port=0, gateway="")
+"""A caller that only what is for all callers is for."""
 
 _KNOWN = (
     "name uri scheme method authority headers port sourceLabels gateways queryParams ignoreUriCase withoutHeaders sourceNamespace "
@@ -180,6 +189,8 @@ def _text(match: Field | None) -> TextMatch | None:
     if len(given) != 1:
         raise match.error("must have one of exact, prefix and regex")
     found = TextMatch(given[0], match.need(given[0]).text())
+    if not found.text and (found.how == "regex" or (found.how == "prefix" and not match.path.endswith(".uri"))):
+        raise match.need(given[0]).error("must not be empty, Istio refuses it")
     if found.how == "regex":
         try:
             re2.parsed(found.text)

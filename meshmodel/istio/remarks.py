@@ -114,14 +114,28 @@ def _all_conflicts(mesh: ControlPlane) -> Iterator[MeshWarning]:
 def _conflicts(mesh: ControlPlane, service: Service) -> Iterator[MeshWarning]:
     rules = mesh.ruled.covering(service.fqdn)
     for namespace in dict.fromkeys(rule.namespace for rule in rules):
-        first, *others = mesh.ruled.most_specific(service.fqdn, namespace)
-        for rule in (rule for rule in rules if rule.namespace == namespace and rule is not first):
+        groups = mesh.merged(mesh.ruled.most_specific(service.fqdn, lambda rule: rule.namespace == namespace))  # noqa: B023
+        together = {rule.key: group[0] for group in groups for rule in group}
+        for rule in (rule for rule in rules if rule.namespace == namespace and rule is not together.get(rule.key)):
+            first = together.get(rule.key, groups[0][0])
             why = f"{_why(first, rule)}: its trafficPolicy wins, of this one only further subsets count"
             beaten = "has the more specific host: this one has no effect for it"
-            yield _conflict(first, rule, "spec.host", why if rule in others else beaten)
-    winner = next(iter(mesh.virtual_services_of(service)), None)
-    for loser in mesh.routed.covering(service.fqdn):
-        if winner is not None and loser is not winner:
+            yield _conflict(first, rule, "spec.host", why if rule.key in together else beaten)
+        for group in groups[1:]:
+            why = "is for the same host with another exportTo: where both are seen this one counts alone, without its subsets"
+            yield _conflict(groups[0][0], group[0], "spec.host", why)
+    yield from _beaten_routes(mesh, service)
+
+
+def _beaten_routes(mesh: ControlPlane, service: Service) -> Iterator[MeshWarning]:
+    """The VirtualServices that no caller of a Service takes, each with one that they take instead."""
+    listed = mesh.routed.covering(service.fqdn)
+    exported = any(vs.export for vs in listed)
+    places = {service.namespace, *({r.namespace for r in mesh.registry.deployments} | {vs.namespace for vs in listed} if exported else ())}
+    winners = {place: next(iter(mesh.virtual_services_of(service, place)), None) for place in sorted(places)}
+    for loser in listed:
+        winner = next((won for place, won in winners.items() if won and loser.seen_from(place)), None)
+        if winner is not None and loser not in winners.values():
             alike = set(hosts_of(winner)) & set(hosts_of(loser)) or not mesh.defaults.has("specific_hosts")
             why = _why(winner, loser) if alike else "has the more specific host"
             yield _conflict(winner, loser, "spec.hosts", f"{why}: this one has no effect for it")

@@ -163,7 +163,7 @@ def _load_balancer(balancer: Field, context: Context) -> LoadBalancer:
         word = "LEAST_REQUEST"
     return LoadBalancer(
         simple=None if word == "UNSPECIFIED" else word,  # type: ignore[arg-type]
-        locality=_locality_setting(balancer.get_or("localityLbSetting", {}), context),
+        locality=_locality_setting(balancer.need("localityLbSetting"), context) if "localityLbSetting" in balancer else None,
         hashing=read_hashing(hashing, context) if hashing else None,
         slow_start=read_slow_start(balancer, context),
     )
@@ -293,7 +293,9 @@ def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
         raise pool.error("must have at least one field, Istio refuses an empty one")
     tcp, http = pool.get_or("tcp", {}), pool.get_or("http", {})
     context.only(tcp, *_TCP_POOL, "connectTimeout", "idleTimeout", *context.neutral(tcp, _TCP_NEUTRAL))
-    context.only(http, *_HTTP_POOL, "h2UpgradePolicy", "idleTimeout", *context.neutral(http, _HTTP_NEUTRAL))
+    known = "h2UpgradePolicy", "idleTimeout", "useClientProtocol", "maxConcurrentStreams"
+    context.only(http, *_HTTP_POOL, *known, *context.neutral(http, _HTTP_NEUTRAL))
+    _of_http_2(http, context)
     for parent in (tcp, http):
         _durations(parent, context)
         _zeros(parent, context)
@@ -305,7 +307,7 @@ def _connection_pool(pool: Field, context: Context) -> ConnectionPool:
 
 _KEEPALIVE = {"interval": "text", "time": "text", "probes": "number"}
 _TCP_NEUTRAL = {"tcpKeepalive": _KEEPALIVE, "maxConnectionDuration": "text"}
-_HTTP_NEUTRAL = {"http2KeepAlive": {"interval": "text", "timeout": "text"}, "maxConcurrentStreams": "number", "useClientProtocol": "flag"}
+_HTTP_NEUTRAL = {"http2KeepAlive": {"interval": "text", "timeout": "text"}}
 _TLS = {
     **dict.fromkeys("sni caCertificates caCrl clientCertificate privateKey credentialName mode".split(), "text"),
     "subjectAltNames": ["text"], "insecureSkipVerify": "flag",
@@ -334,6 +336,14 @@ def _durations(parent: Field, context: Context) -> None:
     if "connectTimeout" in parent:
         milliseconds(parent.need("connectTimeout"))
         context.assume(parent.need("connectTimeout"), "a connection is made or refused at once here, so this time is never reached")
+
+
+def _of_http_2(http: Field, context: Context) -> None:
+    """What is taken for granted of HTTP/2."""
+    if http.get_or("maxConcurrentStreams", 0).integer():
+        context.assume(http.need("maxConcurrentStreams"), "is not modelled: over HTTP/2 one connection carries any number of requests")
+    if http.get_or("useClientProtocol", False).boolean():
+        context.assume(http.need("useClientProtocol"), "is not modelled: the port's name alone decides between HTTP/1.1 and HTTP/2")
 
 
 def _zeros(parent: Field, context: Context) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from itertools import takewhile
 from typing import Any
 
 from meshmodel.istio import names
@@ -29,6 +30,10 @@ RETRY_ON = tuple(
     "resource-exhausted retriable-4xx retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure".split()
 )
 """Envoy's words of x-envoy-retry-on and x-envoy-retry-grpc-on (Envoy docs, router filter)."""
+
+
+ANY_WEIGHTS = 15
+"""The minor version from which the weights of destinations need not sum to 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,11 @@ class HttpRoute:
     def takes_all(self) -> bool:
         return all(not group or any(match.takes_all for match in group) for group in (self.matches, self.within))
 
+    def catches_all(self, caller: Asked) -> bool:
+        """Whether it takes every request that `caller` may ask."""
+        groups = (self.matches, self.within)
+        return all(not group or any(match.anything and match.for_caller(caller) for match in group) for group in groups)
+
     def takes(self, asked: Asked | None, caller: Asked) -> bool:
         """Whether it takes what is asked; None: whatever `caller` may ask."""
         groups = (group for group in (self.matches, self.within) if group)
@@ -91,17 +101,42 @@ class HttpRoute:
 
     def under(self, root: HttpRoute) -> HttpRoute:
         """This route of a delegate, with what `root` says and it does not (virtualservice.go, `mergeHTTPRoute`)."""
-        given = {"timeout": "timeout", "retries": "retries", "fault": "fault", "mirror": "mirrors", "mirrors": "mirrors"}
-        more = {name: getattr(root, name) for field, name in given.items() if field in root.said - self.said}
+        more = {name: getattr(root, name) for field, name in _INHERITED if field in root.said - self.said}
         return replace(self, within=root.matches, **more)
 
     def sent_on(self, asked: Asked) -> Request:
         """The request as the pods get it."""
         if self.rewrite_uri is None:
             return asked.request
-        uris = (match.uri for match in self.matches if match.holds(asked))
-        prefix = next((uri.text for uri in uris if uri and uri.how == "prefix"), None)
-        return rewritten(asked.request, prefix, self.rewrite_uri)
+        uris = (match.uri for group in (self.matches, self.within) for match in group if match.uri and match.holds(asked))
+        uri = next(uris, None)
+        return rewritten(asked.request, uri.text if uri and uri.how == "prefix" else None, self.rewrite_uri)
+
+
+_INHERITED = (
+    ("timeout", "timeout"), ("retries", "retries"), ("retries", "ignore_previous_hosts"), ("fault", "fault"), ("mirror", "mirrors"),
+    ("mirrors", "mirrors"), ("rewrite", "rewrite_uri"),
+)  # fmt: skip
+"""The fields that a delegate's route takes from its root's where it has none itself, and what is read of them."""
+
+
+def catch_all_last(routes: Iterable[Iterable[HttpRoute]], caller: Asked) -> tuple[HttpRoute, ...]:
+    """The routes of several VirtualServices for one host of a Gateway as its proxy has them, for what `caller` may ask.
+
+    Each one's end with the first that takes everything, and of all these come last, whoever is older.
+    Source: istio/istio pilot/pkg/networking/core/route/route.go (`BuildHTTPRoutesForVirtualService`, `SortVHostRoutes`).
+    """
+    first, last = [], []
+    for each in routes:
+        for route in each:
+            if not route.catches_all(caller):
+                first.append(route)
+                continue
+            narrower = tuple(takewhile(lambda match: not match.anything, route.matches))
+            first += [replace(route, matches=narrower)] if narrower else []
+            last.append(route)
+            break
+    return (*first, *last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +268,11 @@ def _destinations(route: Field, context: Context) -> tuple[RouteDestination, ...
         found.append(_destination(entry.need("destination"), entry.get_or("weight", 0).integer()))
     if len(found) == 1:
         return (replace(found[0], weight=100),)
-    if sum(each.weight for each in found) == 0:
+    total = sum(each.weight for each in found)
+    if total == 0:
         raise route.error("the weights of several destinations must not sum to 0")
+    if total != 100 and context.defaults.minor < ANY_WEIGHTS:
+        raise route.error(f"the weights must sum to 100 before Istio 1.{ANY_WEIGHTS}, they sum to {total}")
     return tuple(found)
 
 
@@ -294,6 +332,8 @@ def _retry_on(field: Field, context: Context) -> tuple[frozenset[str], frozenset
         context.warn(field, "gateway-error covers 502, 503 and 504; the tutorial says that it leaves 503 out", source)
     if codes:
         words.add("retriable-status-codes")
+    for word in sorted(words & {"reset-before-request", "http3-post-connect-failure"} if context.defaults.minor < 23 else ()):
+        context.warn(field, f"Istio's webhook refuses {word} before 1.23", ISTIO_RETRY)
     if "retriable-headers" in words:
         source = "Envoy, retry_state_impl.cc: wouldRetryFromHeaders"
         context.warn(field, "retriable-headers retries nothing: Istio has no field for the headers that it would look for", source)

@@ -127,7 +127,7 @@ def _locality(owner: str, cluster: Cluster, setting: str) -> Iterator[MeshWarnin
         if unfed:
             reason = f"it sends nothing to the pods of {', '.join(unfed)}, nor when all others are out: distribute rules failover out"
             yield MeshWarning(owner, f"{_SETTING}.distribute", reason, ISTIO_LOCALITY)
-    elif setting != "off" and cluster.outlier_detection is None:
+    elif setting not in ("off", "near") and cluster.outlier_detection is None:
         reason = "its pods carry different localities, but without outlierDetection Istio sets no priorities: traffic does not stay local"
         if weights is not None:
             reason += ", and this version gives each locality its part by its number of pods, whatever the load balancer"

@@ -208,7 +208,7 @@ def test_a_balancer_that_does_not_warm_up_says_so(balancer: dict[str, Any]) -> N
     ("policy", "part"),
     [
         ({"loadBalancer": {"warmup": {"aggression": 1}}}, "needs the field 'duration'"),
-        ({"loadBalancer": {"warmup": {"duration": "5s", "aggression": 0}}}, "must be greater than 0, got 0"),
+        ({"loadBalancer": {"warmup": {"duration": "5s", "aggression": 0}}}, "must be 1 or more, Istio refuses less, got 0"),
         ({"loadBalancer": {"warmup": {"duration": "5s", "minimumPercent": 101}}}, "must be from 0 to 100"),
         ({"loadBalancer": {"warmup": {"duration": "1.5ms"}}}, "must be whole milliseconds"),
         ({"outlierDetection": {"outlierDetectionHttpErrorCodes": [99]}}, "must be from 100 to 599"),

@@ -204,6 +204,6 @@ def test_kinds_without_a_part_are_named_once() -> None:
     made = mesh(extra)
     noted = [warning.resource for warning in warned(made) if warning.group == NOTED]
     assumed = [warning.resource for warning in warned(made) if warning.group == ASSUMPTION]
-    assert noted == ["Secret (2), ConfigMap, PeerAuthentication, Telemetry, ServiceMonitor, Gateway of the Gateway API"]
-    assert assumed == ["HorizontalPodAutoscaler", "Sidecar", "AuthorizationPolicy"]
+    assert noted == ["Secret (2), ConfigMap, Telemetry, ServiceMonitor, Gateway of the Gateway API"]
+    assert assumed == ["HorizontalPodAutoscaler", "PeerAuthentication", "Sidecar", "AuthorizationPolicy"]
     assert repr(made).endswith(": Deployment web, Service web, Deployment other, Service other")

@@ -10,7 +10,7 @@ import pytest
 from meshmodel.istio.defaults import FIELDS, NEWEST, OLDEST, RULES, IstioDefaults
 from meshmodel.istio.field import ManifestError
 from meshmodel.mesh import Mesh
-from tests.unit.istio.manifests import cluster, deployment, route, rule, service, virtual_service
+from tests.unit.istio.manifests import cluster, deployment, limit, route, rule, service, virtual_service
 
 TWO_ZONES = (deployment(pods=0), deployment("a", pods=1, locality="r.a"), deployment("b", locality="r.b"))
 NETWORK = "topology__istio__io_network"
@@ -66,6 +66,20 @@ def one_host_always(version: str) -> object:
     return cluster(rule({"outlierDetection": {}}), istio=version).outlier_detection.one_host_always
 
 
+def of_two_exports(version: str) -> object:
+    """The limit of two rules for one host, of which only the older one says to whom it is exported."""
+    rules = rule(limit(1), name="a", exportTo=["*"]), rule(limit(2), name="b")
+    return cluster(*rules, istio=version).connection_pool.max_requests
+
+
+def near(version: str) -> object:
+    """The priorities of pods in the caller's subzone, its zone and another one."""
+    kept = service()
+    kept["spec"]["trafficDistribution"] = "PreferClose"
+    places = (deployment(name, pods=1, locality=place) for name, place in (("v1", "r.a.x"), ("v2", "r.a.y"), ("v3", "r.b.x")))
+    return cluster(kept, deployment(pods=0), *places, istio=version, locality="r.a.x").priorities[0]
+
+
 def other_host_under_hash(version: str) -> object:
     return IstioDefaults(int(version[2:])).default_retry(consistent_hash=True).previous_hosts
 
@@ -82,6 +96,9 @@ RULES_BY_VERSION: dict[str, tuple[int, Callable[[str], object], object, object]]
     "retries_503": (24, lambda version: set(route(istio=version).retries.retriable_status_codes), {503}, set()),
     "locality_weights, the end": (24, weights, ({"r/a": 1, "r/b": 2},), None),
     "inbound_retries": (24, lambda version: cluster(istio=version).endpoints[0].inbound_retries, 0, 2),
+    "exports_apart": (24, of_two_exports, 1, 2),
+    "traffic_distribution": (25, near, (0, 0, 0), (0, 1, 2)),
+    "near_is_zone": (27, near, (0, 1, 2), (0, 0, 1)),
     "other_networks_last": (31, other_network, (0, 1, 2, 2), (0, 1, 2, 3)),
 }  # fmt: skip
 """Rule -> (first version of the newer way, what to look at, what is there before, what from then on)."""

@@ -77,6 +77,14 @@ REFUSED = {
     ),
     "inert perTryTimeout": (virtual_service(retries={"perTryTimeout": "1s"}), "perTryTimeout: needs attempts above 0"),
     "inert retryOn": (virtual_service(retries={"attempts": 0, "retryOn": "5xx"}), "retryOn: needs attempts above 0"),
+    "an aggression that starts high": (
+        rule({"loadBalancer": {"warmup": {"duration": "1s", "aggression": 0.5}}}),
+        "aggression: must be 1 or",
+    ),
+    "a namespace twice": (rule(limit(1), exportTo=["a", "a"]), "exportTo: must name no namespace twice"),
+    "everybody and one more": (rule(limit(1), exportTo=["*", "a"]), 'none beside "*"'),
+    "an empty pattern": (virtual_service(match=[{"uri": {"regex": ""}}]), "match[0].uri.regex: must not be empty"),
+    "an empty prefix of a header": (virtual_service(match=[{"headers": {"x": {"prefix": ""}}}]), "headers.x.prefix: must not be empty"),
     "upgrade and client's protocol": (
         rule({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE", "useClientProtocol": True}}}),
         "useClientProtocol: must not be true beside",
@@ -111,6 +119,8 @@ TAKEN = {
     "failoverPriority beside distribute": locality({"distribute": [{"from": "*", "to": {"*": 100}}], "failoverPriority": ["version"]}),
     "no local errors": rule({"outlierDetection": {"consecutiveLocalOriginFailures": 0}}),
     "attempts 0": virtual_service(retries={"attempts": 0}),
+    "an empty prefix of a path": virtual_service(match=[{"uri": {"prefix": ""}}]),
+    "an aggression of 1": rule({"loadBalancer": {"warmup": {"duration": "1s", "aggression": 1}}}),
     "no policy": rule(),
     "limits": rule(limit(1)),
 }
@@ -133,3 +143,16 @@ def test_blanks_in_retry_on_are_read_over_and_said():
     assert not any(
         "refuses blanks" in w.reason for w in Mesh().apply(virtual_service(retries={"attempts": 1, "retryOn": "reset,503"})).warnings
     )
+
+
+def test_what_an_older_webhook_refuses_is_said_or_refused():
+    """1.20 dropped a cookie's ttl, 1.23 took two more words of retryOn, 1.15 any sum of weights."""
+    cookie = rule({"loadBalancer": {"consistentHash": {"httpCookie": {"name": "user"}}}})
+    early = virtual_service(retries={"attempts": 1, "retryOn": "reset-before-request"})
+    for manifest, part, since in ((cookie, "without a ttl before 1.20", 20), (early, "refuses reset-before-request before 1.23", 23)):
+        said = {minor: any(part in w.reason for w in Mesh(istio=f"1.{minor}").apply(manifest).warnings) for minor in (since - 1, since)}
+        assert said == {since - 1: True, since: False}
+    uneven = virtual_service(route=[{"destination": {"host": "web"}, "weight": weight} for weight in (1, 2)])
+    Mesh(istio="1.15").apply(uneven)
+    with pytest.raises(ManifestError, match="must sum to 100 before Istio 1.15, they sum to 3"):
+        Mesh(istio="1.14").apply(uneven)
