@@ -49,6 +49,8 @@ PLAYING = (
     "sidecars",
     "conservation",
     "streams",
+    "lock_step_trace",
+    "said",
 )
 """The files of tests/unit that play the engine itself."""
 

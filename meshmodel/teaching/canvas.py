@@ -32,6 +32,7 @@ HATCH = "////"
 """What goes on although nobody waits for it, and answers that are no answers: hatched, also in grey."""
 
 _LINE, _LETTERS_OF_A_LINE, _ABOVE = 0.25, 53, 0.36  # inches, letters: of the title; inches: of what stands above the first panel
+_BELOW, _BESIDE = 22 / 72, 0.4  # inches from a panel to the names of its axes: a tick, its label and a gap
 
 
 def canvas(
@@ -87,7 +88,17 @@ def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    _place_names(axes)
     return axes
+
+
+def _place_names(axes: Axes) -> None:
+    """Where the axes' names go: matplotlib would lay out all ticks three times more to find it, a quarter of a drawing's time."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide, high = figure.get_size_inches() * axes.get_position().size
+    axes.xaxis.set_label_coords(0.5, -_BELOW / high)
+    axes.yaxis.set_label_coords(-_BESIDE / wide, 0.5)
 
 
 def named(axes: Axes, x: str = "", y: str = "") -> None:
@@ -97,7 +108,7 @@ def named(axes: Axes, x: str = "", y: str = "") -> None:
     wide = figure.get_figwidth() * axes.get_position().width
     axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide))
     if y:
-        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide), pad=5)
+        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide), pad=5, y=1.0)
 
 
 def _fitting(text: str, wide: float) -> float:
