@@ -302,7 +302,7 @@ class ControlPlane:
                 raise vs.error(f"{route.path}.delegate", f"there is no VirtualService {name} without hosts{near(name, known)}")
             if not delegate.seen_from(vs.namespace):
                 raise vs.error(f"{route.path}.delegate", f"VirtualService {name} is not exported to the namespace {vs.namespace}")
-            found += [each.under(route) for each in delegate.routes]
+            found += filter(None, (each.under(route) for each in delegate.routes))
         return tuple(found)
 
     def _route(self, plan: Plan, hop: Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
@@ -432,6 +432,8 @@ class ControlPlane:
         budgets = [(envoy_filter, patch) for envoy_filter, patch in patches if patch.retry_budget is not None]
         self._admit(plan, destination, hop, setting, pods, proxies, len(self.registry.behind(service)) + len(budgets))
         cluster = self._balanced(name, policy, setting, port, pods, proxies)
+        if service.near:  # cluster_traffic_policy.go, `SupportsUnhealthyEndpoints`: whatever minHealthPercent says
+            cluster = replace(cluster, panic_threshold=0.0)
         meant = [(f, patch.retry_budget) for f, patch in budgets if patch.selects(service.fqdn, port.port, destination.subset)]
         plan.filters.update(str(envoy_filter) for envoy_filter, _ in meant)
         for _, budget in meant[-1:]:

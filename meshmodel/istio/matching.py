@@ -11,7 +11,8 @@ Sources: istio.io VirtualService reference (HTTPMatchRequest); istio/istio pilot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import parse_qsl
 
 from meshmodel.istio import names, re2
@@ -197,6 +198,54 @@ def _text(match: Field | None) -> TextMatch | None:
         except re2.PatternError as problem:
             raise match.need("regex").wrong(str(problem)) from None
     return found
+
+
+# ---- what a route delegates
+
+
+def delegated(roots: tuple[Match, ...], leaves: tuple[Match, ...]) -> tuple[Match, ...] | None:
+    """What a delegate's route takes of what its root's does: each of its matches with each of the root's that it stays within.
+
+    None where one of its matches stays within none of the root's: Istio leaves that route out.
+    Source: istio/istio pilot/pkg/model/virtualservice.go (`mergeHTTPMatchRequests`, `hasConflict`).
+    """
+    if not roots or not leaves:
+        return roots or leaves
+    merged = [[_both(root, leaf) for root in roots if _within(root, leaf)] for leaf in leaves]
+    return tuple(match for each in merged for match in each) if all(merged) else None
+
+
+def _both(root: Match, leaf: Match) -> Match:
+    """The leaf's conditions, and those of the root's that it does not have."""
+    named = ("headers", "without_headers", "parameters", "source_labels")
+    joined: dict[str, Any] = {name: tuple({**dict(getattr(root, name)), **dict(getattr(leaf, name))}.items()) for name in named}
+    own = ("uri", "scheme", "method", "authority", "port", "source_namespace", "gateways")
+    return replace(leaf, **joined, **{name: getattr(leaf, name) or getattr(root, name) for name in own})
+
+
+def _within(root: Match, leaf: Match) -> bool:
+    """Whether the leaf can only take what the root takes, as Istio judges it."""
+    texts = [(getattr(root, name), getattr(leaf, name)) for name in ("uri", "scheme", "method", "authority")]
+    for name in ("headers", "without_headers", "parameters"):
+        texts += [(dict(getattr(root, name)).get(key), match) for key, match in getattr(leaf, name)]
+    labels = dict(root.source_labels)
+    return (
+        all(_narrows(*pair) for pair in texts)
+        and root.ignore_uri_case == leaf.ignore_uri_case
+        and (None in (root.port, leaf.port) or root.port == leaf.port)
+        and root.source_namespace in ("", leaf.source_namespace)
+        and all(labels.get(name, value) == value for name, value in leaf.source_labels)
+        and (not root.gateways or set(leaf.gateways) <= set(root.gateways))
+    )
+
+
+def _narrows(root: TextMatch | None, leaf: TextMatch | None) -> bool:
+    """Whether a text's condition is within another one; a regex never is, nor is anything within a regex."""
+    if root is None or leaf is None:
+        return True
+    if root.how == "prefix":
+        return leaf.how in ("prefix", "exact") and leaf.text.startswith(root.text)
+    return root.how == leaf.how == "exact" and root.text == leaf.text
 
 
 # ---- what goes on to the next hop

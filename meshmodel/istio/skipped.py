@@ -59,8 +59,8 @@ def skips(kind: str, document: Field) -> bool:
 def read_skipped(document: Field, context: Context) -> Skipped:
     """The resource, of which only name and place are read."""
     kind, metadata, spec = document.need("kind").name(), document.get_or("metadata", {}), document.get_or("spec", {})
-    if kind == "Sidecar" and "inboundConnectionPool" in spec:
-        raise spec.need("inboundConnectionPool").error("is not modelled: write the limits as the connectionPool of a DestinationRule")
+    if kind == "Sidecar":
+        _refuse_limits(spec)
     if kind in ("HTTPRoute", "GRPCRoute"):
         _refuse_for_services(spec)
     namespace = metadata.get_or("namespace", context.namespace)
@@ -72,6 +72,13 @@ def read_skipped(document: Field, context: Context) -> Skipped:
         manifest=document.plain(),
         hosts=tuple(host.text() for host in spec.get_or("hosts", []).items()) if kind == "ServiceEntry" else (),
     )
+
+
+def _refuse_limits(spec: Field) -> None:
+    """The limits that a Sidecar sets for its pods, of all their ports or of one."""
+    for listener, name in ((spec, "inboundConnectionPool"), *((each, "connectionPool") for each in spec.get_or("ingress", []).items())):
+        if name in listener:
+            raise listener.need(name).error("is not modelled: write the limits as the connectionPool of a DestinationRule")
 
 
 def _refuse_for_services(spec: Field) -> None:

@@ -21,7 +21,7 @@ from meshmodel.istio.base import NO, Context, Resource, collected, milliseconds,
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.field import Field, Table
 from meshmodel.istio.hosts import wildcards_over
-from meshmodel.istio.matching import Asked, Match, read_matches, rewritten
+from meshmodel.istio.matching import Asked, Match, delegated, read_matches, rewritten
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_RETRY, NOTED
 from meshmodel.scenario import DirectResponse, Fault, Request, RetryPolicy
 
@@ -57,7 +57,7 @@ class HttpRoute:
     """`mirrors` are (destination, percent); with an `answer` of the proxy's own there are no destinations.
 
     `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).  `matches`: whom it is for
-    (none: everybody); of a delegate's route also those `within` which it was delegated to.  `rewrite_uri` is what the next
+    (none: everybody).  `rewrite_uri` is what the next
     hop sees of the path.  `delegate` is (namespace, name) of the VirtualService whose routes stand in for this one.
     `said`: the names of its fields.
     """
@@ -70,7 +70,6 @@ class HttpRoute:
     mirrors: tuple[tuple[RouteDestination, float], ...] = ()
     answer: DirectResponse | None = None
     matches: tuple[Match, ...] = ()
-    within: tuple[Match, ...] = ()
     name: str = ""
     rewrite_uri: str | None = None
     delegate: tuple[str, str] | None = None
@@ -79,36 +78,38 @@ class HttpRoute:
 
     @property
     def takes_all(self) -> bool:
-        return all(not group or any(match.takes_all for match in group) for group in (self.matches, self.within))
+        return not self.matches or any(match.takes_all for match in self.matches)
 
     def catches_all(self, caller: Asked) -> bool:
         """Whether it takes every request that `caller` may ask."""
-        groups = (self.matches, self.within)
-        return all(not group or any(match.anything and match.for_caller(caller) for match in group) for group in groups)
+        return not self.matches or any(match.anything and match.for_caller(caller) for match in self.matches)
 
     def takes(self, asked: Asked | None, caller: Asked) -> bool:
         """Whether it takes what is asked; None: whatever `caller` may ask."""
-        groups = (group for group in (self.matches, self.within) if group)
-        return all(any(match.for_caller(caller) if asked is None else match.holds(asked) for match in group) for group in groups)
+        holding = (match.for_caller(caller) if asked is None else match.holds(asked) for match in self.matches)
+        return not self.matches or any(holding)
 
     @property
     def asking(self) -> str:
         """What it takes, in short: "*" is everything."""
-        matches = (
-            self.matches if not self.within else tuple(f"{each} within {root}" for root in self.within for each in self.matches or ("*",))
-        )
-        return " or ".join(map(str, matches)) or "*"
+        return " or ".join(map(str, self.matches)) or "*"
 
-    def under(self, root: HttpRoute) -> HttpRoute:
-        """This route of a delegate, with what `root` says and it does not (virtualservice.go, `mergeHTTPRoute`)."""
+    def under(self, root: HttpRoute) -> HttpRoute | None:
+        """This route of a delegate, with what `root` says and it does not (virtualservice.go, `mergeHTTPRoute`).
+
+        None where it may take what `root` does not delegate: Istio leaves it out.
+        """
+        matches = delegated(root.matches, self.matches)
+        if matches is None:
+            return None
         more = {name: getattr(root, name) for field, name in _INHERITED if field in root.said - self.said}
-        return replace(self, within=root.matches, **more)
+        return replace(self, matches=matches, **more)
 
     def sent_on(self, asked: Asked) -> Request:
         """The request as the pods get it."""
         if self.rewrite_uri is None:
             return asked.request
-        uris = (match.uri for group in (self.matches, self.within) for match in group if match.uri and match.holds(asked))
+        uris = (match.uri for match in self.matches if match.uri and match.holds(asked))
         uri = next(uris, None)
         return rewritten(asked.request, uri.text if uri and uri.how == "prefix" else None, self.rewrite_uri)
 

@@ -189,6 +189,39 @@ def test_a_delegates_route_takes_its_roots_rewrite_and_retries():
         assert route(hashing, *both).retries.previous_hosts is ignoring
 
 
+@pytest.mark.parametrize(
+    ("root", "leaf", "kept"),
+    [
+        ({"uri": {"prefix": "/shop"}}, {"uri": {"exact": "/shop/cart"}}, True),
+        ({"uri": {"prefix": "/shop"}}, {"headers": {"x": {"exact": "1"}}}, True),
+        ({"uri": {"prefix": "/"}}, {"uri": {"regex": "/shop/.*"}}, False),
+        ({"uri": {"regex": "/shop/.*"}}, {"uri": {"prefix": "/shop/cart"}}, False),
+        ({"uri": {"exact": "/shop/cart"}}, {"uri": {"prefix": "/shop/cart"}}, False),
+        ({"uri": {"prefix": "/shop/c"}}, {"uri": {"prefix": "/shop"}}, False),
+        ({"uri": {"prefix": "/shop"}, "ignoreUriCase": True}, {"uri": {"prefix": "/shop"}}, False),
+        ({"headers": {"x": {"prefix": "1"}}}, {"headers": {"x": {"exact": "1"}}}, True),
+        ({"headers": {"x": {"exact": "1"}}}, {"headers": {"x": {"prefix": "1"}}}, False),
+        ({"headers": {"x": {}}}, {"headers": {"x": {"exact": "1"}}}, False),
+        ({"port": 80}, {"port": 81}, False),
+        ({"sourceNamespace": "istioinaction"}, {}, False),
+        ({"sourceLabels": {"app": "web"}}, {"sourceLabels": {"app": "api"}}, False),
+    ],
+)
+def test_a_delegates_match_must_stay_within_its_roots(root, leaf, kept):
+    """Where Istio thinks that it may not, the route is left out, even for requests that both would take."""
+    sources = delegated({"match": [root]}, match=[leaf], timeout="1s")
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *sources)
+    asked = {"path": "/shop/cart", "headers": {"x": "1"}}
+    found = mesh.scenario(curl(1, request=asked), "web").routes[0]
+    assert (found.timeout, found.direct_response is None) == ((1, True) if kept else (None, False))
+
+
+def test_a_sidecars_own_limits_are_refused():
+    for spec in ({"inboundConnectionPool": {}}, {"ingress": [{"port": {"number": 80}}, {"connectionPool": {}}]}):
+        with pytest.raises(ManifestError, match="onnectionPool: is not modelled: write the limits"):
+            Mesh().apply(resource("Sidecar", "default", spec))
+
+
 def test_a_delegate_must_be_exported_to_its_root():
     root, child = delegated({})
     with pytest.raises(ManifestError, match=r"http\[0\]\.delegate: VirtualService child is not exported to the namespace istioinaction"):
@@ -245,6 +278,8 @@ def test_what_a_service_says_of_nearness():
     zones = deployment(pods=0), deployment("a", pods=1, locality="r.a"), deployment("b", pods=1, locality="r.b")
     found = cluster(written, *zones, locality="r.b")
     assert (found.priorities, found.locality_weights) == (((1, 0),), ({"r/a": 1, "r/b": 1},))
+    panic = {"outlierDetection": {"minHealthPercent": 40}}
+    assert cluster(service(), rule(panic)).panic_threshold == 40 and cluster(written, rule(panic)).panic_threshold == 0
     off = rule({"loadBalancer": {"localityLbSetting": {"enabled": False}}})
     assert cluster(written, *zones, off, locality="r.b").priorities == ((0, 0),)
     written["spec"] |= {"trafficDistribution": "PreferSameNode", "internalTrafficPolicy": "Local"}
