@@ -29,6 +29,7 @@ ASSUMED = {
     "PeerAuthentication": "its requests are let through, whatever a rule's tls says",
     "ProxyConfig": "each proxy has the workers that the mesh says (workers, --workers)",
     "IstioOperator": "its meshConfig is not read, Istio's own defaults hold",
+    "ConfigMap of a meshConfig": "its defaults are not read, Istio's own hold",
     "HorizontalPodAutoscaler": "the number of pods stays as the workload has it",
     "ScaledObject": "the number of pods stays as the workload has it",
     "WasmPlugin": "it changes no request and takes no time",
@@ -65,13 +66,20 @@ def read_skipped(document: Field, context: Context) -> Skipped:
         _refuse_for_services(spec)
     namespace = metadata.get_or("namespace", context.namespace)
     return Skipped(
-        kind=kind if kind != "Gateway" else "Gateway of the Gateway API",
+        kind=_called(kind, document),
         name=metadata.get_or("name", metadata.get_or("generateName", "-").value).name(),
         namespace=namespace.name(),
         place=document.need("kind").place,
         manifest=document.plain(),
         hosts=tuple(host.text() for host in spec.get_or("hosts", []).items()) if kind == "ServiceEntry" else (),
     )
+
+
+def _called(kind: str, document: Field) -> str:
+    """What the remark calls it."""
+    if kind == "ConfigMap" and "mesh" in document.get_or("data", {}):
+        return "ConfigMap of a meshConfig"
+    return kind if kind != "Gateway" else "Gateway of the Gateway API"
 
 
 def _refuse_limits(spec: Field) -> None:

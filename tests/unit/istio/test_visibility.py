@@ -216,6 +216,15 @@ def test_a_delegates_match_must_stay_within_its_roots(root, leaf, kept):
     assert (found.timeout, found.direct_response is None) == ((1, True) if kept else (None, False))
 
 
+def test_a_delegates_route_keeps_its_roots_conditions():
+    header, path = {"headers": {"x": {"exact": "1"}}}, {"uri": {"prefix": "/shop"}}
+    for root, leaf in ((header, path), (path, header), (header | path, {"method": {"exact": "GET"}})):
+        sources = delegated({"match": [root]}, match=[leaf], timeout="1s")
+        mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *sources)
+        asked = ({"path": path, "headers": {"x": x}} for path, x in (("/shop", "1"), ("/else", "1"), ("/shop", "2")))
+        assert [mesh.scenario(curl(1, request=each), "web").routes[0].timeout for each in asked] == [1, None, None]
+
+
 def test_a_sidecars_own_limits_are_refused():
     for spec in ({"inboundConnectionPool": {}}, {"ingress": [{"port": {"number": 80}}, {"connectionPool": {}}]}):
         with pytest.raises(ManifestError, match="onnectionPool: is not modelled: write the limits"):
@@ -286,6 +295,12 @@ def test_what_a_service_says_of_nearness():
     said = [w.reason for w in Mesh(istio="1.27").apply(written).warnings]
     assert any("which pods share a node" in reason for reason in said) and any("nodes are not modelled" in reason for reason in said)
     assert any("PreferSameNode has no effect" in w.reason for w in Mesh(istio="1.26").apply(written).warnings)
+
+
+def test_a_mesh_config_is_said_not_to_be_read():
+    told = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio"}, "data": {"mesh": "defaultHttpRetryPolicy: {}"}}
+    (warning,) = Mesh().apply(told).warnings
+    assert warning.group == "assumption" and "its defaults are not read" in warning.reason
 
 
 def test_what_is_taken_for_granted_of_http_2_is_said():
