@@ -246,7 +246,8 @@ class Console:
 
     def _show(self, result: Result, busy: bool = False) -> None:
         picture = result.figure(self._width)
-        png, numbers = picture.png(_DPI if busy else _DPI * self._scale), panels.html(picture)
+        png = picture.png(_DPI if busy else _DPI * self._scale)
+        numbers = {} if busy else {"numbers": panels.html(picture)}  # folded away: they follow when the controls rest
         with self._showing, self.view.hold_sync():  # one message: never a figure with the text of another
             self.view.png = png
             self.view.page = dict(zip(("name", "html"), result.page or (), strict=False))
@@ -255,13 +256,13 @@ class Console:
                 status=result.status,
                 differs=self._compared(result),
                 table=result.table,
-                numbers=numbers,
                 text=result.text,
                 yaml=result.yaml,
                 marks={name: [list(mark) for mark in marks] for name, marks in result.marks.items()},
                 tutorial=dict(self._as_in_the_tutorial()),
                 wide=self._width,
                 busy=busy,
+                **numbers,
             )
 
     def _tell(self, **what: Any) -> None:
