@@ -37,6 +37,7 @@ def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = WIDTH
     The needles stand still, the step from fast to slow moves: a percentile jumps when the step passes it.
     """
     picture, axes = paper(width, HIGH * len(replays))
+    width = picture.get_figwidth()
     said = [draw_strips(axes, replay, HIGH * (len(replays) - 1 - row), width, name) for row, (name, replay) in enumerate(replays.items())]
     for name, columns in told(replays).items():
         picture.tell(name, columns)
@@ -122,8 +123,8 @@ def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, r
             fontsize=9,
             fontweight="bold" if slow else None,
         )
-    say(axes, left, y - 0.04, "0 %", ha="left", va="top", fontsize=8)
-    say(axes, right, y - 0.04, "100 % of the requests, sorted", ha="right", va="top", fontsize=8)
+    say(axes, left, y - 0.04, "0 %", ha="left", va="top", fontsize=8.5)
+    say(axes, right, y - 0.04, "100 % of the requests, sorted", ha="right", va="top", fontsize=8.5)
 
 
 def share_by_delay(

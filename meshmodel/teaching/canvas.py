@@ -28,6 +28,8 @@ COLOUR = {name: role.light for name, role in ROLES.items()} | {"record": INK, "i
 
 WIDTH = 6.4
 SMALL, LETTERS, TITLE = 11, 12, 13.5
+LEAST = 10.5
+"""The smallest letters of a picture that is shown 6.4 inches wide, in points: on a phone, where it is 380 pixels wide, 8.6 pixels."""
 HATCH = "////"
 """What goes on although nobody waits for it, and answers that are no answers: hatched, also in grey."""
 
@@ -59,9 +61,22 @@ def canvas(
     return picture, panels
 
 
-def bare_picture(width: float = WIDTH, height: float = 3.6) -> Picture:
-    """An empty picture with one Axes from (0, 0) to (1, 1) and nothing drawn around it."""
-    picture = Picture(figsize=(width, height))
+_FOR_A_PHONE, _LARGER = 3.9, 1.25
+
+
+def blank(width: float, height: float) -> Picture:
+    """An empty picture for a page of this width, laid out for a narrower one and shown up to 1.25 times as large.
+
+    So the letters of what is drawn in inches are 9 points on a phone and 11 wherever there is room; the inches to draw in are
+    the picture's own, `get_figwidth()`, and `height` is in these.
+    """
+    larger = min(_LARGER, max(1.0, width / (_LARGER * _FOR_A_PHONE)))
+    return Picture(larger, figsize=(width / larger, height))
+
+
+def bare_picture(width: float = WIDTH, height: float = 3.2) -> Picture:
+    """A blank picture with one Axes from (0, 0) to (1, 1) and nothing drawn around it."""
+    picture = blank(width, height)
     axes = picture.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -69,9 +84,9 @@ def bare_picture(width: float = WIDTH, height: float = 3.6) -> Picture:
 
 
 def paper(width: float, height: float) -> tuple[Picture, Axes]:
-    """An empty picture, and its one Axes whose coordinates are inches from the lower left corner."""
+    """A blank picture, and its one Axes whose coordinates are inches from the lower left corner."""
     picture = bare_picture(width, height)
-    picture.axes[0].set(xlim=(0, width), ylim=(0, height))
+    picture.axes[0].set(xlim=(0, picture.get_figwidth()), ylim=(0, height))
     return picture, picture.axes[0]
 
 
@@ -102,18 +117,19 @@ def _place_names(axes: Axes) -> None:
 
 
 def named(axes: Axes, x: str = "", y: str = "") -> None:
-    """The axes' names: the horizontal one below, the other one above its panel, upright; smaller where the panel is too narrow."""
+    """The axes' names: the horizontal one below, the other one above its panel, upright; smaller where they would not end in it."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    wide = figure.get_figwidth() * axes.get_position().width
-    axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide))
+    wide, place = figure.get_figwidth(), axes.get_position()
+    room = min(place.x0 + place.x1, 2 - place.x0 - place.x1)  # below its middle, as wide as the nearer edge allows
+    axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide * room))
     if y:
-        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide), pad=5, y=1.0)
+        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide * (1 - place.x0)), pad=5, y=1.0)
 
 
 def _fitting(text: str, wide: float) -> float:
-    """The size of letters, in points, at which a line fits into so many inches: a letter is 0.55 of its size wide."""
-    return min(LETTERS, max(9.0, 72 * wide / (0.55 * max(1, len(text)))))
+    """The size of letters, in points, at which a line fits into so many inches: a letter is 0.6 of its size wide."""
+    return min(LETTERS, max(LEAST, 72 * wide / (0.6 * max(1, len(text)))))
 
 
 def say(axes: Axes, x: float, y: float, text: str, role: str = "ink", **style: Any) -> None:
@@ -163,7 +179,7 @@ def key(axes: Axes, words: Sequence[tuple[str, str]]) -> None:
     assert figure is not None
     wide, left = 72 * figure.get_figwidth(), 72 * figure.get_figwidth() * axes.get_position().x0
     letters, gaps = 0.62 * sum(_letters(text) for text, _ in words), 11 * (len(words) - 1)
-    size = min(SMALL, max(8.5, (wide - 8 - gaps) / letters))
+    size = min(SMALL, max(LEAST, (wide - 8 - gaps) / letters))
     start = max(4 - left, min(0.0, wide - 4 - left - gaps - size * letters))
     at: Any = axes.transAxes
     for text, role in words:

@@ -17,12 +17,15 @@ from meshmodel.teaching.canvas import INK, WIDTH, bare_picture, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.stage import CIRCLED_ONE
+from meshmodel.teaching.words import drawn, lines
 
 if TYPE_CHECKING:
     from meshmodel.mesh import Mesh
 
 _LEFT, _WIDE = 0.01, 0.2  # parts of the picture
-_HIGH = 0.46  # inches
+_HIGH, _ROW = 0.56, 0.68  # inches
+_LETTER = 0.07
+"""Inches, of the width of a letter: a name that is longer than its box is broken behind a hyphen."""
 
 Point = tuple[float, float]
 
@@ -31,16 +34,16 @@ def chain(subject: Mesh | Scenario, *, width: float = WIDTH) -> Picture:
     """The way that a request takes: the load, each calling proxy, the pods that call nobody; below one another what a pod calls in turn."""
     scenario = subject if isinstance(subject, Scenario) else subject.copy().scenario(ClosedLoop(calls=1))
     tree = _Tree(scenario.routes)
-    height = max(1.5, 0.62 * tree.rows + 0.3)
+    height = max(1.5, _ROW * tree.rows + 0.1)
     picture = bare_picture(width, height)
-    axes, steps, box = picture.axes[0], tree.deepest + 2, (min(_WIDE, 0.8 / (tree.deepest + 3)), _HIGH / height)
+    axes, steps, box = picture.axes[0], tree.deepest + 2, (min(_WIDE, 0.86 / (tree.deepest + 3)), _HIGH / height)
     xs = [_LEFT + k * (1 - box[0] - 2 * _LEFT) / steps for k in range(steps + 1)]
     _box(axes, (xs[0], 0.5), box, "the load\n(curl or fortio)")
     _arrow(axes, (xs[0] + box[0], 0.5), (xs[1], 0.5))
     for caller, hops in tree.calls.items():
         x, y = xs[tree.depth[caller] + 1], tree.middle(caller)
         _box(axes, (x, y), box, tree.ordered(caller, tree.who(caller)))
-        say(axes, x + box[0] / 2, y - 0.72 * _HIGH / height, tree.policies(caller), ha="center", va="top", fontsize=8, style="italic")
+        say(axes, x + box[0] / 2, y - 0.72 * _HIGH / height, tree.policies(caller), ha="center", va="top", fontsize=8.5, style="italic")
         for hop in hops:
             if hop in tree.calls:
                 _arrow(axes, (x + box[0], y), (xs[tree.depth[hop] + 1], tree.middle(hop)))
@@ -132,7 +135,11 @@ def _box(axes: Axes, at: Point, size: Point, label: str, face: str = "none") -> 
     (x, y), (wide, high) = at, size
     shape = FancyBboxPatch((x, y - high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.015", facecolor=face, edgecolor=INK)
     axes.add_patch(shape)
-    say(axes, x + wide / 2, y, label, ha="center", va="center", fontsize=8.5, color=INK if face == "none" else BLACK)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    letters = int(wide * figure.get_figwidth() / _LETTER)
+    told = "\n".join(line for part in label.split("\n") for line in lines(drawn(part), letters))
+    say(axes, x + wide / 2, y, told, ha="center", va="center", fontsize=8.5, color=INK if face == "none" else BLACK)
 
 
 def _arrow(axes: Axes, start: Point, end: Point) -> None:

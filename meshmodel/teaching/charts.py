@@ -80,10 +80,10 @@ def tornado(
     for y, (_, low, high, low_said, high_said) in enumerate(ordered):
         for value, said, role, shift in ((low, low_said, "model", -0.19), (high, high_said, "troubled", 0.19)):
             bar(axes, y + shift, scale * min(value, base), scale * max(value, base), role, 0.34, hatched=shift > 0)
-            place: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
+            place: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": INK}
             axes.annotate(label(said), (scale * max(value, base), y + shift), **place)
     axes.axvline(scale * base, color=INK, linewidth=1.2)
-    axes.set_yticks(range(len(ordered)), [label(each[0]) for each in ordered], fontsize=9)
+    axes.set_yticks(range(len(ordered)), [label(each[0]) for each in ordered])
     axes.set_ylim(max(0.5, len(ordered) - 0.5), -0.5)
     ends = [scale * value for each in ordered for value in each[1:3]] + [scale * base]
     axes.set_xlim(min(ends) - 0.05 * (np.ptp(ends) or 1), max(ends) + 0.05 * (np.ptp(ends) or 1))

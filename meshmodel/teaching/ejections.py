@@ -17,6 +17,8 @@ from meshmodel.teaching.picture import Picture
 
 LANE = 0.36
 _FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
+_LEFT, _RIGHT = 1.4, 0.15
+"""Inches left and right of what is drawn over time."""
 _LENS = (-0.6, 2.4)
 """Seconds around a return that the lens shows."""
 
@@ -46,6 +48,7 @@ def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, w
     """One replication: lanes of the pods, the caller's 500s, the ticks of the interval, and the first return under a lens."""
     high = LANE * len(replay.pod_names) + 2.35
     picture, axes = paper(width, high)
+    width = picture.get_figwidth()
     picture.alt_text = draw_clock(axes, replay, i, cursor, 0.0, width)
     for name, columns in told(replay, i).items():
         picture.tell(name, columns)
@@ -59,7 +62,7 @@ def around_return(replay: Replay, i: int = 0, *, width: float = WIDTH) -> Pictur
     returned = next(stay.stop for stay in stays(replay, i) if stay.back)
     picture, axes = paper(width, 1.35)
     rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
-    picture.alt_text = _lens(axes, replay, i, returned, rule, 0.4, 1.55, width - 0.15)
+    picture.alt_text = _lens(axes, replay, i, returned, rule, 0.4, _LEFT, picture.get_figwidth() - _RIGHT)
     picture.tell("calls around the return", _near(replay, i, returned))
     return picture
 
@@ -85,7 +88,7 @@ def _near(replay: Replay, i: int, returned: float) -> dict[str, list[Any]]:
 
 def _span(replay: Replay, i: int, width: float) -> tuple[float, float, float]:
     """Inches at which the time axis begins, inches a second, and inches at which it ends."""
-    left, right = 1.55, width - 0.15
+    left, right = _LEFT, width - _RIGHT
     return left, (right - left) / float(replay.elapsed[i]), right
 
 

@@ -27,6 +27,7 @@ def share_below(latencies: np.ndarray, percent: float) -> float:
 def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, *, width: float = WIDTH) -> Picture:
     """Above all buckets, below the one of a percentile: fortio's line, and a model's requests as dots with their own curve."""
     picture, axes = paper(width, 4.7)
+    width = picture.get_figwidth()
     number = bucket_of(record, percent)
     lens = (0.75, 0.62, width - 0.2, 2.9)  # left, bottom, right, top
     _overview(axes, record, number, lens, width)
@@ -44,7 +45,7 @@ def microscope(record: Histogram, latencies: np.ndarray, percent: float = 50.0, 
 
 def _overview(axes: Axes, record: Histogram, chosen: int, lens: tuple[float, float, float, float], width: float) -> None:
     left, _, right, top = lens
-    say(axes, width - 0.2, 4.6, "a dot: twenty requests", ha="right", va="center", fontsize=8)
+    say(axes, width - 0.2, 4.6, "a dot: twenty requests", ha="right", va="center", fontsize=8.5)
     wide = (width - 0.4) / len(record.buckets)
     for number, bucket in enumerate(record.buckets):
         x, here = 0.2 + number * wide, number == chosen

@@ -25,7 +25,7 @@ def overlay(
     recorded: Histogram | None = None,
     *,
     width: float = WIDTH,
-    height: float = 3.6,
+    height: float = 3.2,
     onto: Picture | None = None,
 ) -> Picture:
     """Recorded shares per fortio bucket, the model's predictive band, and the percentiles of both above.
@@ -45,10 +45,10 @@ def overlay(
     drawn = np.flatnonzero((shares.mean(axis=1) >= 100 * _RARE) | (table > 0))
     starts, ends = _drawn_edges(replay, record, resolution, drawn)
     lo, hi = np.quantile(shares[drawn], [0.025, 0.975], axis=1)
-    time = _Columns(starts, ends, max(0.11, 0.8 / width))
     height_of = _Heights(max(hi.max(), recorded_shares.max()))
     picture = onto or bare_picture(width, height)
-    axes = picture.axes[0]
+    axes, wide = picture.axes[0], picture.get_figwidth()
+    time = _Columns(starts, ends, max(0.11, 0.8 / wide))
     for artist in [*axes.collections, *axes.lines, *axes.texts]:
         artist.remove()
     left, right = time.left, time.right
@@ -60,7 +60,7 @@ def overlay(
     picture.seconds = time
     _draw_percentiles(axes, time, estimates, record)
     _draw_scales(axes, time, height_of)
-    _draw_key(axes, record is not None, width)
+    _draw_key(axes, record is not None, wide)
     recorded_beside: dict[str, Any] = {"recorded (%)": recorded_shares[drawn]} if record else {}
     band = {"model, mean (%)": shares[drawn].mean(axis=1), "95 % of runs, from (%)": lo, "95 % of runs, to (%)": hi}
     picture.tell("share of requests", {"from (s)": starts, "to (s)": ends, **recorded_beside, **band})

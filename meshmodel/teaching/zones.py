@@ -42,7 +42,7 @@ def zones(replay: Replay, *, width: float = WIDTH) -> Picture:
     route = replay.scenario.routes[-1]
     rows = len(route.endpoints) + 0.7 * len({pod.locality for pod in route.endpoints}) + 0.4
     picture, axes = paper(width, 0.42 * rows + 0.35)
-    picture.alt_text = draw_zones(axes, replay, 0.1, 0.42 * rows + 0.1, width)
+    picture.alt_text = draw_zones(axes, replay, 0.1, 0.42 * rows + 0.1, picture.get_figwidth())
     picture.tell("who answered", told(replay))
     return picture
 

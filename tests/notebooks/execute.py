@@ -22,9 +22,15 @@ PATIENCE = 600
 """Seconds after which a cell is taken for stuck."""
 
 
-def run(path: Path, errors: bool = False) -> Any:
-    """The notebook at `path` after a run in its own folder; raises what a cell raises, unless `errors` are outputs too."""
+def run(path: Path, errors: bool = False, around: tuple[str, str] | None = None) -> Any:
+    """The notebook at `path` after a run in its own folder; raises what a cell raises, unless `errors` are outputs too.
+
+    `around` is the code of a cell before all others and of one after them.
+    """
     notebook = nbformat.read(path, as_version=4)
+    if around:
+        first, last = map(nbformat.v4.new_code_cell, around)
+        notebook.cells = [first, *notebook.cells, last]
     options = {"timeout": PATIENCE, "startup_timeout": PATIENCE, "kernel_name": "python3", "record_timing": False, "allow_errors": errors}
     with TemporaryDirectory() as folder:  # sockets in there: two kernels cannot take each other's ports
         sockets = Config(KernelManager={"transport": "ipc", "connection_file": f"{folder}/kernel.json"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import copy
 import json
@@ -14,14 +15,23 @@ import pytest
 from tests.notebooks.execute import run
 from tests.notebooks.reading import IGNORED, differences, read
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks"
+WATCHED = (
+    f"import sys; sys.path.append({str(ROOT)!r}); from tests import letters; letters.watch()",
+    "len(letters.FOUND), letters.too_small()",
+)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_fresh_run_reads_as_the_stored_one(path: Path) -> None:
+    """And in none of its pictures are letters too small for a phone, 420 pixels wide."""
     stored = nbformat.read(path, as_version=4)
-    differing = differences(stored.cells, run(path, errors=True).cells)
+    _, *cells, last = run(path, errors=True, around=WATCHED).cells
+    differing = differences(stored.cells, cells)
     assert not differing, f"\n{differing}\nIf that is as it should be: make notebooks"
+    drawn, small = ast.literal_eval(last.outputs[0].data["text/plain"])
+    assert (drawn > 0) == ("image/png" in path.read_text(encoding="utf-8")) and small == []
 
 
 # --- the comparison -----------------------------------------------------------------------

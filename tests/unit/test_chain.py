@@ -42,7 +42,8 @@ def test_several_calls_of_a_pod_stand_below_one_another_in_their_order() -> None
         "backend is 3 pods: backend-0, 1 s",
     ):
         assert part in text
-    shown = {t.get_text().partition("\n")[0]: t.get_position() for t in picture.findobj(Text)}
     first, second = "\N{CIRCLED DIGIT ONE} cart, 2 pods", "\N{CIRCLED DIGIT TWO} backend-0"
+    told = [(t.get_text().replace("\n", " "), t.get_position()) for t in picture.findobj(Text)]
+    shown = {name: next(at for text, at in told if text.startswith(name)) for name in ("web-0", first, "db-0", second)}
     assert shown["web-0"][0] < shown[first][0] < shown["db-0"][0] == shown[second][0]
     assert shown["db-0"][1] > shown[second][1]

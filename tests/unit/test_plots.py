@@ -13,7 +13,8 @@ import pytest
 from meshmodel.results.compare import compare
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.log import Ejections
-from meshmodel.teaching import overlays, plots
+from meshmodel.teaching import canvas, overlays, plots
+from tests import letters
 
 from .synthetic import replay
 
@@ -163,3 +164,22 @@ def test_a_single_latency_can_be_drawn():
     constant = replay(3, seed=1, duration=1.0, p_slow=1.0)
     constant.log.latency[:] = np.where(np.isnan(constant.log.latency), np.nan, 1.0)
     assert plots.overlay(constant, Histogram.from_samples([1.0, 1.0])).png()
+
+
+@pytest.mark.parametrize("width", [canvas.WIDTH, 3.9])
+def test_letters_are_read_on_a_phone(model, record, width):
+    for name, picture in {
+        "overlay": plots.overlay(compare(model, record), width=width),
+        "shares": plots.shares(model, width=width),
+    }.items():
+        picture.png()
+        assert letters.smallest(picture)[0] >= letters.LEAST, name
+
+
+@pytest.mark.parametrize(("wide", "points"), [(7.5, 11), (6.4, 9)])
+def test_a_wide_figure_with_small_letters_is_found(wide, points):
+    picture = plots.Picture(figsize=(wide, 2))
+    picture.text(0.5, 0.5, "small", fontsize=points)
+    picture.text(0.5, 0.2, "large", fontsize=20)
+    found = letters.smallest(picture)
+    assert found == (pytest.approx(points * 380 / (72 * wide)), "small") and found[0] < letters.LEAST

@@ -218,7 +218,7 @@ class Console {
   ask(what) {
     const number = (this.model.get("asked").number ?? 0) + 1; // the same console may be shown twice
     this.root.dataset.asked = number; // for who looks at the page from outside
-    this.model.set("asked", { number, values: { ...this.values }, width: this.width ?? 7.5, scale: devicePixelRatio, ...what });
+    this.model.set("asked", { number, values: { ...this.values }, width: this.width ?? 6.4, scale: devicePixelRatio, ...what });
     this.model.save_changes();
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.silent(), 15000);
@@ -276,7 +276,7 @@ class Console {
     for (const button of this.acts) button.disabled = !!shown.busy || !!button.missing;
     for (const part of ["differs", "status", "alert"]) if (this[part].textContent !== shown[part]) this[part].textContent = shown[part] ?? "";
     this.image.alt = shown.alt ?? "";
-    this.image.style.width = `${(shown.wide ?? 7.5) * INCH}px`;
+    this.image.style.width = `${(shown.wide ?? 6.4) * INCH}px`;
     if (this.table.said !== shown.table) this.table.innerHTML = this.table.said = shown.table ?? "";
     this.tell(shown.numbers ?? "");
     for (const [name, input] of Object.entries(this.inputs)) if (input.marks) this.markLines(input, shown.marks?.[name]);

@@ -9,6 +9,7 @@ from typing import Any
 
 from meshmodel._text import InputError
 from meshmodel.teaching import panels
+from meshmodel.teaching.canvas import WIDTH
 from meshmodel.teaching.consoles.controls import Action, Control, Result, Settings
 from meshmodel.teaching.consoles.newest import Newest
 from meshmodel.teaching.consoles.view import View
@@ -17,9 +18,6 @@ from meshmodel.teaching.words import fill
 
 COARSE, FINE = 25, 200
 """Replications while the controls move, and when they rest."""
-
-WIDTH = 7.5
-"""Inches of a figure whose reader's page is not known."""
 
 _REST = 0.12  # seconds without a move
 _DPI = 96  # of a browser's inch
@@ -123,7 +121,7 @@ class Console:
 
     @property
     def picture(self) -> Picture:
-        """The figure, at the width of a page."""
+        """The figure, for a page whose width is not known."""
         return self.result.figure(WIDTH)
 
     @property

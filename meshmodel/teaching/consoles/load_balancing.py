@@ -12,6 +12,7 @@ from meshmodel.results.compare import Comparison, compare
 from meshmodel.results.replay import Replay
 from meshmodel.teaching import plots
 from meshmodel.teaching.balance import HIGH, draw_strips, slow_share, told
+from meshmodel.teaching.canvas import blank
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import POLICIES, changes
@@ -22,7 +23,7 @@ RECORDS = {"ROUND_ROBIN": "lb-round-robin", "LEAST_REQUEST": "lb-least-conn"}
 """Which of the tutorial's experiments recorded a policy."""
 
 ISTIO = ("1.17", "1.24")
-_OVERLAY = 3.5  # inches
+_OVERLAY = 3.2  # inches
 
 
 def load_balancing(**start: Any) -> Console:
@@ -78,12 +79,13 @@ def _beside(replay: Replay, record: Any) -> tuple[Replay, Comparison | None]:
 
 
 def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> Picture:
-    picture = Picture(figsize=(width, _OVERLAY + HIGH))
+    picture = blank(width, _OVERLAY + HIGH)
+    width = picture.get_figwidth()
     for bottom, high, size in ((HIGH, _OVERLAY, (1, 1)), (0, HIGH, (width, HIGH))):
         part = picture.add_axes((0, bottom / (_OVERLAY + HIGH), 1, high / (_OVERLAY + HIGH)))
         part.set_axis_off()
         part.set(xlim=(0, size[0]), ylim=(0, size[1]))
-    plots.overlay(subject, width=width, onto=picture)
+    plots.overlay(subject, onto=picture)
     for name, columns in told({"model": replay}).items():
         picture.tell(name, columns)
     picture.alt_text = f"{draw_strips(picture.axes[1], replay, 0, width)}. {picture.alt_text}"

@@ -87,6 +87,7 @@ def _figure(replay: Replay, cursor: float, width: float) -> Picture:
     pods = len(replay.pod_names)
     clock, plan = LANE * pods + 2.35, 0.4 * (pods + 2) + 0.2
     picture, axes = paper(width, clock + plan)
+    width = picture.get_figwidth()
     said = draw_zones(axes, replay, clock + 0.1, plan - 0.15, width)
     for name, columns in {"who answered": zones.told(replay), **ejections.told(replay)}.items():
         picture.tell(name, columns)

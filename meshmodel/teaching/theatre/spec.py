@@ -29,6 +29,7 @@ MOST_REQUESTS = 20_000
 HEALTHY, TROUBLED, PROXY, NOBODY = range(4)
 """Who answered a request."""
 
+Panel = tuple[dict[str, Any], bytes, Visits, dict[str, np.ndarray]]
 Watch = Sequence[str | tuple[float, str]]
 
 
@@ -47,7 +48,7 @@ def spec(
     shared, *own = constants.differences(*constants_of) if len(traces) == 2 else (constants_of[0], [])
     names = names or _names(traces, own)
     made = [_panel(trace, record, scale, window) for trace, record in zip(traces, records, strict=True)]
-    panels = [panel | {"name": name, "own": _rows(mine)} for (panel, _), name, mine in zip(made, names, own, strict=True)]
+    panels = [panel | {"name": name, "own": _rows(mine)} for (panel, *_), name, mine in zip(made, names, own, strict=True)]
     for panel, trace in zip(panels, traces, strict=True):
         panel["watch"] = _watch(watch_for, panel["watch"])
         panel["told"] = _told(trace, panel["name"], scale)
@@ -56,7 +57,7 @@ def spec(
         "title": title,
         "window": [round(window.start, 6), round(window.stop, 6)],
         "whole": round(whole, 6),
-        "still": _fullest(panels, window),
+        "still": watch.most_to_see([visits for *_, visits, _ in made], [moves for *_, moves in made], window),
         "leg": LEG,
         "speed": _speed(traces),
         "percentiles": list(PERCENTILES),
@@ -64,7 +65,7 @@ def spec(
         "constants": _rows(shared),
         "panels": panels,
     }
-    return told, [data for _, data in made]
+    return told, [data for _, data, *_ in made]
 
 
 SPOKEN = words.SPOKEN | {"name", "own", "constants", "takes", "watch", "told"}
@@ -96,7 +97,8 @@ def _stop(trace: Trace) -> float:
     return float(np.nanmax([trace.requests.start.max(), trace.requests.end.max()], initial=0.0))
 
 
-def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window) -> tuple[dict[str, Any], bytes]:
+def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window) -> Panel:
+    """What is said of a trace, what moves as bytes, its visits, and the moves."""
     stage = Stage.of(trace)
     visits = Visits.of(trace, stage, window)
     made = moves(visits, stage, window.stop)
@@ -129,10 +131,9 @@ def _panel(trace: Trace, record: Histogram | None, scale: Scale, window: Window)
         "columns": len(scale.shown),
         "record": record_json(record, scale) if record else None,
         "watch": [list(moment) for moment in watch.moments(stage, visits, made, hosts, window)],
-        "fullest": watch.fullest(stage, visits, made, window)[1],
         "layout": layout,
     }
-    return panel, data
+    return panel, data, visits, made
 
 
 def _in_order(trace: Trace) -> Any:
@@ -266,11 +267,6 @@ def _branches(trace: Trace) -> str:
 def heading(name: str, says: str) -> str:
     """What a panel is called, and whose run it is."""
     return name if name == says else f"{name} ({says})"
-
-
-def _fullest(panels: Sequence[dict[str, Any]], window: Window) -> float:
-    """The moment of the still picture: when a pod holds the most requests, else the middle."""
-    return next((panel["fullest"] for panel in panels if panel["fullest"] is not None), (window.start + window.stop) / 2)
 
 
 def _watch(given: Watch | None, found: list[list[Any]]) -> list[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,37 +11,43 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.teaching.canvas import FAINT, INK, say
+from meshmodel._text import shortened
+from meshmodel.teaching.canvas import FAINT, INK, LEAST, SMALL, WIDTH, canvas, say
 from meshmodel.teaching.palette import ROLES
 from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.events import EJECTED
-from meshmodel.teaching.theatre.moves import BACK, GHOST, KIND, OUT, QUEUE, WORK
+from meshmodel.teaching.theatre.moves import BACK, BACK_OFF, GHOST, KIND, OUT, QUEUE, WAIT, WORK
 from meshmodel.teaching.theatre.packing import unpack
 from meshmodel.teaching.theatre.spec import heading
 
 ANSWERED = ("healthy", "troubled", "proxy", "proxy")
 """The role of who answered, by `spec.HEALTHY` and so on."""
 
-_LEFT, _POD = 0.03, 0.34
+_LEFT_EDGE, _STAGE, _HISTOGRAM = 0.1, 3.85, 2.1
+"""Inches: left of the stage, its width, and that of the histogram."""
+
+_LEFT, _POD = 0.03, 0.36
 """Of the stage's width: where the load stands, and how wide a pod is."""
+
+_LETTERS = 15
+"""So many letters of a pod's name stand in its box."""
+
+_GAP = 0.5
+"""Of a column's width, where buckets are left out."""
 
 Point = tuple[float, float]
 
 
 def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
-    """A picture of all panels side by side; its alternative text says what each trace came to."""
+    """A picture of all panels below one another, histogram beside stage; its alternative text says what each trace came to."""
     panels = spec["panels"]
-    rows = max(_rows(panel["stage"]) for panel in panels)
-    picture = Picture(figsize=(3.75 * max(2, len(panels)), 2.3 + 0.42 * rows))
-    grid = picture.add_gridspec(
-        2, len(panels), height_ratios=(0.6 + 0.42 * rows, 1.05), left=0.04, right=0.99, top=0.86, bottom=0.13, hspace=0.22, wspace=0.12
-    )
-    tallest = max(_tallest(panel, unpack(part, panel["layout"])) for panel, part in zip(panels, data, strict=True))
-    for k, (panel, part) in enumerate(zip(panels, data, strict=True)):
-        tables = unpack(part, panel["layout"])
-        _draw_stage(picture.add_subplot(grid[0, k]), panel, tables, spec["still"])
-        _draw_histogram(picture.add_subplot(grid[1, k]), panel, tables, spec["buckets"], tallest)
-    picture.suptitle(spec["title"], x=0.04, y=0.975, ha="left", fontsize=11, fontweight="bold", color=INK)
+    heights = [max(1.5, 0.2 + 0.52 * _rows(panel["stage"])) for panel in panels]
+    picture, stages = canvas(spec["title"], *heights, left=_LEFT_EDGE, right=WIDTH - _LEFT_EDGE - _STAGE, gap=0.72)
+    tables = [unpack(part, panel["layout"]) for panel, part in zip(panels, data, strict=True)]
+    tallest = max(_tallest(panel, mine) for panel, mine in zip(panels, tables, strict=True))
+    for panel, mine, axes in zip(panels, tables, stages, strict=True):
+        _draw_stage(axes, panel, mine, spec["still"])
+        _draw_histogram(_beside(picture, axes), panel, mine, spec["buckets"], tallest, axes is stages[-1])
     picture.alt_text = f"{spec['title']}. " + " ".join(panel["told"] for panel in panels)
     return picture
 
@@ -52,13 +59,13 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
     stage = panel["stage"]
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=9, color=INK)
+    axes.set_title(f"{heading(panel['name'], panel['says'])}, at {time:.2f} s", loc="left", fontsize=SMALL, color=INK)
     at = _places(stage)
     for station, before in enumerate(stage["before"][1:], start=1):
         wires = [(at[one], at[other]) for one in stage["stations"][before] for other in stage["stations"][station]]
         axes.add_collection(LineCollection(wires, colors=INK, alpha=0.35, linewidths=0.8, zorder=1))
     half = 0.42 / _rows(stage)
-    _draw_proxies(axes, stage, at)
+    _draw_proxies(axes, stage, at, _waiting(stage, tables, time))
     _draw_pods(axes, stage, at, half, _ejected(tables["hosts"], time))
     most = max(panel["peaks"]["work"][place] + panel["peaks"]["queue"][place] for place in stage["pods"])
     dots = list(_dots(stage, tables, time, at, _Seats(half, most)))
@@ -66,7 +73,7 @@ def _draw_stage(axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, n
         xs, ys, roles, ghosts = zip(*dots, strict=True)
         colours = [ROLES[role].light if role in ROLES else INK for role in roles]
         faces = ["none" if ghost else colour for ghost, colour in zip(ghosts, colours, strict=True)]
-        size = 18 if most <= 30 else 9 if most <= 80 else 3
+        size = 26 if most <= 30 else 10 if most <= 80 else 4
         axes.scatter(xs, ys, size, facecolors=faces, edgecolors=colours, linewidths=0.7, zorder=4)
 
 
@@ -126,12 +133,21 @@ def _bands(stage: dict[str, Any]) -> list[tuple[float, float]]:
     return bands
 
 
-def _draw_proxies(axes: Axes, stage: dict[str, Any], at: dict[int, Point]) -> None:
-    """Squares with their names, below and above by turns: neighbours' names would meet."""
-    away = min(0.09, 0.4 / _rows(stage))
+def _draw_proxies(axes: Axes, stage: dict[str, Any], at: dict[int, Point], waiting: dict[int, int]) -> None:
+    """Squares with their names and how many requests wait there, below and above by turns: neighbours' names would meet."""
+    away = min(0.1, 0.4 / _rows(stage))
     for station, depth in enumerate(_depths(stage)):
         for place in () if station in stage["ends"] else stage["stations"][station]:
-            _draw_proxy(axes, at[place], f"{stage['order'][station]} {stage['names'][place]}".lstrip(), depth, away)
+            name = f"{stage['order'][station]} {stage['names'][place]}".lstrip()
+            below = depth % 2 == 0 or len(stage["stations"][station]) > 1
+            _draw_proxy(axes, at[place], name + f"\n{waiting.get(place)} waiting" * (place in waiting), depth == 0, below, away)
+
+
+def _waiting(stage: dict[str, Any], tables: dict[str, dict[str, np.ndarray]], time: float) -> dict[int, int]:
+    """How many requests stand at each proxy: for a connection, or before a retry."""
+    moves, visits = tables["moves"], tables["visits"]
+    now = (moves["start"] <= time) & (moves["stop"] > time) & np.isin(moves["kind"] & KIND, (WAIT, BACK_OFF))
+    return dict(Counter(visits["origin"][moves["visit"][now]].tolist()))
 
 
 def _draw_pods(axes: Axes, stage: dict[str, Any], at: dict[int, Point], half: float, out: set[int]) -> None:
@@ -139,19 +155,18 @@ def _draw_pods(axes: Axes, stage: dict[str, Any], at: dict[int, Point], half: fl
     for station in stage["ends"]:
         places = stage["stations"][station]
         for place in places:
-            _draw_pod(axes, at[place], half, stage["names"][place], stage["roles"][place], place in out)
+            _draw_pod(axes, at[place], half, stage["short"][place], stage["roles"][place], place in out)
         if _heading(stage) and places:
             x, y = at[places[0]]
             told = f"{stage['order'][station]} {stage['called'][station]}".lstrip()
-            say(axes, x, y + 1.3 * half, told, va="bottom", fontsize=7.5, fontweight="bold", zorder=5)
+            say(axes, x, y + 1.3 * half, told, va="bottom", fontsize=LEAST, fontweight="bold", zorder=5)
 
 
-def _draw_proxy(axes: Axes, at: Point, name: str, depth: int, away: float) -> None:
+def _draw_proxy(axes: Axes, at: Point, name: str, first: bool, below: bool, away: float) -> None:
     x, y = at
     axes.plot(x, y, "s", color="none", markeredgecolor=INK, markersize=11, zorder=2)
-    below = depth % 2 == 0
     y += -away if below else away
-    say(axes, x if depth else 0.0, y, name, ha="center" if depth else "left", va="top" if below else "bottom", fontsize=7, zorder=5)
+    say(axes, 0.0 if first else x, y, name, ha="left" if first else "center", va="top" if below else "bottom", fontsize=LEAST, zorder=5)
 
 
 def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected: bool) -> None:
@@ -161,8 +176,18 @@ def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected:
     axes.add_patch(box)
     axes.plot([x, x], [y - 0.7 * half, y + 0.7 * half], color=ROLES[role].light, linewidth=3, zorder=3)
     if ejected:
-        say(axes, x + _POD - 0.015, y - 0.85 * half, "ejected", ha="right", va="bottom", fontsize=7, color=ROLES["proxy"].light, zorder=5)
-    say(axes, x + 0.015, y + 0.9 * half, name, va="top", fontsize=7, zorder=5)
+        say(
+            axes,
+            x + _POD - 0.015,
+            y - 0.85 * half,
+            "ejected",
+            ha="right",
+            va="bottom",
+            fontsize=LEAST,
+            color=ROLES["proxy"].light,
+            zorder=5,
+        )
+    say(axes, x + 0.03, y + 0.9 * half, shortened(name, _LETTERS), va="top", fontsize=LEAST, zorder=5)
 
 
 def _ejected(hosts: dict[str, np.ndarray], time: float) -> set[int]:
@@ -180,7 +205,7 @@ class _Seats:
     def __call__(self, pod: Point, k: int) -> Point:
         row, column = divmod(k, self.across)
         deep = min(row, self.rows - 1) + 0.5
-        return pod[0] + 0.025 + column * (_POD - 0.04) / self.across, pod[1] + self.half * (0.35 - 1.25 * deep / self.rows)
+        return pod[0] + 0.025 + column * (_POD - 0.04) / self.across, pod[1] + self.half * (0.2 - 1.1 * deep / self.rows)
 
 
 def _dots(
@@ -250,11 +275,17 @@ def _tallest(panel: dict[str, Any], tables: dict[str, dict[str, np.ndarray]]) ->
     return float(max(1, counts.sum(axis=0).max(initial=0), recorded.max(initial=0)))
 
 
+def _beside(picture: Picture, stage: Axes) -> Axes:
+    """The axes of the histogram beside a stage."""
+    place, wide = stage.get_position(), _HISTOGRAM / WIDTH
+    return picture.add_axes((0.97 - wide, place.y0, wide, 0.92 * place.height), facecolor="none")
+
+
 def _draw_histogram(
-    axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, np.ndarray]], buckets: dict[str, Any], tallest: float
+    axes: Axes, panel: dict[str, Any], tables: dict[str, dict[str, np.ndarray]], buckets: dict[str, Any], tallest: float, lowest: bool
 ) -> None:
     counts = _counts(panel, tables)
-    x = np.arange(counts.shape[1])
+    x = np.arange(counts.shape[1]) + _GAP * np.isin(np.arange(counts.shape[1]), buckets["gaps"]).cumsum()
     floor = np.zeros(counts.shape[1])
     for role, row in zip(ANSWERED, counts, strict=True):
         axes.bar(x, row, 0.84, bottom=floor, color=ROLES[role].light, hatch="xxx" if role == "proxy" else "", edgecolor="none", linewidth=0)
@@ -262,24 +293,48 @@ def _draw_histogram(
     if panel["record"]:
         recorded = np.array(panel["record"]["shares"]) * counts.sum()
         axes.bar(x, recorded, 0.96, facecolor="none", edgecolor=INK, linestyle="--", linewidth=1.1, label="the record")
-    for column, count in enumerate(counts.sum(axis=0).tolist()):
-        if count and len(x) <= 12:
-            say(axes, column, count + 0.02 * tallest, _percent(100 * count / counts.sum()), ha="center", va="bottom", fontsize=7)
-    axes.set(ylim=(0, 1.16 * tallest), xlim=(-0.6, max(4.4, len(x) - 0.4)), yticks=[])
+    wide = max(4.0, len(x) + _GAP * len(buckets["gaps"]))
+    for column in _apart(x, counts.sum(axis=0), 0.5 * wide / _HISTOGRAM):
+        share = _percent(100 * counts[:, column].sum() / counts.sum())
+        say(axes, x[column], counts[:, column].sum() + 0.02 * tallest, share, ha="center", va="bottom", fontsize=LEAST)
+    axes.set(ylim=(0, 1.16 * tallest), xlim=(-0.6, wide - 0.4), yticks=[], xticks=[])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(INK)
-    axes.tick_params(colors=INK)
-    every = max(1, -(-len(x) // 6))
-    axes.set_xticks(x[::every], [_range(buckets, k) for k in x[::every].tolist()], fontsize=7)
-    axes.set_xlabel("latency (s), fortio's buckets, at the end", fontsize=7.5, labelpad=2, color=INK)
+    for at, text, side in _edges(buckets, x, wide / _HISTOGRAM):
+        axes.annotate(
+            text, (at, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=LEAST, color=INK, annotation_clip=False
+        )
+    axes.set_xlabel("latency (s), at the end" if lowest else "", fontsize=LEAST, labelpad=19, color=INK)
     if panel["record"]:
-        axes.legend(loc="upper right", fontsize=7, frameon=False, labelcolor=INK)
+        axes.set_title("dashed: the record", loc="right", fontsize=LEAST, color=INK)
+
+
+def _apart(x: np.ndarray, count: np.ndarray, least: float) -> list[int]:
+    """The columns whose shares are written: the highest, and others so far from these that the texts do not meet."""
+    kept: list[int] = []
+    for column in np.argsort(-count, kind="stable").tolist():
+        if count[column] and all(abs(x[column] - x[other]) >= least for other in kept):
+            kept.append(column)
+    return kept
+
+
+def _edges(buckets: dict[str, Any], x: np.ndarray, inch: float) -> list[tuple[float, str, str]]:
+    """(position, seconds, side of its text) of the buckets' edges: those beside a gap first, and of the others as many as have room."""
+    starts, ends = [0, *buckets["gaps"]], [*buckets["gaps"], len(x)]
+    wanted = [(x[k] - 0.5, buckets["starts"][k], "left") for k in starts]
+    wanted += [(x[k - 1] + 0.5, buckets["ends"][k - 1], "right") for k in ends[::-1] if buckets["ends"][k - 1] is not None]
+    wanted += [(x[k] - 0.5, buckets["starts"][k], "center") for k in range(len(x)) if k not in starts]
+    kept: list[tuple[float, str, str]] = []
+    taken: list[tuple[float, float]] = []
+    for at, seconds, side in wanted:
+        text = f"{seconds:.3g}"
+        wide = inch * 0.62 * LEAST / 72 * len(text)
+        left = at - {"left": 0.0, "center": 0.5, "right": 1.0}[side] * wide
+        if all(left > end + 0.05 * inch or left + wide < start - 0.05 * inch for start, end in taken):
+            kept.append((float(at), text, side))
+            taken.append((left, left + wide))
+    return kept
 
 
 def _percent(percent: float) -> str:
     return f"{percent:.1f} %" if percent < 9.95 else f"{percent:.0f} %"
-
-
-def _range(buckets: dict[str, Any], k: int) -> str:
-    start, end = buckets["starts"][k], buckets["ends"][k]
-    return f"{start:g}\N{EN DASH}{end:g}" if end is not None else f"over {start:g}"

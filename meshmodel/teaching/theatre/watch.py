@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from meshmodel.teaching.theatre.moves import GHOST, KIND, QUEUE, WORK
+from meshmodel.teaching.theatre.moves import BACK_OFF, GHOST, KIND, QUEUE, WAIT, WORK
 from meshmodel.teaching.theatre.stage import Stage
 from meshmodel.teaching.theatre.visits import Visits, Window
 
@@ -57,17 +57,45 @@ def fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], window: 
     best: tuple[int, float | None, str] = (0, None, "")
     for place in stage.pods:
         rows = here & (visits.target[moves["visit"]] == place)
-        time = np.concatenate([moves["start"][rows], moves["stop"][rows]])
-        step = np.repeat([1, -1], rows.sum())
-        order = np.lexsort((step, time))
-        held = np.where(_within(time[order], window), np.cumsum(step[order]), 0)
-        if len(held) and held.max() > best[0]:
-            best = (int(held.max()), float(time[order][held.argmax()]), stage.names[place])
+        most, time = _most_at_once(moves["start"][rows], moves["stop"][rows], window)
+        if most > best[0]:
+            best = (most, time, stage.names[place])
     return best
 
 
-def _within(time: np.ndarray, window: Window) -> np.ndarray:
-    return (time >= window.start) & (time <= window.stop)
+def most_to_see(visits: Sequence[Visits], moves: Sequence[dict[str, np.ndarray]], window: Window) -> float:
+    """When most is to be seen in all panels together: requests that stand anywhere, and once more those of the largest crowd.
+
+    They stand at work, in a pod's queue, and at a proxy before a connection or a retry; the middle, where none ever does.
+    """
+    stands = [_standing(mine, made) for mine, made in zip(visits, moves, strict=True)]
+    times = np.unique(np.concatenate([made["start"] for made in moves]))
+    times = times[(times >= window.start) & (times <= window.stop)]
+    seen = sum(_held(times, *rows.T[1:]) + np.max([_held(times, *rows[rows[:, 0] == place].T[1:]) for place in {*rows[:, 0]}], axis=0)
+               for rows in stands if len(rows))  # fmt: skip
+    return float(times[np.argmax(seen)]) if np.any(seen) else (window.start + window.stop) / 2
+
+
+def _standing(visits: Visits, moves: dict[str, np.ndarray]) -> np.ndarray:
+    """(place, start, stop) of whatever stands somewhere."""
+    kind, visit = moves["kind"] & KIND, moves["visit"]
+    place = np.where(np.isin(kind, (WORK, QUEUE)), visits.target[visit], visits.origin[visit])
+    return np.column_stack((place, moves["start"], moves["stop"]))[np.isin(kind, (WORK, QUEUE, WAIT, BACK_OFF))]
+
+
+def _held(times: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """How many of these spans there are at each of the times."""
+    return np.searchsorted(np.sort(start), times, "right") - np.searchsorted(np.sort(stop), times, "right")
+
+
+def _most_at_once(start: np.ndarray, stop: np.ndarray, window: Window) -> tuple[int, float | None]:
+    """How many of these spans there are at once in the window at most, and from when on; None: there is none."""
+    time = np.concatenate([start, stop])
+    step = np.repeat([1, -1], len(start))
+    order = np.lexsort((step, time))
+    within = (time[order] >= window.start) & (time[order] <= window.stop)
+    held = np.where(within, np.cumsum(step[order]), 0)
+    return (int(held.max()), float(time[order][held.argmax()])) if held.any() else (0, None)
 
 
 def _fullest(stage: Stage, visits: Visits, moves: dict[str, np.ndarray], hosts: object, window: Window) -> Iterator[Moment]:
