@@ -16,7 +16,7 @@ from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_o
 from meshmodel.teaching.canvas import INK, WIDTH, bare_picture, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.picture import Picture
-from meshmodel.teaching.theatre.stage import CIRCLED_ONE
+from meshmodel.teaching.theatre.stage import circled
 from meshmodel.teaching.words import drawn, lines
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Tree:
     def ordered(self, hop: int, name: str) -> str:
         """A name, behind the circled number that the call of the route has where a pod makes several."""
         mine = self.calls[self.callers[hop]] if hop >= 0 else [hop]
-        return f"{chr(ord(CIRCLED_ONE) + mine.index(hop))} {name}" if len(mine) > 1 else name
+        return f"{circled(mine.index(hop) + 1)} {name}" if len(mine) > 1 else name
 
     def service(self, hop: int) -> str:
         return self.routes[hop].host.partition(".")[0]

@@ -171,7 +171,7 @@ def _draw_scales(axes: Axes, time: _Columns, height_of: _Heights) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     wide = figure.get_size_inches()[0]
-    at, levels, origin = time.ticks(0.4 / wide), height_of.ticks(), time.origin
+    at, levels, origin = time.ticks(0.5 / wide), height_of.ticks(), time.origin
     style = {"color": INK, "linewidth": 0.9}
     _lines(axes, [origin], _FLOOR, [_RIGHT], _FLOOR, **style)
     _lines(axes, origin, _FLOOR, origin, 0.97, **style)

@@ -16,6 +16,7 @@ from meshmodel.results.replay import Replay
 from meshmodel.results.tally import FIRST_POD
 from meshmodel.scenario import Route, callers_of, way_to_the_last
 from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.theatre.stage import circled
 
 WIDE, BOX, HIGH, GAP, TOP = 600, 190, 38, 14, 8
 LETTER = 7.4
@@ -48,20 +49,24 @@ def flows(replay: Replay) -> list[Flow]:
 
 def traffic_map(replay: Replay) -> str:
     """The map as an SVG element with an accessible name."""
-    ends = flows(replay)
+    ends, routes = flows(replay), replay.scenario.routes
     shown = ends if len(ends) <= MOST_PODS else sorted(ends, key=lambda flow: -flow.share * (1 + flow.errors))[:MOST_PODS]
-    hops = ["load", *calls_on_the_way(replay.scenario.routes)]
-    height = max(2, len(shown)) * (HIGH + GAP) + TOP + GAP
-    middle, last = height / 2, WIDE - BOX
-    step = (last - 26) / max(1, len(hops))
-    parts = [_hop(name, 2 + k * step, middle, step) for k, name in enumerate(hops)]
+    places, hops = _places(routes), ["load", *calls_on_the_way(routes)]
+    pods, widest = max(2, len(shown)) * (HIGH + GAP) + TOP + GAP, max(column for column, _ in places.values())
+    step = min((WIDE - BOX - 26) / max(1, len(hops)), (WIDE - 4) / (widest + FILLED))
+    middle, last = pods / 2, WIDE - BOX
+    beside = widest >= len(hops)  # further to the right than the way's own boxes: below the pods
+    rows = [middle, *(HIGH + GAP) * np.arange(1, len(places)) + (pods - HIGH / 2 if beside else middle)]
+    boxes = [_hop(name, *_spot(places[hop], rows, step), step) for hop, name in _names(routes).items()]
+    boxes += [_call(*(_spot(places[each], rows, step) for each in pair), step) for pair in _calls(routes)]
     start = 2 + (len(hops) - 1) * step + FILLED * step
     for k, flow in enumerate(shown):
         y = TOP + k * (HIGH + GAP) + HIGH / 2
-        parts.append(_arrow(start, middle, last, y, flow) + _pod(last, y, flow))
+        boxes.append(_arrow(start, middle, last, y, flow) + _pod(last, y, flow))
     said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
     name = html.escape(f"Traffic map: {' to '.join(hops)}; {said}", quote=True)
-    return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" style="{_STYLE}">{"".join(parts)}</svg>'
+    height = max(pods, rows[max(row for _, row in places.values())] + HIGH / 2 + GAP)
+    return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" style="{_STYLE}">{"".join(boxes)}</svg>'
 
 
 def calls_on_the_way(routes: Sequence[Route]) -> list[str]:
@@ -72,6 +77,54 @@ def calls_on_the_way(routes: Sequence[Route]) -> list[str]:
     return [names[hop] + (f", after {', '.join(each)}" if each else "") for hop, each in zip(way, before, strict=True)]
 
 
+Place = tuple[int, int]
+"""Column and row of a box: row 0 is the way to the pods that are shown."""
+
+
+def _places(routes: Sequence[Route]) -> dict[int, Place]:
+    """Where each box stands, -1 the load's: calls beside the way below it, those of the last caller first, so that no line crosses."""
+    way = way_to_the_last(routes)
+    at, row = {-1: (0, 0)} | {hop: (column, 0) for column, hop in enumerate(way, start=1)}, 0
+    for caller in (*way[::-1], -1):
+        for hop in _called(routes, caller):
+            if hop not in at:
+                row = _put(routes, hop, (at[caller][0] + 1, row + 1), at)
+    return at
+
+
+def _put(routes: Sequence[Route], hop: int, place: Place, at: dict[int, Place]) -> int:
+    """A call beside the way, and all that is called from it, to its right and below; returns the last row taken."""
+    at[hop], row = place, place[1]
+    for number, inner in enumerate(_called(routes, hop)):
+        row = _put(routes, inner, (place[0] + 1, row + (number > 0)), at)
+    return row
+
+
+def _called(routes: Sequence[Route], caller: int) -> list[int]:
+    return [hop for hop, of in enumerate(callers_of(routes)) if of == caller]
+
+
+def _calls(routes: Sequence[Route]) -> list[tuple[int, int]]:
+    """(caller, called) of every route."""
+    return [(caller, hop) for hop, caller in enumerate(callers_of(routes))]
+
+
+def _names(routes: Sequence[Route]) -> dict[int, str]:
+    """What stands in each box: the Service, behind its number where a pod makes several calls."""
+    named = {-1: "load"}
+    for caller in range(-1, len(routes)):
+        calls = _called(routes, caller)
+        for number, hop in enumerate(calls, start=1):
+            named[hop] = f"{circled(number)} " * (len(calls) > 1) + visible(routes[hop].host.split(".")[0])
+    return named
+
+
+def _spot(place: Place, rows: Sequence[float], step: float) -> tuple[float, float]:
+    """The left edge of a box, and the height of its middle."""
+    column, row = place
+    return 2 + column * step, float(rows[row])
+
+
 def _colour(flow: Flow) -> str:
     """The role's colour of the page around, where it has one."""
     role = "healthy" if flow.errors < 0.001 else "troubled" if flow.errors < 0.05 else "proxy"
@@ -80,14 +133,15 @@ def _colour(flow: Flow) -> str:
 
 def _hop(name: str, x: float, y: float, step: float) -> str:
     wide = FILLED * step
-    way = f"M{x - (1 - FILLED) * step:.1f} {y:g}H{x:.1f}"
-    line = f'<path d="{way}" fill="none" stroke="currentColor" stroke-opacity="0.4" stroke-width="2"/>' if x > 10 else ""
-    called, _, after = name.partition(", ")
-    middle = x + wide / 2
-    words = _words(middle, y + (-2 if after else 5), called, wide, 'text-anchor="middle"')
-    if after:
-        words += _words(middle, y + 12, after, wide * 1.2, f'text-anchor="middle" {_SMALL}')
-    return line + _box(x, y, wide, "currentColor", 0.4) + words
+    return _box(x, y, wide, "currentColor", 0.4) + _words(x + wide / 2, y + 5, name, wide, 'text-anchor="middle"')
+
+
+def _call(caller: tuple[float, float], called: tuple[float, float], step: float) -> str:
+    """The arrow of a call: straight on, or from below its caller down and to the right."""
+    (x, y), (to, at) = caller, called
+    begin = f"M{x + FILLED * step:.1f} {y:g}" if y == at else f"M{x + FILLED * step / 2:.1f} {y + HIGH / 2:g}V{at:g}"
+    line = f"{begin}H{to:.1f}m-5 -4l5 4l-5 4"
+    return f'<path d="{line}" fill="none" stroke="currentColor" stroke-opacity="0.5" stroke-width="1.5"/>'
 
 
 def _box(x: float, y: float, wide: float, colour: str, opacity: float = 1) -> str:

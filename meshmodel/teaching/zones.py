@@ -135,16 +135,9 @@ def stays_local(cases: Sequence[tuple[int, int]] = ((1, 2), (2, 3), (5, 7)), *, 
     kept = {(healthy, pods): level_loads([healthy, 1], [pods, 1])[0] for healthy, pods in cases}
     for (healthy, pods), percent in kept.items():
         axes.plot(100 * healthy / pods, percent, "D", color=COLOUR["proxy"], markersize=8, label="cases")
-        say(
-            axes,
-            100 * healthy / pods - 3,
-            percent + 1,
-            f"{healthy} of {pods}: {percent} %",
-            "proxy",
-            ha="right",
-            va="bottom",
-            fontsize=SMALL,
-        )
+        at = 100 * healthy / pods
+        x, y, side = (at + 1, percent + 3, "left") if percent == 100 else (at - 3, percent + 1, "right")
+        say(axes, x, y, f"{healthy} of {pods}: {percent} %", "proxy", ha=side, va="bottom", fontsize=SMALL)
     axes.set(xlim=(0, 100), ylim=(0, 112))
     named(axes, "healthy local pods (%)", "load that stays local (%)")
     told = ", ".join(f"{healthy} of {pods} healthy {percent} %" for (healthy, pods), percent in kept.items())

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from meshmodel.results import fortio
 from meshmodel.results.fortio import Histogram
@@ -642,6 +643,23 @@ def test_the_still_twin_is_the_same_every_time_and_not_blank(pair):
     assert shown.picture.png() == theatre(*pair).picture.png()
     assert np.std(np.frombuffer(shown.picture.png()[2000:4000], np.uint8)) > 10
     assert shown.picture.alt_text == repr(shown)
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_the_still_shows_the_moment_at_which_most_stands_those_who_wait_too(limit):
+    shown = theatre(played("ROUND_ROBIN", limit=limit, connections=5), played("LEAST_REQUEST", limit=limit, connections=5))
+    moves = [packing.unpack(data, panel["layout"])["moves"] for data, panel in zip(shown.data, shown.spec["panels"], strict=True)]
+    at = {time: [standing(mine, time) for mine in moves] for time in (shown.spec["still"], *np.linspace(*shown.spec["window"], 300))}
+    (all_of_them, waiting), *_ = (tuple(map(sum, zip(*here, strict=True))) for here in at.values())
+    assert all_of_them >= 0.9 * max(sum(n for n, _ in here) for here in at.values()) and (waiting > 0) == (limit is not None)
+    texts = " ".join(text.get_text() for text in shown.picture.findobj(Text))
+    assert ("waiting" in texts) == (limit is not None)
+
+
+def standing(moves, time):
+    """How many stand anywhere at a time, and how many of these at a proxy."""
+    kind = (moves["kind"] & KIND)[(moves["start"] <= time) & (moves["stop"] > time)]
+    return np.isin(kind, (WORK, QUEUE, WAIT, BACK_OFF)).sum(), np.isin(kind, (WAIT, BACK_OFF)).sum()
 
 
 @pytest.mark.parametrize("name", [*RUNS, TREE])

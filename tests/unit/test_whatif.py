@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +22,13 @@ from meshmodel.results.replay import Replay
 from meshmodel.scenario import UNLIMITED, ClosedLoop
 from meshmodel.teaching import charts
 from meshmodel.teaching.report import Findings, headlines, page
-from meshmodel.teaching.traffic_map import flows, traffic_map
+from meshmodel.teaching.traffic_map import WIDE, flows, traffic_map
 from meshmodel.whatif.numbers import numbers, with_numbers
 from meshmodel.whatif.objective import objective, sought
 from meshmodel.whatif.study import sensitivities
 
 from .synthetic import replay
+from .traces import tree
 
 SHOP = Path(__file__).parents[2] / "data" / "course" / "shop.yaml"
 RULES = """
@@ -159,6 +162,22 @@ def test_the_map_shows_every_pod_and_its_errors() -> None:
     assert all(name in svg for name in made.pod_names) and 'role="img" aria-label="Traffic map: load to ' in svg
     boxes = re.findall(r"<rect [^>]*>", svg)
     assert boxes and all("fill:none" in box for box in boxes) and "class=" not in svg  # it brings its own look to any page
+
+
+def test_calls_beside_the_way_are_boxes_with_arrows_in_their_order() -> None:
+    """web calls cart, which calls db, and then backend: no word says it, and no box lies on another or beyond the map."""
+    made = replay(5, seed=1, duration=5.0)
+    made.scenario = dataclasses.replace(made.scenario, routes=tree().routes)
+    svg = traffic_map(made)
+    names = re.findall(r"</title>([^<]*)</text>", svg)
+    assert names[:5] == ["load", "web", "\N{CIRCLED DIGIT ONE} cart", "\N{CIRCLED DIGIT TWO} backend", "db"]
+    boxes = [tuple(map(float, box)) for box in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)" height="(\d+)"', svg)]
+    spots = dict(zip(names, boxes[:5], strict=False))
+    assert spots["web"][1] == spots[names[3]][1] < spots[names[2]][1] == spots["db"][1] and spots[names[2]][0] == spots[names[3]][0]
+    assert all(x >= 0 and x + wide <= WIDE for x, _, wide, _ in boxes)
+    assert not [1 for a, b in combinations(boxes, 2) if a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and abs(a[1] - b[1]) < a[3]]
+    arrows = re.findall(r'<path d="(M[^"]*)m-5', svg)
+    assert len(arrows) == 4 and sum("V" in way for way in arrows) == 1
 
 
 @pytest.mark.parametrize(

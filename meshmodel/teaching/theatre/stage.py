@@ -24,6 +24,11 @@ MOST_CALLERS = 8
 CIRCLED_ONE = "\N{CIRCLED DIGIT ONE}"
 
 
+def circled(number: int) -> str:
+    """The number in a circle, above twenty in brackets."""
+    return chr(ord(CIRCLED_ONE) + number - 1) if number <= 20 else f"({number})"
+
+
 @dataclass(frozen=True)
 class Stage:
     """The places of a trace, numbered; `stations[s]` are the numbers of the places in station s.
@@ -81,7 +86,7 @@ class Stage:
         """For each station the number that it has among the calls of a pod that makes several, circled; "" where it is the only one."""
         behind = [[other for other, before in enumerate(self.before) if before == mine] for mine in self.before]
         number = [calls.index(station) + 1 if len(calls) > 1 else 0 for station, calls in enumerate(behind)]
-        return ["" if not n else chr(ord(CIRCLED_ONE) + n - 1) if n <= 20 else f"({n})" for n in number]
+        return [circled(n) if n else "" for n in number]
 
     def places(self, stations: np.ndarray, names: Iterable[str]) -> np.ndarray:
         """The place of each name in its station, -1 where there is none."""
