@@ -57,8 +57,9 @@ def traffic_map(replay: Replay) -> str:
     middle, last = pods / 2, WIDE - BOX
     beside = widest >= len(hops)  # further to the right than the way's own boxes: below the pods
     rows = [middle, *(HIGH + GAP) * np.arange(1, len(places)) + (pods - HIGH / 2 if beside else middle)]
-    boxes = [_hop(name, *_spot(places[hop], rows, step), step) for hop, name in _names(routes).items()]
-    boxes += [_call(*(_spot(places[each], rows, step) for each in pair), step) for pair in _calls(routes)]
+    spots = {hop: _spot(place, rows, step) for hop, place in places.items()}
+    boxes = [_hop(name, *spots[hop], step) for hop, name in _names(routes).items()]
+    boxes += [_call(spots[caller], spots[hop], step) for hop, caller in enumerate(callers_of(routes))]
     start = 2 + (len(hops) - 1) * step + FILLED * step
     for k, flow in enumerate(shown):
         y = TOP + k * (HIGH + GAP) + HIGH / 2
@@ -102,11 +103,6 @@ def _put(routes: Sequence[Route], hop: int, place: Place, at: dict[int, Place]) 
 
 def _called(routes: Sequence[Route], caller: int) -> list[int]:
     return [hop for hop, of in enumerate(callers_of(routes)) if of == caller]
-
-
-def _calls(routes: Sequence[Route]) -> list[tuple[int, int]]:
-    """(caller, called) of every route."""
-    return [(caller, hop) for hop, caller in enumerate(callers_of(routes))]
 
 
 def _names(routes: Sequence[Route]) -> dict[int, str]:
