@@ -433,3 +433,31 @@ def test_a_detector_that_begins_anew_forgets_how_often_a_host_was_out() -> None:
         mine = (runs.ejections.replication == replication) & (runs.ejections.time > 3.5)
         times, out = runs.ejections.time[mine], runs.ejections.ejected[mine]
         assert out[:2].tolist() == [True, False] and 1.0 - 1e-3 <= times[1] - times[0] <= 1.1 + 1e-3
+
+
+def test_whose_request_does_not_fail_draws_its_variance_evenly(simulate: Simulate) -> None:
+    """Fifty times of answer, as likely each: that one of them is missing among about 2,000 has a chance below 1e-15."""
+    pod = plain(0.01, timing_variance=50, error_rate=0.5, error_code=503, injector="nominal")
+    log = simulate(scenario(route([pod]), load=ClosedLoop(calls=200), overhead=0.0), RUNS).log
+    seconds = log.latency[log.code == 200]
+    assert len(np.unique(np.round(seconds / 0.0001))) == 50
+
+
+def test_a_new_detector_counts_whom_it_has_ejected_anew(simulate: Simulate) -> None:
+    """One of two may be out: the failing one is ejected, told to come back by a changed rule, and ejected once more; exact."""
+    pods = [plain(0.01), plain(0.01, error_rate=1.0)]
+    first, second = (
+        route(pods, outlier_detection=detection(consecutive_5xx=1, max_ejection_percent=50, base_ejection_time=time)) for time in (100, 50)
+    )
+    tested = scenario(first, load=ClosedLoop(duration=4), changes=(Change(at=2.0, routes=(second,)),), workers=1)
+    log = simulate(tested, RUNS).log
+    late = (log.start > 2.5) & (log.code > 0)
+    assert late.any() and (log.code[late] == 200).all()
+
+
+def test_who_gave_up_on_a_pod_that_calls_on_sends_the_next_request_at_once(simulate: Simulate) -> None:
+    tested = scenario(
+        route([plain()]), route([plain(1.0)], callers=("p0",)), load=ClosedLoop(connections=2, duration=0.95, timeout=0.1), overhead=0.0
+    )
+    log = simulate(tested, 1).log
+    assert np.allclose(np.sort(log.start[:20], axis=0), np.repeat(0.1 * np.arange(10), 2)[:, None])
