@@ -59,7 +59,7 @@ _KEYS = ("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"
 
 def read_hashing(hashing: Field, context: Context) -> Hashing:
     """`consistentHash`: one key at most, one algorithm at most."""
-    hashing.only(*_KEYS, "ringHash", "maglev", "minimumRingSize")
+    context.only(hashing, *_KEYS, "ringHash", "maglev", "minimumRingSize")
     one_of(hashing, *_KEYS)
     one_of(hashing, "ringHash", "maglev", "minimumRingSize")
     policy = _policy(hashing, context)
@@ -80,7 +80,7 @@ def _policy(hashing: Field, context: Context) -> HashPolicy | None:
         return HashPolicy(kind="query_parameter", name=hashing.need("httpQueryParameterName").name())
     if "httpCookie" in hashing:
         cookie = hashing.need("httpCookie")
-        cookie.only("name", "ttl", "path", *context.neutral(cookie, {"attributes": [{"name": "text", "value": "text"}]}))
+        context.only(cookie, "name", "ttl", "path", *context.neutral(cookie, {"attributes": [{"name": "text", "value": "text"}]}))
         cookie.get_or("path", "").text()
         ttl = cookie.get("ttl")
         if ttl is None and context.defaults.minor < TTL_OPTIONAL:
@@ -125,7 +125,7 @@ def one_of(parent: Field, *names: str) -> None:
 # --- a route's own answers and its copies ------------------------------------------------------
 
 
-def read_answer(route: Field) -> DirectResponse | None:
+def read_answer(route: Field, context: Context) -> DirectResponse | None:
     """`redirect` or `directResponse`, whichever is there: what the proxy answers itself."""
     one_of(route, "redirect", "directResponse", "route")
     answer = route.get("redirect") or route.get("directResponse")
@@ -134,12 +134,12 @@ def read_answer(route: Field) -> DirectResponse | None:
     for beside in ("fault", "rewrite"):
         if beside in route:
             raise route.need(beside).error(f"beside {answer.path.rpartition('.')[2]}, Istio refuses it")
-    return _redirect(answer) if "redirect" in route else _direct_response(answer)
+    return _redirect(answer, context) if "redirect" in route else _direct_response(answer)
 
 
-def _redirect(redirect: Field) -> DirectResponse:
+def _redirect(redirect: Field, context: Context) -> DirectResponse:
     """Where it leads is checked and not followed: fortio and curl report the redirect itself."""
-    redirect.only("uri", "prefixRewrite", "authority", "scheme", "port", "derivePort", "redirectCode")
+    context.only(redirect, "uri", "prefixRewrite", "authority", "scheme", "port", "derivePort", "redirectCode")
     one_of(redirect, "uri", "prefixRewrite")
     one_of(redirect, "port", "derivePort")
     if not set(redirect.mapping()) - {"redirectCode"}:

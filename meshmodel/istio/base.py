@@ -44,16 +44,21 @@ class Context:
         """Check and note the fields of these shapes, on which neither times nor codes depend here; returns their names."""
         for name, shape in shapes.items():
             if name in parent:
-                check_shape(parent.need(name), shape)
+                self.shaped(parent.need(name), shape)
                 self.note(parent.need(name))
         return list(shapes)
+
+    def shaped(self, field: Field, shape: Shape) -> None:
+        """`check_shape`, which also refuses a field in it that came with a later version of Istio."""
+        check_shape(field, shape)
+        for name, child in field.value.items() if isinstance(shape, Mapping) else ():
+            self.since(child, _dotted(field, name))
 
     def only(self, parent: Field, *known: str, refused: Mapping[str, str] | None = None) -> Field:
         """`Field.only`, which also refuses what this version of Istio does not have yet, naming the one that has it."""
         for name, child in parent.mapping().items():
-            within = f"{parent.path.rpartition('.')[2]}.{name}"
             if name in known or name in (refused or {}):
-                self.since(child, within if within in FIELDS else name)
+                self.since(child, _dotted(parent, name))
         return parent.only(*known, refused=refused)
 
     def since(self, field: Field, name: str) -> None:
@@ -103,6 +108,12 @@ class Resource:
     def error(self, path: str, rule: str) -> ManifestError:
         """An error that shows only once the whole mesh is known."""
         return ManifestError(f"{self.place}: {self} {path}: {rule}".replace(" :", ":"))
+
+
+def _dotted(parent: Field, name: str) -> str:
+    """A field's name in `FIELDS`: with the field that it stands in where other ones are called alike."""
+    within = f"{parent.path.rpartition('.')[2].partition('[')[0]}.{name}"
+    return within if within in FIELDS else name
 
 
 def read_export(spec: Field) -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from meshmodel._text import quoted
 from meshmodel.istio import names
 from meshmodel.istio.balancing import Hashing, LoadBalancer, one_of, read_hashing, read_slow_start
-from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, check_shape, collected, milliseconds, read_export
+from meshmodel.istio.base import MAX_UINT32, NO, Context, Resource, collected, milliseconds, read_export
 from meshmodel.istio.field import Field, Table
 from meshmodel.istio.localities import REGION, SUBZONE, ZONE, LocalityLbSetting, overlapping
 from meshmodel.istio.warnings import ISTIO_CLUSTER, ISTIO_LOCALITY
@@ -315,7 +315,7 @@ _TLS = {
 
 
 def _tls(tls: Field, context: Context) -> None:
-    check_shape(tls, _TLS)
+    context.shaped(tls, _TLS)
     tls.get_or("mode", "DISABLE").choice("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
     context.note(tls)
 

@@ -211,7 +211,7 @@ def _hosts(listed: Field, inside: bool) -> tuple[str, ...]:
 def _http_route(route: Field, namespace: str, context: Context) -> HttpRoute:
     context.only(route, *_ROUTE, *_NEUTRAL)
     found: dict[str, Any] = {}
-    answer = read_answer(route)
+    answer = read_answer(route, context)
 
     def part(name: str, read: Callable[[], object]) -> Callable[[], object]:
         return lambda: found.__setitem__(name, read())

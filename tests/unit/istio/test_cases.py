@@ -111,6 +111,19 @@ def test_one_connection_breaker():
     assert not any("waits for a connection of its own" in warning.reason for warning in kept.warnings)
 
 
+def test_keepalive_with_one_connection():
+    """fortio keeps its one connection whether calls are counted or the time: their times are the same, and those of two connections.
+
+    The means of 30 replications of 200 calls are within 3 % of each other but for one run in a million (each has 0.4 %).
+    """
+    whole = Mesh().apply(CASES / "keepalive-with-one-connection" / "app.yaml")
+    loads = {"calls": 200}, {"duration": "5s"}, {"connections": 2, "calls": 200}
+    runs = [whole.fortio_load(**{"connections": 1, "qps": 0, "replications": 30, "target": "api", **load}) for load in loads]
+    counted, timed, two = (replay.mean.mean() for replay in runs)
+    assert counted == pytest.approx(timed, rel=0.03) and counted == pytest.approx(two, rel=0.03)
+    assert all(not replay.scenario.new_connection_per_request for replay in runs)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("connections", "refused"), [(1, {0}), (2, {1}), (3, set(range(11, 29)))])
 def test_one_connection_breaker_refuses_what_the_task_saw(workers, connections, refused):

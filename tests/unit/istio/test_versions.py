@@ -117,7 +117,12 @@ def test_every_rule_has_its_test():
         assert firsts == {version for version in (each.since, each.until) if OLDEST < version <= NEWEST}, name
 
 
-RETRIES = {"attempts": 1}
+def redirected(**redirect: Any) -> dict:
+    made = virtual_service(redirect=redirect)
+    del made["spec"]["http"][0]["route"]
+    return made
+
+
 FIELDS_BY_VERSION = {
     "backoff": (26, virtual_service(retries={"attempts": 1, "backoff": "50ms"})),
     "retryIgnorePreviousHosts": (26, virtual_service(retries={"attempts": 1, "retryIgnorePreviousHosts": False})),
@@ -126,6 +131,17 @@ FIELDS_BY_VERSION = {
     "LEAST_REQUEST": (14, rule({"loadBalancer": {"simple": "LEAST_REQUEST"}})),
     "failoverPriority": (12, rule({"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {"failoverPriority": ["a"]}}})),
     "splitExternalLocalOriginErrors": (11, rule({"outlierDetection": {"splitExternalLocalOriginErrors": True}})),
+    "ringHash": (16, rule({"loadBalancer": {"consistentHash": {"useSourceIp": True, "ringHash": {"minimumRingSize": 7}}}})),
+    "maglev": (16, rule({"loadBalancer": {"consistentHash": {"useSourceIp": True, "maglev": {"tableSize": 7}}}})),
+    "httpCookie.attributes": (28, rule({"loadBalancer": {"consistentHash": {"httpCookie": {"name": "u", "attributes": [{"name": "a"}]}}}})),
+    "redirect.port": (12, redirected(uri="/", port=80)),
+    "derivePort": (12, redirected(uri="/", derivePort="FROM_REQUEST_PORT")),
+    "redirect.scheme": (12, redirected(scheme="https")),
+    "prefixRewrite": (31, redirected(authority="a", prefixRewrite="/")),
+    "rewrite.uriRegexRewrite": (19, virtual_service(rewrite={"uriRegexRewrite": {"match": "a", "rewrite": "b"}})),
+    "statPrefix": (15, virtual_service(match=[{"uri": {"prefix": "/"}, "statPrefix": "a"}])),
+    "corsPolicy.unmatchedPreflights": (23, virtual_service(corsPolicy={"unmatchedPreflights": "IGNORE"})),
+    "tls.caCrl": (22, rule({"tls": {"mode": "SIMPLE", "caCrl": "a"}})),
     "tcp.idleTimeout": (21, rule({"connectionPool": {"tcp": {"idleTimeout": "1s"}}})),
 }
 
