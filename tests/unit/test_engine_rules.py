@@ -437,7 +437,7 @@ def test_a_detector_that_begins_anew_forgets_how_often_a_host_was_out() -> None:
 
 def test_whose_request_does_not_fail_draws_its_variance_evenly(simulate: Simulate) -> None:
     """Fifty times of answer, as likely each: that one of them is missing among about 2,000 has a chance below 1e-15."""
-    pod = plain(0.01, timing_variance=50, error_rate=0.5, error_code=503, injector="nominal")
+    pod = plain(0.01, timing_variance=50, error_rate=0.5, error_code=503, errors="coin")
     log = simulate(scenario(route([pod]), load=ClosedLoop(calls=200), overhead=0.0), RUNS).log
     seconds = log.latency[log.code == 200]
     assert len(np.unique(np.round(seconds / 0.0001))) == 50
