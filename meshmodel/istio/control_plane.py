@@ -205,7 +205,9 @@ class ControlPlane:
             request=request or Request(), hosts=(target,) if target else vs.hosts, port=server.port,
             gateway=f"{gateway.namespace}/{gateway.name}", labels=labels, namespace=namespace,
         )  # fmt: skip
-        routes = self._routes(vs) if len(bound) == 1 else catch_all_last([self._routes(other) for other, _, _ in bound], asked)
+        routes = self._routes(vs)
+        if len(bound) > 1:
+            routes = catch_all_last(([route.of(other) for route in self._routes(other)] for other, _, _ in bound), asked)
         if server.redirects:
             redirect = DirectResponse(status=301)
             routes = (HttpRoute(destinations=(), timeout=None, retries=RetryPolicy(attempts=0), fault=Fault(), answer=redirect),)
@@ -302,11 +304,11 @@ class ControlPlane:
                 raise vs.error(f"{route.path}.delegate", f"there is no VirtualService {name} without hosts{near(name, known)}")
             if not delegate.seen_from(vs.namespace):
                 raise vs.error(f"{route.path}.delegate", f"VirtualService {name} is not exported to the namespace {vs.namespace}")
-            found += filter(None, (each.under(route) for each in delegate.routes))
+            found += filter(None, (each.of(delegate).under(route) for each in delegate.routes))
         return tuple(found)
 
     def _route(self, plan: Plan, hop: Hop, proxies: list[Proxy]) -> tuple[Route, list[tuple[Endpoint, Deployment]]]:
-        plan.route_owner[hop.hosts[0]] = Owner(str(hop.owner), within(hop.http.path))
+        plan.route_owner[hop.hosts[0]] = Owner(hop.http.owner or str(hop.owner), within(hop.http.path))
         weighed = [each for each in hop.http.destinations if each.weight]
         pods: dict[str, tuple[Endpoint, Deployment]] = {}
         clusters: dict[Hashable, Cluster] = {}

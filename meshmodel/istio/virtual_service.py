@@ -20,7 +20,7 @@ from meshmodel.istio.balancing import read_answer, read_mirrors
 from meshmodel.istio.base import NO, Context, Resource, collected, milliseconds, read_export, some
 from meshmodel.istio.defaults import PREVIOUS_PRIORITIES_UPDATE_FREQUENCY
 from meshmodel.istio.field import Field, Table
-from meshmodel.istio.hosts import wildcards_over
+from meshmodel.istio.hosts import fqdn, wildcards_over
 from meshmodel.istio.matching import Asked, Match, delegated, read_matches, rewritten
 from meshmodel.istio.warnings import ENVOY_DOCS, ISTIO_RETRY, NOTED
 from meshmodel.scenario import DirectResponse, Fault, Request, RetryPolicy
@@ -59,7 +59,7 @@ class HttpRoute:
     `ignore_previous_hosts`: what its retries say of `retryIgnorePreviousHosts` (None: nothing).  `matches`: whom it is for
     (none: everybody).  `rewrite_uri` is what the next
     hop sees of the path.  `delegate` is (namespace, name) of the VirtualService whose routes stand in for this one.
-    `said`: the names of its fields.
+    `said`: the names of its fields.  `owner`: the VirtualService that it stands in, where that is not plain.
     """
 
     destinations: tuple[RouteDestination, ...]
@@ -75,6 +75,7 @@ class HttpRoute:
     delegate: tuple[str, str] | None = None
     said: frozenset[str] = frozenset()
     path: str = "spec.http[0]"
+    owner: str = ""
 
     @property
     def takes_all(self) -> bool:
@@ -104,6 +105,15 @@ class HttpRoute:
             return None
         more = {name: getattr(root, name) for field, name in _INHERITED if field in root.said - self.said}
         return replace(self, matches=matches, **more)
+
+    def of(self, vs: VirtualService) -> HttpRoute:
+        """Itself as another VirtualService takes it over: its hosts in full, as `vs`, in which it stands, means them."""
+
+        def full(destination: RouteDestination) -> RouteDestination:
+            return replace(destination, host=fqdn(destination.host, vs.namespace))
+
+        mirrors = tuple((full(mirror), percent) for mirror, percent in self.mirrors)
+        return replace(self, destinations=tuple(map(full, self.destinations)), mirrors=mirrors, owner=self.owner or str(vs))
 
     def sent_on(self, asked: Asked) -> Request:
         """The request as the pods get it."""

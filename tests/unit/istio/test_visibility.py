@@ -231,6 +231,21 @@ def test_a_sidecars_own_limits_are_refused():
             Mesh().apply(resource("Sidecar", "default", spec))
 
 
+def test_a_short_host_is_of_the_namespace_of_the_rule_that_says_it():
+    """At a Gateway and through a delegate too; warnings name the rule that the route stands in."""
+    other = service(namespace="shop"), deployment("other", namespace="shop", pods=1)
+    two = bound("b", namespace="shop", timeout="900s", match=[{"uri": {"prefix": "/two"}}])
+    two["spec"]["http"][0] |= {"route": [{"destination": {"host": "web"}}], "mirror": {"host": "web"}}
+    mesh = Mesh(overhead=0, namespace="istioinaction").apply(service(), deployment(), *other, gateway("*"), bound("a"), two)
+    found = mesh.scenario(curl(1, request={"path": "/two"}), "shop.example").routes[0]
+    assert {cluster.name for cluster in found.clusters} == {"outbound|80||web.shop.svc.cluster.local"} and len(found.mirrors) == 1
+    assert [w.resource for w in mesh.warnings if w.field.endswith("timeout")] == ["VirtualService b"]
+    root, child = delegated({"delegate": {"name": "child", "namespace": "shop"}, "mirror": {"host": "web"}})
+    child["metadata"]["namespace"] = "shop"
+    found = route(*other, root, child)
+    assert [each.cluster.name.split(".")[1] for each in (*found.destinations, *found.mirrors)] == ["shop", "istioinaction"]
+
+
 def test_a_delegate_must_be_exported_to_its_root():
     root, child = delegated({})
     with pytest.raises(ManifestError, match=r"http\[0\]\.delegate: VirtualService child is not exported to the namespace istioinaction"):
