@@ -101,8 +101,7 @@ def _draw_storms(above: Axes, below: Axes, runs: Mapping[str, Storm], step: tupl
     above.fill_between(first.second, 0, first.fresh, step="post", color=INK, alpha=0.22, linewidth=0)
     above.step(first.second + 0.5, first.fresh, where="mid", color=INK, linewidth=0.8, label="requests that arrive")
     above.axhline(capacity, color=INK, linestyle="--", linewidth=1.2, label="capacity")
-    say(above, 0.99, capacity, "capacity", transform=above.get_yaxis_transform(), ha="right", va="bottom", fontsize=SMALL)
-    named(above, y="tries a second; grey: requests that arrive")
+    named(above, y="tries a second; grey: arrivals, dashed: capacity")
     named(below, "seconds", "good answers a second")
 
 
@@ -183,6 +182,13 @@ def _holds(stable: bool) -> str:
     return "stable" if stable else "tipping point"
 
 
+def _aside(rate: float, stable: bool) -> tuple[float, float, str]:
+    """Where beside an equilibrium its name stands, in parts of the axes: neither on the curve through it nor on the diagonal."""
+    if not stable:
+        return rate - 0.03, rate + 0.05, "right"
+    return (rate - 0.005, rate - 0.07, "left") if rate < 0.72 else (0.99, rate - 0.16, "right")
+
+
 def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float] | np.ndarray) -> None:
     top = float(found.load[-1])
     for grows, role in ((True, "proxy"), (False, "healthy")):
@@ -196,9 +202,8 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
         role = ("healthy" if rate < capacity else "proxy") if holds else "ink"
         look: dict[str, Any] = {"markersize": 12, "fillstyle": "full" if holds else "none", "markeredgewidth": 2}
         axes.plot(rate, rate, "o", color=COLOUR[role], zorder=5, label=_holds(holds), **look)
-        side = 1 if rate < 0.72 * top else -1
-        where = {"ha": "left" if side > 0 else "right", "fontsize": SMALL}
-        say(axes, rate + 0.025 * side * top, rate - 0.055 * top, f"{_holds(holds)} {rate:.1f}", role, **where)
+        x, y, side = _aside(rate / top, holds)
+        say(axes, x * top, y * top, f"{_holds(holds)} {rate:.1f}", role, ha=side, fontsize=SMALL)
     if len(path):
         path = np.minimum(path, top)
         along = np.interp(path, found.load, found.caused)
