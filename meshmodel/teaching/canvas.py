@@ -122,14 +122,19 @@ def named(axes: Axes, x: str = "", y: str = "") -> None:
     assert figure is not None
     wide, place = figure.get_figwidth(), axes.get_position()
     room = min(place.x0 + place.x1, 2 - place.x0 - place.x1)  # below its middle, as wide as the nearer edge allows
-    axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide * room))
+    axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide * room, wide))
     if y:
-        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide * (1 - place.x0)), pad=5, y=1.0)
+        axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide * (1 - place.x0), wide), pad=5, y=1.0)
 
 
-def _fitting(text: str, wide: float) -> float:
-    """The size of letters, in points, at which a line fits into so many inches: a letter is 0.6 of its size wide."""
-    return min(LETTERS, max(LEAST, 72 * wide / (0.6 * max(1, len(text)))))
+def _fitting(text: str, room: float, wide: float) -> float:
+    """The size of letters, in points, at which a line fits into the room, in inches: a letter is 0.6 of its size wide."""
+    return min(LETTERS, max(_least(wide), 72 * room / (0.6 * max(1, len(text)))))
+
+
+def _least(wide: float) -> float:
+    """The smallest letters of a picture so many inches wide: a narrower one is shown less small on a phone."""
+    return LEAST * min(1.0, wide / WIDTH)
 
 
 def say(axes: Axes, x: float, y: float, text: str, role: str = "ink", **style: Any) -> None:
@@ -179,7 +184,7 @@ def key(axes: Axes, words: Sequence[tuple[str, str]]) -> None:
     assert figure is not None
     wide, left = 72 * figure.get_figwidth(), 72 * figure.get_figwidth() * axes.get_position().x0
     letters, gaps = 0.62 * sum(_letters(text) for text, _ in words), 11 * (len(words) - 1)
-    size = min(SMALL, max(LEAST, (wide - 8 - gaps) / letters))
+    size = min(SMALL, max(_least(wide / 72), (wide - 8 - gaps) / letters))
     start = max(4 - left, min(0.0, wide - 4 - left - gaps - size * letters))
     at: Any = axes.transAxes
     for text, role in words:
