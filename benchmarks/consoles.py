@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tabulate import tabulate  # noqa: E402
 
+from meshmodel.teaching.canvas import WIDTH  # noqa: E402
 from meshmodel.teaching.consoles import (  # noqa: E402
     Choice,
     Console,
@@ -41,7 +42,6 @@ CONSOLES: tuple[Callable[[], Console], ...] = (
     timeout.zombies, questions.ten_curls, retry.ten_calls, retry.two_clocks, retry.back_off, retry.amplification, storm.storm,
     breaker.refusals, breaker.waiting_room, breaker.breaker_or_detector,
 )  # fmt: skip
-WIDTH = 7.5
 
 
 def moves(console: Console) -> Iterator[tuple[str, dict[str, Any]]]:

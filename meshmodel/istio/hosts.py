@@ -17,6 +17,9 @@ from meshmodel.istio.base import Resource
 
 R = TypeVar("R", bound=Resource)
 
+LONGEST = 253
+"""Letters of a host's name at most (RFC 1123)."""
+
 
 def fqdn(host: str, namespace: str) -> str:
     """The host as Istio resolves it for a resource of that namespace."""
@@ -29,9 +32,9 @@ def covers(pattern: str, host: str) -> bool:
 
 
 def wildcards_over(host: str) -> list[str]:
-    """Every wildcard that could cover the host, the most specific first."""
+    """Every wildcard that could cover the host, the most specific first; none is longer than a name may be."""
     rest = host.removeprefix("*")
-    return [f"*{rest[start:]}" for start in range(len(rest) + 1)]
+    return [f"*{rest[start:]}" for start in range(max(0, len(rest) - LONGEST), len(rest) + 1)]
 
 
 def oldest_first(resources: Iterable[R]) -> list[R]:
