@@ -438,7 +438,7 @@ def test_a_detector_that_begins_anew_forgets_how_often_a_host_was_out() -> None:
 def test_whose_request_does_not_fail_draws_its_variance_evenly(simulate: Simulate) -> None:
     """Fifty times of answer, as likely each: that one of them is missing among about 2,000 has a chance below 1e-15."""
     pod = plain(0.01, timing_variance=50, error_rate=0.5, error_code=503, errors="coin")
-    log = simulate(scenario(route([pod]), load=ClosedLoop(calls=200), overhead=0.0), RUNS).log
+    log = simulate(scenario(route([pod], timeout=1.0), load=ClosedLoop(calls=200), overhead=0.0), RUNS).log
     seconds = log.latency[log.code == 200]
     assert len(np.unique(np.round(seconds / 0.0001))) == 50
 
@@ -457,7 +457,11 @@ def test_a_new_detector_counts_whom_it_has_ejected_anew(simulate: Simulate) -> N
 
 def test_who_gave_up_on_a_pod_that_calls_on_sends_the_next_request_at_once(simulate: Simulate) -> None:
     tested = scenario(
-        route([plain()]), route([plain(1.0)], callers=("p0",)), load=ClosedLoop(connections=2, duration=0.95, timeout=0.1), overhead=0.0
+        route([plain()]),
+        route([plain(1.0)], callers=("p0",), timeout=5.0),
+        load=ClosedLoop(connections=2, duration=0.95, timeout=0.1),
+        overhead=0.0,
     )
     log = simulate(tested, 1).log
     assert np.allclose(np.sort(log.start[:20], axis=0), np.repeat(0.1 * np.arange(10), 2)[:, None])
+    assert np.allclose(log.latency[:20], 0.1) and (log.code[:20] == -1).all()
