@@ -4,10 +4,11 @@
     python -m classroom.korean build OUT       # Korean chapters in OUT, from the English ones and the catalogues
     python -m classroom.korean status          # what is missing or stale, catalogue by catalogue
 
-One message is one paragraph, one row of a table or one list.  Code cells are the English ones, and so is what they print and how
-pictures were drawn; tables, cards and the theatre, whose words the package's own catalogue has, are in Korean, as they are in a Korean
-notebook that is run (`spoken`).  A paragraph whose English has changed is stale: its old Korean stays in the catalogue, marked `fuzzy`,
-and the reader gets the English until somebody has read both: true before translated.
+One message is one paragraph, one row of a table or one list. Code cells are the English ones, and so is what they print;
+tables, cards and the theatre, whose words the package's own catalogue has, are in Korean, as they are in a Korean notebook that
+is run (`spoken`), and the pictures are those of such a run (`drawings`). A paragraph whose English has changed is stale: its
+old Korean stays in the catalogue, marked `fuzzy`, and the reader gets the English until somebody has read both: true before
+translated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import nbformat
 import polib
 
+from classroom import drawings
 from meshmodel.teaching import words
 from meshmodel.teaching.standalone import MIME, standalone, state_of
 from meshmodel.teaching.theatre.widget import Theatre
@@ -166,8 +168,11 @@ def translated(text: str, name: str) -> str:
     return re.sub(r"(\]\([\w.-]+\.ipynb)#[^)\s]*", r"\1", "".join(known.get(block, block) for block in blocks(text)))
 
 
-def chapter(path: Path) -> Any:
-    """The chapter at `path` in Korean: its prose from the catalogue, its code as it is, its outputs `spoken`."""
+def chapter(path: Path, drawn: Any = None) -> Any:
+    """The chapter at `path` in Korean: its prose from the catalogue, its code as it is, its outputs `spoken`.
+
+    Its pictures are those of `drawn`, the same chapter after a run in Korean; without one they are the English ones.
+    """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -175,6 +180,8 @@ def chapter(path: Path) -> Any:
         if cell.cell_type == "markdown":
             cell.source = translated(cell.source, path.stem)
             cell.source = cell.source.replace("](../", "](../../")
+    if drawn is not None:
+        drawings.redraw(notebook, drawn)
     first = nbformat.v4.new_code_cell(FIRST_CELL, id="korean", metadata={"tags": ["korean"], "jupyter": {"source_hidden": True}})
     notebook.cells.insert(1, first)
     notebook.metadata["language"] = "ko"
@@ -184,18 +191,16 @@ def chapter(path: Path) -> Any:
 def spoken(output: Any) -> None:
     """Puts what the package says in an output into Korean: tables, cards, the theatre's state.
 
-    What a cell prints by itself stays, as its code says it; pictures stay as they were drawn, each with the text that stands for it.
+    What a cell prints by itself stays, as its code says it; so do pictures, each with the text that stands for it.
     """
-    before = words.current()
-    words.choose("ko")
     data = output.get("data", {})
-    if "text/html" in data:
-        data["text/html"] = words.spoken_html(data["text/html"])
-    if MIME in data:
-        state = state_of(data)
-        told = Theatre(spec=state["spec"], data=state["data"], version=state["version"])
-        data.update(standalone(told))
-    words.choose(before)
+    with words.speaking("ko"):
+        if "text/html" in data:
+            data["text/html"] = words.spoken_html(data["text/html"])
+        if MIME in data:
+            state = state_of(data)
+            told = Theatre(spec=state["spec"], data=state["data"], version=state["version"])
+            data.update(standalone(told))
 
 
 def build(out: Path) -> None:
@@ -203,8 +208,9 @@ def build(out: Path) -> None:
     from docs.book.build import BESIDE, pages
 
     out.mkdir(parents=True, exist_ok=True)
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        (out / path.name).write_text(nbformat.writes(chapter(path)).rstrip("\n") + "\n", encoding="utf-8")
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path, drawn in zip(paths, drawings.runs(paths), strict=True):
+        (out / path.name).write_text(nbformat.writes(chapter(path, drawn)).rstrip("\n") + "\n", encoding="utf-8")
     for name, file in BESIDE.items():
         (out / file).write_text(translated(pages()[name], "pages"), encoding="utf-8")
 

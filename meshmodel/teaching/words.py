@@ -12,6 +12,8 @@ import json
 import os
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from html import escape, unescape
 from pathlib import Path
@@ -31,6 +33,17 @@ def choose(name: str) -> None:
     if name not in ("en", *available()):
         raise ValueError(f"language: must be one of {', '.join(('en', *available()))}, got {name!r}")
     _chosen[:] = [name]
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Speak `name` within, and then as before."""
+    before = _chosen[:]
+    choose(name)
+    try:
+        yield
+    finally:
+        _chosen[:] = before
 
 
 def current() -> str:
@@ -154,10 +167,11 @@ def drawn(text: str) -> str:
 
 
 def lines(text: str, letters: int) -> list[str]:
-    """`text` in lines of at most so many letters, of which a Korean, Chinese or Japanese one is two; a number keeps its unit."""
-    wide = re.sub(r"([\u1100-\uffdc])", "\\1\0", text)
-    whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", wide)
-    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters)]
+    """`text` in lines of at most so many letters; a Korean, Chinese or Japanese one is half as wide again.  A number keeps its unit."""
+    whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", text)
+    padded = re.sub(r"([\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)) if re.search(r"[\u1100-\uffdc]", whole) else whole
+    wrapped = textwrap.wrap(padded, letters if padded == whole else 2 * letters)
+    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
 
 
 def fonts() -> list[str]:

@@ -19,8 +19,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from classroom.running import joined
 from meshmodel import _files
-from tests.notebooks.execute import joined
 from tests.notebooks.reading import read
 
 ROOT = Path(__file__).parents[2]

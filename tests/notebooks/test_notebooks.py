@@ -12,26 +12,33 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.notebooks.execute import run
+from classroom.running import run
+from tests.drawn import stays_english
 from tests.notebooks.reading import IGNORED, differences, read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 WATCHED = (
-    f"import sys; sys.path.append({str(ROOT)!r}); from tests import letters; letters.watch()",
-    "len(letters.FOUND), letters.too_small()",
+    f"import sys; sys.path.append({str(ROOT)!r}); from tests import drawn, letters; letters.watch(); drawn.watch()",
+    "len(letters.FOUND), letters.too_small(), [*drawn.TEXTS]",
 )
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_fresh_run_reads_as_the_stored_one(path: Path) -> None:
-    """And in none of its pictures are letters too small for a phone, 420 pixels wide."""
+    """And in none of its pictures are letters too small for a phone, 420 pixels wide, or words that the Korean catalogue lacks."""
     stored = nbformat.read(path, as_version=4)
     _, *cells, last = run(path, errors=True, around=WATCHED).cells
     differing = differences(stored.cells, cells)
     assert not differing, f"\n{differing}\nIf that is as it should be: make notebooks"
-    drawn, small = ast.literal_eval(last.outputs[0].data["text/plain"])
+    drawn, small, texts = ast.literal_eval(last.outputs[0].data["text/plain"])
     assert (drawn > 0) == ("image/png" in path.read_text(encoding="utf-8")) and small == []
+    assert list(filter(stays_english, texts)) == []  # meshmodel/teaching/locale/ko.po has no Korean of these
+
+
+def test_what_a_picture_says_is_looked_for_line_by_line() -> None:
+    texts = ("seed", "seed\ntimeout", "maxEjectionPercent", "a real Envoy's run, at 2.5 s", "nobody ever said this", "seed\nnobody said")
+    assert list(filter(stays_english, texts)) == list(texts[-2:])
 
 
 # --- the comparison -----------------------------------------------------------------------

@@ -36,6 +36,12 @@ def test_the_environment_chooses_for_who_has_not(monkeypatch: pytest.MonkeyPatch
     assert words.current() == "en"
 
 
+def test_a_language_that_is_spoken_for_a_while_ends_with_it_whatever_happens() -> None:
+    with pytest.raises(ZeroDivisionError), words.speaking("ko"):
+        raise ZeroDivisionError(words.say("seed"))
+    assert words.current() == "en"
+
+
 def test_what_stood_in_the_holes_is_kept() -> None:
     language("ko")
     said = words.say("Timeline of the first 2.5 s of replication 7: a, 3 requests; b: 4")
@@ -80,9 +86,9 @@ def test_code_within_a_text_is_code_in_its_translation() -> None:
     assert words.spoken_html(f"<p>{asked}</p>") == "<p>거절된 호출에 대해 <code>simple-web</code>의 고객은 어떤 코드를 볼까요?</p>"
 
 
-def test_a_korean_letter_is_as_wide_as_two() -> None:
+def test_a_korean_letter_is_half_as_wide_again() -> None:
     assert words.lines("one two three", 8) == ["one two", "three"]
-    assert words.lines("하나 둘 셋 넷", 8) == ["하나 둘", "셋 넷"]
+    assert words.lines("하나 둘 셋 넷", 8) == ["하나 둘 셋", "넷"] and words.lines("하나 둘 셋 넷", 6) == ["하나 둘", "셋 넷"]
 
 
 def test_another_language_is_refused_by_name() -> None:
