@@ -78,7 +78,7 @@ def parse_duration(text: object, field: str, *, negative: bool = False) -> float
         raise ScenarioError(f'{field}: must be a duration such as "300ms" or "1m30s", got {quoted(text, 60)}')
     try:
         seconds = durationpy.from_str(text).total_seconds()
-    except durationpy.DurationError:
+    except (durationpy.DurationError, OverflowError):  # its versions differ in what they raise of more than a timedelta holds
         seconds = np.inf
     if abs(seconds) >= _LONGEST:
         raise ScenarioError(f"{field}: is longer than 292 years, got {quoted(text, 60)}")

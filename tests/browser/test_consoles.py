@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
+from .test_chapter_consoles import STICKING_OUT
 
 pytestmark = pytest.mark.browser
 
@@ -19,10 +20,6 @@ CONSOLES = {
 RESTED = """said => { const root = document.querySelector('.mc'), { asked, answered } = root.dataset;
     return asked === answered && !root.hasAttribute('data-busy') && root.querySelector('img').alt !== said; }"""
 IDLE = "() => { const { asked, answered } = document.querySelector('.mc').dataset; return !asked || asked === answered; }"
-STICKING_OUT = """() => { const box = document.querySelector('.mc').getBoundingClientRect();
-    return [...document.querySelectorAll('.mc :is(button, label, input, select, p, h3, img)')].filter(part => {
-        const r = part.getBoundingClientRect(); return r.width && (r.left < box.left - 1 || r.right > box.right + 1); })
-        .map(part => part.textContent || part.id); }"""
 
 
 @pytest.mark.parametrize("name", CONSOLES)
@@ -44,7 +41,7 @@ def test_a_console_in_jupyterlab(tmp_path: Path, name: str) -> None:
         page.set_viewport_size({"width": 520, "height": 1000})
         page.wait_for_function(IDLE)
         page.screenshot(path=tmp_path / f"{name}-520.png")
-        assert page.evaluate(STICKING_OUT) == []
+        assert console.evaluate(STICKING_OUT) == []
 
 
 def _rests(page: Any) -> None:
