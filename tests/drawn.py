@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 from matplotlib.text import Text
 
@@ -43,7 +44,7 @@ def stays_english(text: str) -> bool:
 
 
 def _unknown(text: str) -> bool:
-    """In its lines, or as it was before it was broken into them; a name is broken after its hyphens."""
-    whole = text.replace("-\n", "-")
-    forms = ["\n".join(line for line in whole.split("\n") if line not in WORKLOADS), whole.replace("\n", " ")]
+    """However its lines may have been one before they were broken; a name is broken after its hyphens."""
+    first, *lines = ["" if line in WORKLOADS else line for line in text.replace("-\n", "-").split("\n")]
+    forms = [first + "".join(map("".join, zip(between, lines, strict=True))) for between in product("\n ", repeat=len(lines))]
     return all(english_left(words.say(form, context)) for form in forms for context in ("", "theatre"))

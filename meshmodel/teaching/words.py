@@ -167,11 +167,14 @@ def drawn(text: str) -> str:
 
 
 def lines(text: str, letters: int) -> list[str]:
-    """`text` in lines of at most so many letters; a Korean, Chinese or Japanese one is half as wide again.  A number keeps its unit."""
+    """`text` in lines of at most so many letters; a number keeps its unit.
+
+    In a text that has Korean, Chinese or Japanese letters these and capitals are half as wide again, and a space is half as wide.
+    """
     whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", text)
-    padded = re.sub(r"([\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)) if re.search(r"[\u1100-\uffdc]", whole) else whole
-    wrapped = textwrap.wrap(padded, letters if padded == whole else 2 * letters)
-    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+    if re.search(r"[\u1100-\uffdc]", whole):
+        whole, letters = re.sub(r"([A-Z_\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)), 2 * letters
+    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters)]
 
 
 def fonts() -> list[str]:

@@ -86,9 +86,10 @@ def test_code_within_a_text_is_code_in_its_translation() -> None:
     assert words.spoken_html(f"<p>{asked}</p>") == "<p>거절된 호출에 대해 <code>simple-web</code>의 고객은 어떤 코드를 볼까요?</p>"
 
 
-def test_a_korean_letter_is_half_as_wide_again() -> None:
+def test_in_korean_its_letters_and_capitals_are_half_as_wide_again() -> None:
     assert words.lines("one two three", 8) == ["one two", "three"]
     assert words.lines("하나 둘 셋 넷", 8) == ["하나 둘 셋", "넷"] and words.lines("하나 둘 셋 넷", 6) == ["하나 둘", "셋 넷"]
+    assert words.lines("pod 하나", 8) == ["pod 하나"] and words.lines("RANDOM 하나", 9) == ["RANDOM", "하나"]
 
 
 def test_another_language_is_refused_by_name() -> None:
