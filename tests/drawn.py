@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import product
 
 from matplotlib.text import Text
@@ -15,7 +16,7 @@ WORKLOADS = ("caller", "istio-ingressgateway")
 """Names that the chapters' manifests give."""
 
 TEXTS: dict[str, None] = {}
-"""The texts of every picture drawn since `watch`, once each."""
+"""The texts of every picture noted, once each."""
 
 
 def said(picture: Picture) -> list[str]:
@@ -25,13 +26,19 @@ def said(picture: Picture) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
-def watch() -> None:
-    """Listen to every picture that is drawn from now on."""
+def note(picture: Picture) -> None:
+    """Keep the texts of a picture that has been drawn."""
+    TEXTS.update(dict.fromkeys(said(picture)))
+
+
+def watch(*told: Callable[[Picture], None]) -> None:
+    """Tell these of every picture that is drawn from now on."""
     png = Picture.png
 
     def watched(self: Picture, *args: object, **more: object) -> bytes:
         drawn = png(self, *args, **more)
-        TEXTS.update(dict.fromkeys(said(self)))
+        for each in told:
+            each(self)
         return drawn
 
     Picture.png = watched

@@ -13,7 +13,7 @@ LEAST = 8.5
 """CSS pixels of the smallest letters that are still read."""
 
 FOUND: list[tuple[float, str, str]] = []
-"""Of each picture drawn since `watch`: its smallest letters in CSS pixels on a phone, one text in them, and what the picture says."""
+"""Of each picture noted: its smallest letters in CSS pixels on a phone, one text in them, and what the picture says."""
 
 
 def smallest(picture: Picture, shown: float = PHONE) -> tuple[float, str]:
@@ -25,16 +25,9 @@ def smallest(picture: Picture, shown: float = PHONE) -> tuple[float, str]:
     return min(((float(pixels * text.get_fontsize()), text.get_text()) for text in texts), default=(float("inf"), ""))
 
 
-def watch() -> None:
-    """Look at every picture that is drawn from now on."""
-    png = Picture.png
-
-    def watched(self: Picture, *args: object, **more: object) -> bytes:
-        drawn = png(self, *args, **more)
-        FOUND.append((*smallest(self), self.alt_text[:80]))
-        return drawn
-
-    Picture.png = watched
+def note(picture: Picture) -> None:
+    """Keep what `FOUND` says of a picture that has been drawn."""
+    FOUND.append((*smallest(picture), picture.alt_text[:80]))
 
 
 def too_small() -> list[tuple[float, str, str]]:

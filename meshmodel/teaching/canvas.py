@@ -103,17 +103,11 @@ def _panel(picture: Picture, where: tuple[float, float, float, float]) -> Axes:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    _place_names(axes)
-    return axes
-
-
-def _place_names(axes: Axes) -> None:
-    """Where the axes' names go: matplotlib would lay out all ticks three times more to find it, a quarter of a drawing's time."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    wide, high = figure.get_size_inches() * axes.get_position().size
+    wide, high = picture.get_size_inches() * where[2:]
+    # where the axes' names go: matplotlib would lay out all ticks three times more to find it, a quarter of a drawing's time
     axes.xaxis.set_label_coords(0.5, -_BELOW / high)
     axes.yaxis.set_label_coords(-_BESIDE / wide, 0.5)
+    return axes
 
 
 def named(axes: Axes, x: str = "", y: str = "") -> None:

@@ -19,7 +19,7 @@ from tests.notebooks.reading import IGNORED, differences, read
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 WATCHED = (
-    f"import sys; sys.path.append({str(ROOT)!r}); from tests import drawn, letters; letters.watch(); drawn.watch()",
+    f"import sys; sys.path.append({str(ROOT)!r}); from tests import drawn, letters; drawn.watch(letters.note, drawn.note)",
     "len(letters.FOUND), letters.too_small(), [*drawn.TEXTS]",
 )
 
