@@ -12,9 +12,9 @@ SPELLED = (
     {word: [str(n)] for n, word in enumerate(COUNTS)}
     | {word: [str(10 * n)] for n, word in enumerate(TENS, 2)}
     | {word + end: [str(n)] for n, word in enumerate(PARTS, 3) for end in ("", "s")}
-    | {"a": ["1"], "an": ["1"], "first": ["1"], "half": ["0.5"], "thirtieth": ["30"]}
+    | {"a": ["1"], "an": ["1"], "first": ["1"], "half": ["0.5", "30"], "twentieth": ["20"], "thirtieth": ["30"]}
 )
-"""What may be digits in Korean: it writes 60초 and 3분의 1 where English spells sixty seconds and a third."""
+"""What may be digits in Korean: it writes 60초, 3분의 1 and 30초 where English spells sixty seconds, a third and half a minute."""
 
 
 def kept(text: str) -> Counter[str]:

@@ -46,7 +46,7 @@ class Picture(Figure):
     @property
     def alt_text(self) -> str:
         """The alternative text, in the reader's language; what does not print is shown as an escape."""
-        return words.say(self._alt_text)
+        return words.told(self._alt_text)
 
     @alt_text.setter
     def alt_text(self, text: str) -> None:

@@ -57,7 +57,11 @@ def available() -> list[str]:
     return sorted(path.stem for path in LOCALE.glob("*.po"))
 
 
-def say(text: str, context: str = "") -> str:
+PARTS = ("\n", " · ", ". ", "; ")
+"""What stands between parts of a text that are looked up one by one."""
+
+
+def say(text: str, context: str = "", parts: tuple[str, ...] = PARTS) -> str:
     """`text` in the current language; as it is where the catalogue has nothing for it.
 
     Several lines, sentences, or parts with a semicolon between them, are looked up one by one too.  With a `context` only
@@ -67,14 +71,32 @@ def say(text: str, context: str = "") -> str:
     if current() == "en" or not core:
         return text
     if core != text:
-        return say(core, context).join(text.split(core, 1))
-    found = _lookup(text, current(), context)
+        return say(core, context, parts).join(text.split(core, 1))
+    found = _lookup(text, context, parts)
     if found is not None:
         return found
-    between = next((mark for mark in ("\n", " · ", ". ", "; ") if mark in text), "")
+    between = next((mark for mark in parts if mark in text), "")
     if between:
-        return between.join(say(part, context) for part in text.split(between))
-    return _around_numbers(text, current(), context)
+        return between.join(say(part, context, parts) for part in text.split(between))
+    return _named(text, context) if parts is ITEMS else _around_numbers(text, context)
+
+
+ITEMS = (*PARTS, ": ", ", ", " (", ")")
+"""What stands between the items of a list of names and values as well."""
+
+
+def told(text: str) -> str:
+    """An alternative text in the current language: as `say` says it, and its lists of names and values item by item: a 1, b 2 (c 3)."""
+    return say(text, parts=ITEMS)
+
+
+def _named(text: str, context: str) -> str:
+    """An item of a list that is not known: the longest name it begins with that is, and what comes after it."""
+    exact, names = _catalogue(current(), context)[0], text.split(" ")
+    for end in range(len(names) - 1, 0, -1):
+        if (name := " ".join(names[:end])) in exact:
+            return f"{exact[name]} {say(' '.join(names[end:]), context, ITEMS)}"
+    return _around_numbers(text, context)
 
 
 def fill(english: str, *values: Any) -> str:
@@ -83,19 +105,19 @@ def fill(english: str, *values: Any) -> str:
     return known.get(english, english).format(*(say(str(value)) for value in values))
 
 
-def _lookup(text: str, name: str, context: str) -> str | None:
-    exact, patterns, _ = _catalogue(name, context)
+def _lookup(text: str, context: str, parts: tuple[str, ...]) -> str | None:
+    exact, sentences, numbers = _catalogue(current(), context)
     if text in exact:
         return exact[text]
-    for pattern, wanted in patterns:
+    for pattern, wanted in (*sentences, *numbers):
         if found := pattern.fullmatch(text):
-            return wanted.format(*(say(part, context) for part in found.groups()))
+            return wanted.format(*(say(part, context, parts) for part in found.groups()))
     return None
 
 
-def _around_numbers(text: str, name: str, context: str) -> str:
+def _around_numbers(text: str, context: str) -> str:
     """A text that is not known, with the words beside its numbers that are: 3 to 5."""
-    for pattern, wanted in _catalogue(name, context)[2]:
+    for pattern, wanted in _catalogue(current(), context)[2]:
         text = pattern.sub(partial(_filled, wanted), text)
     return text
 
@@ -109,11 +131,12 @@ Patterns = list[tuple[re.Pattern[str], str]]
 
 @cache
 def _catalogue(name: str, context: str) -> tuple[dict[str, str], Patterns, Patterns]:
-    """Messages without holes, those with, and those around numbers; the longest first, which say most."""
+    """Messages without holes, those with, and those around numbers; the longest first, which say most, and sentences by their beginning."""
     entries = [entry for entry in _entries(name) if (entry.msgctxt or "") in (context, NUMBER)]
     holes = sorted((entry for entry in entries if "{" in entry.msgid), key=lambda entry: -len(entry.msgid))
-    sentences = [(_pattern(e.msgid), e.msgstr) for e in holes if e.msgctxt != NUMBER]
-    numbers = [(_pattern(e.msgid, _FIGURE, r"(?<![\w.])"), e.msgstr) for e in holes if e.msgctxt == NUMBER]
+    by_beginning = sorted(holes, key=lambda entry: entry.msgid.startswith("{"))
+    sentences = [(_pattern(e.msgid), e.msgstr) for e in by_beginning if e.msgctxt != NUMBER]
+    numbers = [(_pattern(e.msgid, _FIGURE, r"(?<![\w.])", "(?![A-Za-z])"), e.msgstr) for e in holes if e.msgctxt == NUMBER]
     return {e.msgid: e.msgstr for e in entries if "{" not in e.msgid}, sentences, numbers
 
 
@@ -134,8 +157,8 @@ NUMBER = "number"
 _FIGURE = r"(\d+(?:[.,-]\d+)*(?: ?(?:ms|s|%)(?!\w))?)"
 
 
-def _pattern(english: str, hole: str = _HOLE, before: str = "") -> re.Pattern[str]:
-    return re.compile(before + hole.join(map(re.escape, re.split(r"\{\d*\}", english))))
+def _pattern(english: str, hole: str = _HOLE, before: str = "", after: str = "") -> re.Pattern[str]:
+    return re.compile(before + hole.join(map(re.escape, re.split(r"\{\d*\}", english))) + after)
 
 
 def translate_figure(figure: Any) -> None:

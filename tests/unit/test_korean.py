@@ -91,7 +91,7 @@ def test_what_the_package_says_in_an_output_is_korean_and_the_language_is_left_a
     cells = korean.chapter(CHAPTERS[1]).cells
     pages = "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", []))
     assert "<summary>그림의 숫자</summary>" in pages and "<summary>The figure" not in pages and ">먼저 예측해 보세요<" in pages
-    assert "먼저 예측하고 나서 열어 보세요: <code>ROUND_ROBIN</code>로 60초" in pages and words.current() == "en"
+    assert "먼저 예측하고 나서 열어 보세요: <code>ROUND_ROBIN</code>으로 60초" in pages and words.current() == "en"
     theatres = [state_of(output.data) for cell in cells for output in cell.get("outputs", []) if MIME in output.get("data", {})]
     assert theatres and all(re.search("[가-힣]", json.dumps(state["spec"], ensure_ascii=False)) and state["words"] for state in theatres)
 

@@ -34,6 +34,7 @@ from meshmodel.teaching.consoles import (
 from meshmodel.teaching.exercises import Exercise, Mistake
 from meshmodel.teaching.guesses import guess
 from meshmodel.teaching.playground import playground
+from tests.drawn import WORKLOADS
 from tests.translation import english_left
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -97,6 +98,14 @@ def test_the_numbers_of_a_chapters_figures_have_korean_names(path: Path) -> None
     outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
     tables = re.findall(r'<details class="mm-numbers">.*?</details>', "".join(o.get("data", {}).get("text/html", "") for o in outputs))
     assert tables and english(said({"numbers": words.spoken_html("".join(tables))})) == {}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_alternative_texts_of_a_chapter_are_korean_to_their_last_list(path: Path) -> None:
+    pages = (o.get("data", {}).get("text/html", "") for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", []))
+    told = {unescape(text) for page in pages for text in re.findall(r'aria-label="([^"]*)"', page)}
+    left = english(map(words.told, told))
+    assert told and {text: found for text, found in left.items() if not {*found} <= {*WORKLOADS}} == {}
 
 
 @pytest.mark.parametrize("chapter", TITLES)

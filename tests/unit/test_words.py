@@ -61,12 +61,25 @@ def test_a_message_for_numbers_is_found_anywhere_and_for_nothing_else() -> None:
     language("ko")
     assert words.say("p99 1.06 (1.04 to 1.07, recorded 1.1)") == "p99 1.06 (1.04 ~ 1.07, 기록 1.1)"
     assert words.say("nothing to see") == "nothing to see"
+    assert words.say("in 0.5 s 66 % say so") == "in 0.5초 66% say so"  # and no beginning of a word is its unit
+
+
+def test_the_lists_of_an_alternative_text_are_said_item_by_item() -> None:
+    language("ko")
+    listed = "nobody knows: by hand 1342, no limit 5.44 (formula 6); labels, Istio 1.17: mean 0.15 s, rule on"
+    assert words.told(listed) == "nobody knows: 손으로 1342, 한도 없음 5.44 (공식 6); 레이블, Istio 1.17: 평균 0.15초, 규칙 켜짐"
+    assert words.say("simple-web, timeout: must be a number") == "simple-web, timeout: must be a number"  # an error is no list
+
+
+def test_a_message_is_known_by_its_beginning_before_one_that_begins_with_a_hole() -> None:
+    language("ko")
+    assert words.say("Map of the calls of a: b in c, priority 0 5 %, 1 % fail") == "a의 호출 지도: c의 b, 우선순위 0, 5%, 1% 실패"
 
 
 def test_what_cannot_be_taken_apart_again_is_filled() -> None:
     assert words.fill("{} {} (there {})", "pods that always fail", "50 %", "0 %") == "pods that always fail 50 % (there 0 %)"
     language("ko")
-    assert words.fill("{} {} (there {})", "pods that always fail", "50 %", "0 %") == "항상 실패하는 파드 50 % (튜토리얼은 0 %)"
+    assert words.fill("{} {} (there {})", "pods that always fail", "50 %", "0 %") == "항상 실패하는 파드 50% (튜토리얼은 0%)"
     assert words.fill("Not yet: {}.", "the factors multiply; they do not add") == "아직입니다: 배수는 더해지지 않고 곱해집니다."
 
 
@@ -102,11 +115,11 @@ def test_a_figure_speaks_the_readers_language() -> None:
     picture = plots.Picture(figsize=(3, 2))
     axes = picture.subplots()
     axes.set(xlabel="latency (s)", title="LEAST_REQUEST")
-    picture.alt_text = "Percentile curve. p50 0.19"
+    picture.alt_text = "Percentile curve. p50 0.19, no limit 5"
     png = picture.png()
     assert axes.get_xlabel() == ("지연 시간 (s)" if words.fonts() else "latency (s)")  # a machine may have no font for it
     assert axes.get_title() == "LEAST_REQUEST"
-    assert picture.alt_text == "백분위수 곡선. p50 0.19" and png[:4] == b"\x89PNG"
+    assert picture.alt_text == "백분위수 곡선. p50 0.19, 한도 없음 5" and png[:4] == b"\x89PNG"
 
 
 def test_a_widgets_values_stay_while_its_words_change() -> None:
@@ -127,7 +140,7 @@ def test_every_text_under_a_name_for_words_is_said_however_deep() -> None:
     language("ko")
     state = {"rows": [["checkout", "duration", "60 s"]], "watch": [[1.5, "seed"], [None, "timeout"]], "names": ["seed"]}
     said = words.spoken(state, words.SPOKEN | {"rows", "watch"})
-    assert said == {"rows": [["checkout", "지속 시간", "60 s"]], "watch": [[1.5, "시드"], [None, "타임아웃"]], "names": ["seed"]}
+    assert said == {"rows": [["checkout", "지속 시간", "60초"]], "watch": [[1.5, "시드"], [None, "타임아웃"]], "names": ["seed"]}
 
 
 # --- widgets' scripts --------------------------------------------------------------------------
