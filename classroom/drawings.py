@@ -35,18 +35,19 @@ DRAWING = ("matplotlib", "numpy", "pandas", "pillow")
 def runs(paths: Sequence[Path]) -> list[Any]:
     """Each chapter as a run in Korean leaves it, two at a time; None, and a line that says why, where no font has the letters."""
     with words.speaking("ko"):
-        if not words.fonts():
-            print(f"no font with Korean letters is installed ({', '.join(words.FONTS)}): the pictures stay English")
-            return [None] * len(paths)
-    if new := sum(not _place(path).exists() for path in paths):
+        fonts = words.fonts()
+    if not fonts:
+        print(f"no font with Korean letters is installed ({', '.join(words.FONTS)}): the pictures stay English")
+        return [None] * len(paths)
+    places = [KEPT / f"{path.stem}@{key(path, fonts)}.ipynb" for path in paths]
+    if new := sum(not place.exists() for place in places):
         print(f"for their pictures {new} of {len(paths)} chapters are run in Korean: a minute or two, until something changes", flush=True)
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(ran, paths))
+        return list(pool.map(ran, paths, places))
 
 
-def ran(path: Path) -> Any:
-    """The chapter at `path` after a run in Korean, from where runs are kept if there is one."""
-    place = _place(path)
+def ran(path: Path, place: Path) -> Any:
+    """The chapter at `path` after a run in Korean, from `place` if it is kept there."""
     if not place.exists():
         told = nbformat.writes(run(path, language="ko"))
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +57,10 @@ def ran(path: Path) -> Any:
     return nbformat.read(place, as_version=4)
 
 
-def _place(path: Path) -> Path:
-    return KEPT / f"{path.stem}@{key(path)}.ipynb"
-
-
-def key(path: Path) -> str:
+def key(path: Path, fonts: Sequence[str]) -> str:
     """A name for all that the pictures of the chapter at `path` are made from: its code, the package, its data, who draws."""
     code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    with words.speaking("ko"):
-        drawn_by = [sys.version, *map(version, DRAWING), *words.fonts()]
+    drawn_by = [sys.version, *map(version, DRAWING), *fonts]
     digest = hashlib.sha256(repr([code, drawn_by]).encode())
     for file in sorted(file for top in ("meshmodel", "data") for file in (ROOT / top).rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:

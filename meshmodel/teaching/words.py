@@ -177,11 +177,11 @@ def translate_figure(figure: Any) -> None:
 
 
 def _translate_ticks(axis: Any) -> None:
-    """The labels that somebody wrote at an axis; at every drawing they are made anew."""
-    written = [tick.get_text() for tick in axis.get_ticklabels()]
-    said = [say(text) for text in written]
-    if said != written:
-        axis.set_ticklabels(said)
+    """The labels that somebody wrote at the ticks of an axis; at every drawing they are made anew."""
+    from matplotlib.ticker import FixedFormatter
+
+    if isinstance(axis.get_major_formatter(), FixedFormatter):
+        axis.set_ticklabels([say(tick.get_text()) for tick in axis.get_ticklabels()])
 
 
 def drawn(text: str) -> str:
