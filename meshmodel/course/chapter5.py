@@ -6,6 +6,7 @@ from scipy import stats
 
 from meshmodel.analytic.queues import erlang_b
 from meshmodel.mesh import Mesh
+from meshmodel.rules.breakers import may_connect
 from meshmodel.teaching.exercises import Mistake, exercise
 
 BACKEND = """
@@ -72,20 +73,28 @@ def doubled() -> float:
 
 @exercise(
     objective="say what `maxConnections` counts",
-    minutes=2,
+    minutes=3,
     unit="connections",
-    hints=["A worker may open a connection where its pool for a pod has none, whatever the limit.", "One for each worker and endpoint."],
+    hints=[
+        "A worker may open a connection where its pool for a pod has none, whatever the limit: how many pools are there?",
+        "The limit may be used up by one pool, before any other has a connection.",
+    ],
     mistakes=[
         Mistake(10, "a worker whose pool for a pod is empty opens one even beyond the limit"),
-        Mistake(80, "the limit is the cluster's, shared by the workers: what exceeds it is one connection for each worker and pod"),
-        Mistake(50, "the connections beyond the limit are not on top of it: they count too"),
+        Mistake(40, "that is one for each worker and pod; but one pool may have opened ten before the others had any"),
+        Mistake(50, "nearly: the pool that has used up the limit is not empty, so it gets none beyond it"),
+        Mistake(80, "the limit is the cluster's, shared by the workers: what exceeds it is one connection for each empty pool"),
         Mistake(8, "each worker has a pool for each pod"),
     ],
 )
 def connections() -> int:
-    """The limit, or one for each worker and endpoint where that is more."""
-    limit, workers, pods = 10, 8, 5
-    return max(limit, workers * pods)
+    """One pool opens as many as the limit has, and then each of the other pools, being empty, one more."""
+    limit, workers, pods, opened = 10, 8, 5, 0
+    for _pool in range(workers * pods):
+        here = 0
+        while may_connect(opened, limit, here):
+            opened, here = opened + 1, here + 1
+    return opened
 
 
 @exercise(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -171,12 +172,12 @@ def stuck_failing(
 ) -> Picture:
     """A map: pods by `maxEjectionPercent`, without and with a panic threshold; each cell the percent of requests that fail for good.
 
-    `failing` is the share of the pods that always fail (at least one); `threshold` is Istio's `minHealthPercent`, off by default.
+    `failing` is the share of the pods that always fail (see `broken`); `threshold` is Istio's `minHealthPercent`, off by default.
     """
     pods, percents = range(1, most + 1), range(0, 101, 10)
     levels = sorted({0, threshold})
     grids = {level: _grid(pods, percents, failing, level, one_host_always) for level in levels}
-    stuck = np.array([[ejected(n, _broken(n, failing), p, one_host_always) == 0 for n in pods] for p in percents])
+    stuck = np.array([[ejected(n, broken(n, failing), p, one_host_always) == 0 for n in pods] for p in percents])
     title = "Below 100 / pods percent nobody may be ejected (framed): it stays as bad as it is"
     title = title if stuck[1:].any() else "The first pod may always go (Envoy before 1.28): nothing is stuck, whatever the percent"
     picture, panels = canvas(title, *[3.1] * len(levels), gap=0.95, width=width)
@@ -190,19 +191,20 @@ def stuck_failing(
     cells = len(pods) * len(percents)
     worst = ", ".join(f"{name}: in {int((grids[level] > 0).sum())} some fail for good" for level, name in sorted(names.items()))
     picture.alt_text = (
-        f"{title}. {failing:.0%} of the pods, at least one, always fail. Cells of 1 to {most} pods by 0 to 100 percent, each with the "
+        f"{title}. {failing:.0%} of the pods, rounded up, always fail. Cells of 1 to {most} pods by 0 to 100 percent, each with the "
         f"percent of requests that fail for good; of {cells} cells {int(stuck.sum())} eject nobody; {worst}."
     )
     return picture
 
 
-def _broken(pods: int, failing: float) -> int:
-    return max(1, round(failing * pods))
+def broken(pods: int, failing: float) -> int:
+    """How many of so many pods always fail: the share of them, rounded up, and one at the least."""
+    return max(1, ceil(round(failing * pods, 9)))  # 0.7 * 10 is a little more than 7
 
 
 def _grid(pods: Sequence[int], percents: Sequence[int], failing: float, threshold: int, one_host_always: bool) -> np.ndarray:
     """Shares that fail for good, shape (percents, pods)."""
-    return np.array([[failing_share(n, _broken(n, failing), p, threshold, one_host_always) for n in pods] for p in percents])
+    return np.array([[failing_share(n, broken(n, failing), p, threshold, one_host_always) for n in pods] for p in percents])
 
 
 def _draw_map(axes: Axes, grid: np.ndarray, pods: Sequence[int], percents: Sequence[int]) -> None:

@@ -120,6 +120,14 @@ def test_every_guess_is_followed_by_what_it_hides(chapter: str) -> None:
 
 
 @pytest.mark.parametrize("chapter", CONVERTED)
+def test_every_guess_is_held_against_the_truth(chapter: str) -> None:
+    cells = [cell.source for cell in chapter_cells(chapter) if cell.cell_type == "code"]
+    asked = {name for source in cells for name in re.findall(r"^(\w+) = guess\(", source, re.MULTILINE)}
+    held = {name for source in cells for name in re.findall(r"^(\w+)\.reveal\((?:.|\n)*?truth=", source, re.MULTILINE)}
+    assert asked <= held, asked - held
+
+
+@pytest.mark.parametrize("chapter", CONVERTED)
 def test_a_stored_guess_is_not_spoiled(chapter: str) -> None:
     """What a guess hides is folded in the stored page, and no card needs a kernel that is gone."""
     for cell in chapter_cells(chapter):

@@ -12,6 +12,7 @@ from meshmodel.rules.locality import loads
 from meshmodel.teaching.consoles.questions import ten_curls, why_stuck
 from meshmodel.teaching.plots import Picture
 from meshmodel.teaching.questions import (
+    broken,
     calls_to_tell,
     chance_to_tell,
     ejected,
@@ -93,6 +94,12 @@ def test_what_fails_for_good(pods: int, failing: int, percent: int, threshold: i
     assert failing_share(pods, failing, percent, threshold) == pytest.approx(share)
     out = ejected(pods, failing, percent)
     assert (sum(loads([pods - out], [pods], threshold)) == 0) == (share == 1.0 and threshold == 0 and out == pods)
+
+
+@pytest.mark.parametrize(("pods", "share", "number"), [(1, 0.1, 1), (3, 0.5, 2), (5, 0.5, 3), (9, 0.5, 5), (10, 0.7, 7), (10, 0.3, 3)])
+def test_a_share_of_the_pods_is_rounded_up_whatever_their_number(pods: int, share: float, number: int) -> None:
+    """Half of five and half of seven alike; and 0.7 * 10 is no eighth pod."""
+    assert broken(pods, share) == number
 
 
 def test_the_map_frames_the_cells_that_eject_nobody() -> None:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from meshmodel.teaching.consoles import Console, Result, Settings, Slider, table
-from meshmodel.teaching.questions import ENOUGH, calls_to_tell, chance_to_tell, failing_share, interval, stuck_failing, would_calls_show
+from meshmodel.teaching.questions import (
+    ENOUGH,
+    broken,
+    calls_to_tell,
+    chance_to_tell,
+    failing_share,
+    interval,
+    stuck_failing,
+    would_calls_show,
+)
 
 
 def ten_curls() -> Console:
@@ -55,8 +64,8 @@ def why_stuck_of(s: Settings, _: int) -> Result:
     failing, threshold = s.failing / 100, int(s.threshold)
     rows = [
         (
-            f"{n} pods, {max(1, round(failing * n))} of them fail",
-            *(f"{failing_share(n, max(1, round(failing * n)), p, threshold):.0%}" for p in (10, 50, 100)),
+            f"{n} pods, {broken(n, failing)} of them fail",
+            *(f"{failing_share(n, broken(n, failing), p, threshold):.0%}" for p in (10, 50, 100)),
         )
         for n in (1, 3, 5, 10)
     ]
