@@ -68,15 +68,15 @@ def cost(console: Console, values: dict[str, Any], replications: int) -> tuple[f
 
 
 def row(make: Callable[[], Console], rounds: int) -> tuple[Any, ...]:
-    """Name, (compute, draw, together) coarse and fine over all controls, and the control whose fine move costs most."""
+    """Name, (compute, draw, together) coarse and fine over all controls, and the control whose coarse move costs most."""
     console = make()
     found, steps = [], console._steps
     for name, values in moves(console):
         each = [[cost(console, values, n) for n in steps] for _ in range(rounds + 1)][1:]
         found.append((name, [tuple(statistics.median(column) for column in zip(*part, strict=True)) for part in zip(*each, strict=True)]))
     told = [statistics.median(parts[step][k] for _, parts in found) for step in (0, 1) for k in (0, 1)]
-    worst, parts = max(found, key=lambda one: sum(one[1][1]))
-    return make.__name__, told[0], told[1], told[0] + told[1], told[2], told[3], told[2] + told[3], worst, sum(parts[1])
+    worst, parts = max(found, key=lambda one: sum(one[1][0]))
+    return make.__name__, told[0], told[1], told[0] + told[1], told[2], told[3], told[2] + told[3], worst, sum(parts[0])
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ import os
 import sys
 from importlib.util import find_spec
 
-REQUESTS = 6_000
-"""That a replay simulates in all, roughly: two or three seconds of Python, so that a chapter takes less than three minutes."""
+REQUESTS = 2_500
+"""That a replay simulates in all, roughly: a second or two of Python, six where each is retried six times, so that a chapter takes
+less than three minutes."""
 
 LEAST = 2
 """Replications at least: one has no spread at all."""

@@ -622,6 +622,11 @@ def callers_of(chain: Sequence[Route]) -> tuple[int, ...]:
     return tuple(number - 1 if route.called_from is None else route.called_from for number, route in enumerate(chain))
 
 
+def calls_of(chain: Sequence[Route], caller: int) -> tuple[int, ...]:
+    """The numbers of the routes that the pods of this one call, in order; of -1 those of the load's own proxy."""
+    return tuple(number for number, of in enumerate(callers_of(chain)) if of == caller)
+
+
 def way_to_the_last(chain: Sequence[Route]) -> tuple[int, ...]:
     """The numbers of the routes that a request passes on its way to the pods of the last one, without those beside it."""
     callers, way = callers_of(chain), [len(chain) - 1]

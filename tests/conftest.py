@@ -12,6 +12,7 @@ import signal
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import settings
@@ -44,6 +45,14 @@ ADVICE = {
     "tests/browser": "needs Chromium on the PATH; the screenshots are in the folder that is named above",
     "tests": "seeds are fixed: what fails by itself fails again",
 }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long a console's reader waited for a picture, where a browser ran: told, never judged."""
+    for report in terminalreporter.getreports("passed"):
+        for name, times in report.user_properties:
+            if name.startswith("redraws of"):
+                terminalreporter.write_line(f"{name}: median of {len(times)} {median(times):.0f} ms, longest {max(times):.0f} ms")
 
 
 @pytest.hookimpl(trylast=True)

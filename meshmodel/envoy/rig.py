@@ -25,7 +25,7 @@ from meshmodel.envoy.live_fakeservice import FakeServices, Pod
 from meshmodel.envoy.load import all_of
 from meshmodel.envoy.observed import Attempt, HostEvent
 from meshmodel.envoy.process import EnvoyError, Proxy
-from meshmodel.scenario import Route, Scenario, callers_of
+from meshmodel.scenario import Route, Scenario, calls_of
 
 COUNTERS = (
     "upstream_rq_total",
@@ -85,7 +85,7 @@ class Rig:
         self.proxies = [[self._proxy(r, c) for c in range(len(route.callers))] for r, route in enumerate(self.scenario.routes)]
         await _enter_all(self._stack, [proxy for row in self.proxies for proxy in row])
         for number, route in enumerate(self.scenario.routes):
-            calls = [proxies for proxies, caller in zip(self.proxies, callers_of(self.scenario.routes), strict=True) if caller == number]
+            calls = [self.proxies[called] for called in calls_of(self.scenario.routes, number)]
             for place, endpoint in enumerate(route.endpoints if calls else ()):
                 self.services.set_upstreams(endpoint.name, *(_url(proxies[place]) for proxies in calls))
         self.urls = [_url(proxy) for proxy in self.proxies[0]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_of
+from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_of, calls_of
 from meshmodel.teaching.canvas import INK, WIDTH, bare_picture, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.picture import Picture
@@ -59,7 +59,7 @@ class _Tree:
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = routes
         self.callers = callers_of(routes)
-        every = {of: [hop for hop, caller in enumerate(self.callers) if caller == of] for of in range(-1, len(routes))}
+        every = {of: calls_of(routes, of) for of in range(-1, len(routes))}
         self.calls = {of: hops for of, hops in every.items() if hops}
         self.depth = {-1: 0}
         for hop, caller in enumerate(self.callers):

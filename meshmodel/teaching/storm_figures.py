@@ -101,6 +101,7 @@ def _draw_storms(above: Axes, below: Axes, runs: Mapping[str, Storm], step: tupl
     above.fill_between(first.second, 0, first.fresh, step="post", color=INK, alpha=0.22, linewidth=0)
     above.step(first.second + 0.5, first.fresh, where="mid", color=INK, linewidth=0.8, label="requests that arrive")
     above.axhline(capacity, color=INK, linestyle="--", linewidth=1.2, label="capacity")
+    above.set_xticks([])  # the seconds stand below the lower panel, and a tick is a millisecond of a live figure's drawing
     named(above, y="tries a second; grey: arrivals, dashed: capacity")
     named(below, "seconds", "good answers a second")
 
@@ -130,7 +131,7 @@ def plane(
     if max_retries is not None:
         caused = np.minimum(caused, fresh + max_retries / patience)
         return Plane(load, caused, _crossings(load, caused))
-    return Plane(load, caused, storm_equilibria(fresh, failure, retries, budget))
+    return Plane(load, caused, storm_equilibria(fresh, failure, retries, budget, points=1000))
 
 
 def _crossings(load: np.ndarray, caused: np.ndarray) -> Equilibria:

@@ -14,7 +14,7 @@ import numpy as np
 from meshmodel._text import shortened, visible
 from meshmodel.results.replay import Replay
 from meshmodel.results.tally import FIRST_POD
-from meshmodel.scenario import Route, callers_of, way_to_the_last
+from meshmodel.scenario import Route, callers_of, calls_of, way_to_the_last
 from meshmodel.teaching.palette import ROLES
 from meshmodel.teaching.theatre.stage import circled
 
@@ -87,7 +87,7 @@ def _places(routes: Sequence[Route]) -> dict[int, Place]:
     way = way_to_the_last(routes)
     at, row = {-1: (0, 0)} | {hop: (column, 0) for column, hop in enumerate(way, start=1)}, 0
     for caller in (*way[::-1], -1):
-        for hop in _called(routes, caller):
+        for hop in calls_of(routes, caller):
             if hop not in at:
                 row = _put(routes, hop, (at[caller][0] + 1, row + 1), at)
     return at
@@ -96,20 +96,16 @@ def _places(routes: Sequence[Route]) -> dict[int, Place]:
 def _put(routes: Sequence[Route], hop: int, place: Place, at: dict[int, Place]) -> int:
     """A call beside the way, and all that is called from it, to its right and below; returns the last row taken."""
     at[hop], row = place, place[1]
-    for number, inner in enumerate(_called(routes, hop)):
+    for number, inner in enumerate(calls_of(routes, hop)):
         row = _put(routes, inner, (place[0] + 1, row + (number > 0)), at)
     return row
-
-
-def _called(routes: Sequence[Route], caller: int) -> list[int]:
-    return [hop for hop, of in enumerate(callers_of(routes)) if of == caller]
 
 
 def _names(routes: Sequence[Route]) -> dict[int, str]:
     """What stands in each box: the Service, behind its number where a pod makes several calls."""
     named = {-1: "load"}
     for caller in range(-1, len(routes)):
-        calls = _called(routes, caller)
+        calls = calls_of(routes, caller)
         for number, hop in enumerate(calls, start=1):
             named[hop] = f"{circled(number)} " * (len(calls) > 1) + visible(routes[hop].host.split(".")[0])
     return named

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,14 @@ KERNEL_READY = """async () => {
     const context = app.shell.currentWidget.sessionContext; await context.ready; await context.session.kernel.info; }"""
 # The command's promise is kept when all cells have run; clicking the menu is lost while the kernel starts.
 RUN_ALL = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+# From the first move until another picture is there, of all consoles of the page, in milliseconds.
+WATCH_REDRAWS = """() => { const moved = new Map(); window.redraws = [];
+    new MutationObserver(changes => { for (const { target, attributeName } of changes) {
+        const root = target.closest('.mc'), now = performance.now();
+        if (!root) continue;
+        if (attributeName === 'data-asked' && !moved.has(root)) moved.set(root, now);
+        if (attributeName === 'src' && moved.has(root)) { redraws.push(now - moved.get(root)); moved.delete(root); }
+    } }).observe(document.body, { subtree: true, attributeFilter: ['data-asked', 'src'] }); }"""
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # no pop-up over the page
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are there too
@@ -131,6 +139,14 @@ def run_all(page: Any, address: str, notebook: str, tmp_path: Path) -> None:
     page.evaluate(RUN_ALL)
     for kind in ("error", "stderr"):
         assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0, _failed(page, tmp_path)
+
+
+@contextmanager
+def redraws_reported(page: Any, record: Callable[[str, object], None], of: str) -> Iterator[None]:
+    """How long the moves made here took to be seen is told at the end of the run; a machine's time is no test."""
+    page.evaluate(WATCH_REDRAWS)
+    yield
+    record(f"redraws of {of}", page.evaluate("() => redraws"))
 
 
 def _failed(page: Any, tmp_path: Path) -> str:

@@ -5,12 +5,13 @@ The screenshots are left in the test's folder to be looked at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
+from .lab import browser_page, chromium, jupyterlab, redraws_reported, run_all, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +36,7 @@ STICKING_OUT = """root => { const box = root.getBoundingClientRect();
         .map(part => part.textContent || part.tagName); }"""
 
 
-def test_every_control_of_every_console(tmp_path: Path) -> None:
+def test_every_control_of_every_console(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     chromium()
     (tmp_path / "root").mkdir()
     cells = [f"from meshmodel.teaching.consoles.{module} import {name}\n{name}()" for module, name in CONSOLES.values()]
@@ -46,11 +47,12 @@ def test_every_control_of_every_console(tmp_path: Path) -> None:
             console = page.locator(f'.mc[aria-label="{title}"]')
             console.wait_for()
             console.scroll_into_view_if_needed()
-            _each_slider_by_keyboard(page, console, title)
-            _each_choice(page, console, title)
-            _a_slider_by_mouse(page, console, title)
-            _a_burst_ends_in_one_result(page, console, title)
-            _presets(page, console, title)
+            with redraws_reported(page, record_property, title):
+                _each_slider_by_keyboard(page, console, title)
+                _each_choice(page, console, title)
+                _a_slider_by_mouse(page, console, title)
+                _a_burst_ends_in_one_result(page, console, title)
+                _presets(page, console, title)
             assert console.get_by_role("alert").inner_text() == ""
             assert console.evaluate(STICKING_OUT) == []
             console.screenshot(path=tmp_path / f"{title}.png")

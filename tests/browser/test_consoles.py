@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
+from .lab import browser_page, chromium, jupyterlab, redraws_reported, run_all, write_notebook
 from .test_chapter_consoles import STICKING_OUT
 
 pytestmark = pytest.mark.browser
@@ -23,7 +24,7 @@ IDLE = "() => { const { asked, answered } = document.querySelector('.mc').datase
 
 
 @pytest.mark.parametrize("name", CONSOLES)
-def test_a_console_in_jupyterlab(tmp_path: Path, name: str) -> None:
+def test_a_console_in_jupyterlab(tmp_path: Path, name: str, record_property: Callable[[str, object], None]) -> None:
     chromium()
     (tmp_path / "root").mkdir()
     write_notebook(tmp_path / "root/console.ipynb", CONSOLES[name])
@@ -32,10 +33,11 @@ def test_a_console_in_jupyterlab(tmp_path: Path, name: str) -> None:
         console = page.locator(".mc")
         console.wait_for()
         _has_names(console)
-        for slider in console.get_by_role("slider").all():
-            _steps(page, slider)
-        _chooses_and_returns(page, console)
-        _is_pressed(page, console)
+        with redraws_reported(page, record_property, name):
+            for slider in console.get_by_role("slider").all():
+                _steps(page, slider)
+            _chooses_and_returns(page, console)
+            _is_pressed(page, console)
         assert console.get_by_role("alert").inner_text() == "" and console.get_by_role("button", name="cancel").is_disabled()
         page.screenshot(path=tmp_path / f"{name}.png")
         page.set_viewport_size({"width": 520, "height": 1000})

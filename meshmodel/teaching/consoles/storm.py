@@ -35,7 +35,7 @@ def storm() -> Console:
         "a budget": {"attempts": 2, "limit": "budget 20 %", "away": 0},
         "turn load away": {"attempts": 2, "limit": "none", "away": 15},
     }
-    return Console("The storm", controls, storm_of, presets=presets, tutorial={"attempts": 2}, replications=(10, 50))
+    return Console("The storm", controls, storm_of, presets=presets, tutorial={"attempts": 2}, replications=(5, 50))
 
 
 def manifests(s: Settings) -> tuple[str, str]:
