@@ -34,7 +34,7 @@ KERNEL_READY = """async () => {
 # The command's promise is kept when all cells have run; clicking the menu is lost while the kernel starts.
 RUN_ALL = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 # From the first move until another picture is there, of all consoles of the page, in milliseconds.
-WATCH_REDRAWS = """() => { const moved = new Map(); window.redraws = [];
+WATCH_REDRAWS = """() => { const watched = window.redraws, moved = new Map(); window.redraws = []; if (watched) return;
     new MutationObserver(changes => { for (const { target, attributeName } of changes) {
         const root = target.closest('.mc'), now = performance.now();
         if (!root) continue;
