@@ -19,6 +19,7 @@ from typing import Any
 import nbformat
 
 from classroom import korean, slides
+from meshmodel.teaching import words
 from meshmodel.teaching.copies import student_copy
 
 ROOT = Path(__file__).parents[1]
@@ -35,16 +36,16 @@ def make(out: Path, language: str = "en") -> list[str]:
     chapters = _chapters(out, language)
     for path in chapters:
         hand_out(path, out / "students")
-        nbformat.write(with_solutions(path), out / "solutions" / path.name)
+        nbformat.write(with_solutions(path, language), out / "solutions" / path.name)
         (out / "slides" / f"{path.stem}.html").write_text(slides.deck(path, language), encoding="utf-8")
-    _beside(out)
+    _beside(out, chapters[0].with_name("glossary.md"), language)
     return [path.stem for path in chapters]
 
 
 def _chapters(out: Path, language: str) -> list[Path]:
     if language == "en":
         return sorted((ROOT / "notebooks").glob("*.ipynb"))
-    korean.build(out / "chapters")
+    korean.build(out / "chapters", above="../")
     return sorted((out / "chapters").glob("*.ipynb"))
 
 
@@ -55,7 +56,7 @@ def hand_out(chapter: Path, folder: Path) -> None:
     shutil.copy(folder / "originals" / chapter.name, folder / chapter.name)
 
 
-def with_solutions(chapter: Path) -> Any:
+def with_solutions(chapter: Path, language: str = "en") -> Any:
     """The chapter with the solution of each exercise card in a cell below it."""
     notebook, number, cells = nbformat.read(chapter, as_version=4), None, []
     for cell in notebook.cells:
@@ -63,7 +64,8 @@ def with_solutions(chapter: Path) -> Any:
         if cell.cell_type != "code":
             continue
         number = found[1] if (found := CHAPTER.search(cell.source)) else number
-        cells += [_solution(number, name, cell.id) for name in ASKED.findall(cell.source) if number is not None]
+        with words.speaking(language):
+            cells += [_solution(number, name, cell.id) for name in ASKED.findall(cell.source) if number is not None]
     notebook.cells = cells
     return notebook
 
@@ -73,18 +75,26 @@ def _solution(chapter: str, name: str, below: str) -> Any:
 
     exercise = next(one for one in exercises(chapter.strip("\"' ")) if one.name == name)
     says, _, code = exercise.solution.partition("\n\n")
-    text = f"**Solution.** {says}" + (f"\n\n```python\n{code}\n```" if code else "")
+    text = f"**{words.say('Solution')}.** {words.say(says)}" + (f"\n\n```python\n{code}\n```" if code else "")
     return nbformat.v4.new_markdown_cell(text, id=f"{below[:50]}-solution", metadata={"tags": ["solution"]})
 
 
-def _beside(out: Path) -> None:
-    """What stands beside the chapters: the reset, the plans, the page on the records that chapters link to."""
+def _beside(out: Path, glossary: Path, language: str) -> None:
+    """What stands beside the chapters: the reset, the plans, the glossary and the page on the records that chapters link to."""
+    for folder in ("students", "solutions"):
+        shutil.copy(glossary, out / folder)
     shutil.copy(HERE / "reset.py", out / "students")
-    shutil.copy(HERE / "STUDENTS.md", out / "students" / "README.md")
+    (out / "students/README.md").write_text(for_people(HERE / "STUDENTS.md", language), encoding="utf-8")
     for plan in sorted((ROOT / "docs/plans").glob("*.md")):
-        shutil.copy(plan, out / "plans")
+        (out / "plans" / plan.name).write_text(for_people(plan, language), encoding="utf-8")
     (out / "data/tutorial").mkdir(parents=True)
     shutil.copy(ROOT / "data/tutorial/README.md", out / "data/tutorial")
+
+
+def for_people(path: Path, language: str) -> str:
+    """A page for students or instructors in their language."""
+    text = path.read_text(encoding="utf-8")
+    return korean.translated(text, "plans") if language == "ko" else text
 
 
 def main() -> None:

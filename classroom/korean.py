@@ -87,12 +87,13 @@ def messages_of_notebook(path: Path) -> Iterator[Message]:
 
 
 def sources() -> dict[str, list[Message]]:
-    """What each catalogue is made from: the chapters, and the pages that only the book has."""
+    """What each catalogue is made from: the chapters, the pages that only the book has, and those for a classroom."""
     from docs.book import build
 
     found = {path.stem: list(messages_of_notebook(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
     pages = [message for name, text in build.pages().items() for message in messages_of_text(text, name)]
-    return found | {"pages": pages}
+    plans = [*sorted((ROOT / "docs/plans").glob("*.md")), ROOT / "classroom/STUDENTS.md"]
+    return found | {"pages": pages, "plans": [m for path in plans for m in messages_of_text(path.read_text(encoding="utf-8"), path.stem)]}
 
 
 def catalogue(name: str) -> polib.POFile:
@@ -168,10 +169,11 @@ def translated(text: str, name: str) -> str:
     return re.sub(r"(\]\([\w.-]+\.ipynb)#[^)\s]*", r"\1", "".join(known.get(block, block) for block in blocks(text)))
 
 
-def chapter(path: Path, drawn: Any = None) -> Any:
+def chapter(path: Path, drawn: Any = None, above: str = "../../") -> Any:
     """The chapter at `path` in Korean: its prose from the catalogue, its code as it is, its outputs `spoken`.
 
-    Its pictures are those of `drawn`, the same chapter after a run in Korean; without one they are the English ones.
+    Its pictures are those of `drawn`, the same chapter after a run in Korean; without one they are the English ones.  `above` is
+    where its links find what lies above notebooks/.
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -179,7 +181,7 @@ def chapter(path: Path, drawn: Any = None) -> Any:
             spoken(output)
         if cell.cell_type == "markdown":
             cell.source = translated(cell.source, path.stem)
-            cell.source = cell.source.replace("](../", "](../../")
+            cell.source = cell.source.replace("](../", f"]({above}")
     if drawn is not None:
         drawings.redraw(notebook, drawn)
     first = nbformat.v4.new_code_cell(FIRST_CELL, id="korean", metadata={"tags": ["korean"], "jupyter": {"source_hidden": True}})
@@ -203,14 +205,14 @@ def spoken(output: Any) -> None:
             data.update(standalone(told))
 
 
-def build(out: Path) -> None:
-    """All chapters in Korean, into `out`, and the pages beside them."""
+def build(out: Path, above: str = "../../") -> None:
+    """All chapters in Korean, into `out`, and the pages beside them; `above`: from there to what lies above notebooks/."""
     from docs.book.build import BESIDE, pages
 
     out.mkdir(parents=True, exist_ok=True)
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path, drawn in zip(paths, drawings.runs(paths), strict=True):
-        (out / path.name).write_text(nbformat.writes(chapter(path, drawn)).rstrip("\n") + "\n", encoding="utf-8")
+        (out / path.name).write_text(nbformat.writes(chapter(path, drawn, above)).rstrip("\n") + "\n", encoding="utf-8")
     for name, file in BESIDE.items():
         (out / file).write_text(translated(pages()[name], "pages"), encoding="utf-8")
 

@@ -40,20 +40,21 @@ def wheel(folder: Path) -> Path:
 
 
 def contents(folder: Path, language: str = "en") -> list[Path]:
-    """The chapters as they open there, with their outputs and the cell that installs; in `folder`."""
+    """The chapters as they open there, with their outputs and the cell that installs, in `folder`; around them what they link to."""
     source = ROOT / "notebooks"
     if language == "ko":
-        korean.build(source := folder / "korean")
+        korean.build(source := folder / "korean", above="../")
     made = []
     for path in sorted(source.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         notebook.cells.insert(1, nbformat.v4.new_code_cell(INSTALL, id="install"))
         nbformat.write(notebook, folder / path.name)
         made.append(folder / path.name)
+    shutil.copy(source / "glossary.md", folder)
     if language == "ko":
         shutil.rmtree(source)
-    (folder / "data/tutorial").mkdir(parents=True)
-    shutil.copy(ROOT / "data/tutorial/README.md", folder / "data/tutorial")
+    (folder.parent / "data/tutorial").mkdir(parents=True)
+    shutil.copy(ROOT / "data/tutorial/README.md", folder.parent / "data/tutorial")
     return made
 
 

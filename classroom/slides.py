@@ -18,9 +18,17 @@ import nbformat
 from nbconvert.filters import markdown2html
 
 from docs.book import build, chapters
+from meshmodel.teaching import words
 
 HERE = Path(__file__).parent
 PREDICT = re.compile(r"\*\*Predict first\.?\*\*.*", re.DOTALL)
+
+
+BUTTONS = {
+    "en": {"slides": "slides", "back": "back", "on": "on"},
+    "ko": {"slides": "슬라이드", "back": "이전", "on": "다음"},
+}
+"""What a deck's buttons are called."""
 
 
 def deck(source: Path, language: str = "en") -> str:
@@ -28,12 +36,10 @@ def deck(source: Path, language: str = "en") -> str:
     with TemporaryDirectory() as folder:
         classes = chapters.write(source, Path(folder) / source.name, language)
         cells = nbformat.read(Path(folder) / source.name, as_version=4).cells
-    slides = list(pages(cells))
+    with words.speaking(language):
+        body = "\n".join(_sections(list(pages(cells))))
     title = re.sub(r"^# ", "", cells[0].source.splitlines()[0])
-    body = "\n".join(
-        f'<section id="s{number}" aria-label="{number} of {len(slides)}">{page}</section>' for number, page in enumerate(slides, 1)
-    )
-    parts = {
+    parts = BUTTONS[language] | {
         "lang": language,
         "title": escape(title),
         "style": (HERE / "slides.css").read_text(encoding="utf-8"),
@@ -44,6 +50,11 @@ def deck(source: Path, language: str = "en") -> str:
     for name, text in parts.items():
         page = page.replace(f"@{name}@", text)
     return page
+
+
+def _sections(slides: list[str]) -> Iterator[str]:
+    for number, page in enumerate(slides, 1):
+        yield f'<section id="s{number}" aria-label="{words.say(f"{number} of {len(slides)}")}">{page}</section>'
 
 
 def _scripts(classes: set[str]) -> list[str]:
@@ -79,7 +90,7 @@ def pages(cells: list[Any]) -> Iterator[str]:
         elif shown := [_picture(output) for output in cell.outputs if _picture(output)]:
             yield f"<h3>{_inline_html(heading)}</h3>{''.join(shown)}"
         elif question := _guess(cell):
-            yield f'<div class="question"><h3>{_inline_html(heading)}</h3><p class="big">{escape(question)}</p></div>'
+            yield f'<div class="question"><h3>{_inline_html(heading)}</h3><p class="big">{_inline_html(words.say(question))}</p></div>'
         elif "slide" in tags:
             yield f"<h3>{_inline_html(heading)}</h3><pre>{escape(cell.source)}</pre>" + "".join(map(_text, cell.outputs))
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +33,21 @@ BESIDE = {"course": "README.md", "glossary": "glossary.md"}
 
 CAPTIONS = {"The chapters": "장", "To look up": "찾아보기", "Reference": "레퍼런스", "Teaching": "가르치는 분께"}
 """Of the tables of contents, which stand in fences, in Korean."""
+ENGLISH = {
+    "record": "튜토리얼의 데이터와 각 숫자의 자리",
+    "conformance": "모델과 실제 Envoy",
+    "architecture": "코드의 구조",
+    "changelog": "변경 기록",
+    "reference/rules": "규칙: Envoy가 정하는 것",
+    "reference/verbs": "동사: 적용하고, 부하를 주고, 살피기",
+    "reference/results": "결과: 재현, 히스토그램, 비교",
+    "reference/formulas": "공식",
+    "reference/scenario": "시나리오: 엔진이 받는 것",
+    "reference/defaults": "버전별 Istio 기본값",
+    "reference/experiments": "실험과 기록",
+    "reference/teaching": "그림, 콘솔, 극장, 연습 문제",
+}
+"""The pages that are in English in the Korean book too, as its table of contents calls them."""
 
 
 def pages() -> dict[str, str]:
@@ -52,10 +69,17 @@ def _in_korean(text: str) -> str:
     return korean.translated(text, "pages")
 
 
+def _plan(path: Path, language: str) -> str:
+    from classroom import course
+
+    return course.for_people(path, language)
+
+
 def assemble(folder: Path, language: str = "en") -> None:
     """Everything that Sphinx reads, into `folder`."""
     static = folder / "_static"
     shutil.copytree(HERE / "static", static)
+    shutil.copytree(HERE / "locale", folder / "locale")
     shutil.copy(HERE / "conf.py", folder)
     for name, text in pages().items():
         (folder / f"{name}.md").write_text(_in_korean(text) if language == "ko" else text, encoding="utf-8")
@@ -63,13 +87,15 @@ def assemble(folder: Path, language: str = "en") -> None:
         (folder / f"{name}.md").write_text(chapters.linked((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
     for picture in ("house.svg", "theatre.png"):
         shutil.copy(ROOT / "docs" / picture, folder)
-    shutil.copytree(ROOT / "docs/plans", folder / "plans")
+    (folder / "plans").mkdir()
+    for plan in (ROOT / "docs/plans").glob("*.md"):
+        (folder / "plans" / plan.name).write_text(_plan(plan, language), encoding="utf-8")
     notebooks = _chapters(folder.parent / "chapters", language)
     classes = set().union(*(chapters.write(path, folder / path.name, language) for path in notebooks))
     (static / "widget-classes.js").write_text(chapters.widget_classes(classes), encoding="utf-8")
     shutil.copy(mathjax(), static / "tex-svg.js")
     names = reference.write(folder / "reference")
-    _contents(folder, [_numbered(path) for path in notebooks], names)
+    _contents(folder, [_numbered(path) for path in notebooks], names, ENGLISH if language == "ko" else {})
 
 
 def _chapters(folder: Path, language: str) -> list[Path]:
@@ -93,13 +119,15 @@ def mathjax() -> Path:
     return Path(found.origin).parent / "static" / "mathjax" / "tex-svg.js"
 
 
-def _contents(folder: Path, lines_of_chapters: list[str], names: list[str]) -> None:
-    """The tables of contents of the first page."""
+def _contents(folder: Path, lines_of_chapters: list[str], names: list[str], called: Mapping[str, str]) -> None:
+    """The tables of contents of the first page; `called`: of pages in another language than the book, what they are called here."""
     page = folder / "index.md"
     told = page.read_text(encoding="utf-8")
     plans = sorted(f"plans/{path.stem}" for path in (folder / "plans").glob("0*.md"))
     for name, lines in {"chapters": lines_of_chapters, "plans": plans, "reference": [f"reference/{n}" for n in names]}.items():
         told = told.replace(f"@{name}@", "\n".join(lines))
+    for name, title in called.items():
+        told = re.sub(rf"^{name}$", f"{title} (영어) <{name}>", told, flags=re.MULTILINE)
     page.write_text(told, encoding="utf-8")
 
 

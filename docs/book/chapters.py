@@ -34,7 +34,7 @@ def write(source: Path, destination: Path, language: str = "en") -> set[str]:
     """The notebook `source` as a page of the book; the classes of the widgets in it ("module:Class")."""
     from classroom.course import with_solutions  # which needs this folder for its slides
 
-    notebook = with_solutions(source)
+    notebook = with_solutions(source, language)
     notebook.cells = [cell for cell in notebook.cells if "korean" not in cell.metadata.get("tags", [])]
     classes: set[str] = set()
     for cell in notebook.cells:

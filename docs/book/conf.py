@@ -10,9 +10,12 @@ _KOREAN = os.environ.get("BOOK_LANGUAGE") == "ko"
 project = "meshmodel"
 html_title = "Istio의 복원성, 다시 돌려 보기" if _KOREAN else "Istio's resilience, replayed"
 author = "the meshmodel authors"
-copyright = "2026, the meshmodel authors. Text: CC BY 4.0, code: BSD 3-Clause"
+copyright = "2026, " + (
+    "meshmodel 저자들. 글: CC BY 4.0, 코드: BSD 3-Clause" if _KOREAN else "the meshmodel authors. Text: CC BY 4.0, code: BSD 3-Clause"
+)
 version = release = _version("meshmodel")
 language = "ko" if _KOREAN else "en"
+locale_dirs = ["locale"]
 
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
@@ -30,7 +33,7 @@ mathjax3_config = {"options": {"enableMenu": False}}
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
-html_js_files = [(f"{name}.js", {"defer": "defer"}) for name in ("widget-classes", "widgets", "tables")]
+html_js_files = [(f"{name}.js", {"defer": "defer"}) for name in ("widget-classes", "widgets", "tables", *["korean"] * _KOREAN)]
 html_last_updated_fmt = None
 html_copy_source = False
 html_show_search_summary = False  # it would be fetched, which a book opened as a file cannot
@@ -43,5 +46,6 @@ html_theme_options = {
     "home_page_in_toc": True,
     "footer_content_items": ["copyright.html"],  # it names the authors; the theme's Korean for "By" is none
     "navbar_persistent": [],  # the search box stands in the sidebar already
+    "search_bar_text": "검색..." if _KOREAN else "Search...",
     "toc_title": "이 장에서" if _KOREAN else "In this chapter",
 }

@@ -46,6 +46,25 @@ def test_a_students_copy_holds_no_answer(chapter: Path, tmp_path: Path) -> None:
     assert "exercises(" not in text or re.search(r"exercises\([^)]*solutions=False\)", text)
 
 
+@pytest.mark.parametrize(("language", "solution"), [("en", "**Solution.** "), ("ko", "**풀이.** ")])
+def test_what_the_kit_links_to_lies_in_it_in_its_language(
+    language: str, solution: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course.slides, "deck", lambda *_: "")
+    monkeypatch.setattr(korean.drawings, "runs", lambda paths: [None for _ in paths])
+    course.make(tmp_path / "kit", language)
+    links = {
+        (path.parent / link).resolve()
+        for path in (*tmp_path.rglob("*.ipynb"), *tmp_path.rglob("plans/*.md"))
+        if path.parent.name in ("students", "solutions", "plans")
+        for link in re.findall(r"\]\((?!https?:)([^)\s#\\]+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(links) > 10 and [str(link) for link in links if not link.exists()] == []
+    assert (tmp_path / "kit/solutions/00-testbed.ipynb").read_text(encoding="utf-8").count(solution) == 6
+    plans = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("plans/*.md"))
+    assert ("## 흔한 실수" in plans) is ("## Usual mistakes" not in plans) is (language == "ko")
+
+
 @chapters
 def test_the_instructors_copy_has_a_solution_below_each_exercise(chapter: Path) -> None:
     cells = course.with_solutions(chapter).cells
@@ -105,9 +124,17 @@ def test_a_cell_that_says_correct_by_itself_earns_nothing(tmp_path: Path) -> Non
 def test_a_deck_is_one_file_that_asks_nobody(chapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slides.build, "mathjax", lambda: slides.HERE / "slides.js")  # of the extra `book`, two megabytes
     deck = slides.deck(chapter)
+    assert not re.search(r"@\w+@", re.sub("<script.*?</script>|<style.*?</style>", "", deck, flags=re.DOTALL))
     assert deck.count("<section ") >= 8 and "@body@" not in deck and "Solution" not in deck
     assert not re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=[\"'](?!data:)", deck)
     assert deck.count("<img") == deck.count("<img") and not re.findall(r"<img(?![^>]*alt=)[^>]*>", deck)
+
+
+def test_a_deck_asks_and_names_its_buttons_in_its_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slides.build, "mathjax", lambda: slides.HERE / "slides.js")
+    deck = slides.deck(CHAPTERS[1], "ko")
+    assert "<code>RANDOM</code>의 요청 수는" in deck and 'aria-label="다음"' in deck and 'id="s2" aria-label="' in deck
+    assert not re.search(r'aria-label="\d+ of', deck)
 
 
 @chapters
