@@ -74,13 +74,15 @@ def third_return() -> float:
         Mistake(1, "the table says FAILED at once, but the workers that route requests hear of it only when the merge window is over", 0.5),
         Mistake(75, "15 a second is what the five connections ask for together", 5),
         Mistake(5, "each connection meets the pod more than once in that second", 1),
+        Mistake(20, "that counts the five that failed before the first ejection: the question is about a return", 1),
     ],
 )
 def failures_per_return() -> float:
     """One second of traffic: the merge window holds the second change of health back."""
     failing = experiment("locality-failure").mesh()
     replay = failing.fortio_load(5, 15, "40s", replications=20, seed=3)
-    return float(replay.codes[500].mean() - 1)
+    returned = replay.log.start > 20  # before that the first ejection: all five may have met the pod
+    return float((returned & (replay.log.code == 500)).sum() / 20)
 
 
 @exercise(

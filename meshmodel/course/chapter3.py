@@ -126,8 +126,8 @@ def drain() -> float:
 def third() -> float:
     """One pod in three takes a second, and ROUND_ROBIN sends it a third of the requests."""
     rule = (
-        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: simple-backend-vs}, spec: {hosts: [simple-backend], "
+        "{apiVersion: networking.istio.io/v1beta1, kind: VirtualService, metadata: {name: simple-backend-vs}, "
+        "spec: {hosts: [simple-backend], http: [{timeout: 0.2s, route: [{destination: {host: simple-backend}}]}]}}"
     )
-    route = "http: [{timeout: 0.2s, route: [{destination: {host: simple-backend}}]}]}}"
-    mesh = experiment("lb-round-robin").mesh().apply(rule + route)
+    mesh = experiment("lb-round-robin").mesh().apply(rule)
     return float(mesh.predict(10, 1000, "60s").code_shares()[500].mean)

@@ -9,7 +9,7 @@ def route(host: str, *policy: str, name: str = "") -> str:
     """A VirtualService whose one route to `host` has these fields, each "timeout: 0.5s"."""
     lines = "".join(f"    {field}\n" for field in policy if field)
     return (
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        "apiVersion: networking.istio.io/v1beta1\nkind: VirtualService\n"
         f"metadata: {{name: {name or host}}}\nspec:\n  hosts: [{host}]\n  http:\n"
         f"  - route: [{{destination: {{host: {host}}}}}]\n{lines}"
     )
@@ -22,7 +22,7 @@ def traffic(host: str, *policy: str, name: str = "") -> str:
         return ""
     lines = "".join(f"    {field}\n" for field in fields)
     return (
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+        "apiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\n"
         f"metadata: {{name: {name or host}}}\nspec:\n  host: {host}\n  trafficPolicy:\n{lines}"
     )
 
