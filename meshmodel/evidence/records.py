@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +106,9 @@ def record(names: Iterable[str] | None = None, repetitions: int = REPETITIONS, p
 
     `parallel` repetitions run at once, each in a process of its own, the longest ones first.
     """
+    from concurrent.futures import ProcessPoolExecutor  # here, since a browser tab may have none
+    from multiprocessing import get_context
+
     chosen = {name: everything()[name] for name in (names or everything())}
     jobs = sorted(((name, i) for name in chosen for i in range(repetitions)), key=lambda job: -_seconds(chosen[job[0]]))
     with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:

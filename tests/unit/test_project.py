@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -135,6 +136,19 @@ def test_make_help_lists_every_target() -> None:
     assert targets == set(re.findall(r"\.PHONY: (.*)", makefile)[0].split())
     said = subprocess.run(["make", "-s", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True).stdout
     assert targets == {line.split()[1] for line in said.splitlines() if line.startswith("make ")}
+
+
+PAGES = [path for path in project_files() if path.suffix == ".md" and "docs/book/" not in path.as_posix()]  # `make book` checks its own
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """Links to files of the repository, and `make` with a target."""
+    text = page.read_text(encoding="utf-8")
+    links = [unquote(link.split("#")[0]) for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|@|#", link)]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    targets = set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def test_a_run_that_fails_ends_with_the_test_and_what_to_do(tmp_path) -> None:
