@@ -178,9 +178,9 @@ def translate_figure(figure: Any) -> None:
 
 def _translate_ticks(axis: Any) -> None:
     """The labels that somebody wrote at the ticks of an axis; at every drawing they are made anew."""
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedLocator
 
-    if isinstance(axis.get_major_formatter(), FixedFormatter):
+    if isinstance(axis.get_major_locator(), FixedLocator):
         axis.set_ticklabels([say(tick.get_text()) for tick in axis.get_ticklabels()])
 
 

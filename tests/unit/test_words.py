@@ -115,10 +115,13 @@ def test_a_figure_speaks_the_readers_language() -> None:
     picture = plots.Picture(figsize=(3, 2))
     axes = picture.subplots()
     axes.set(xlabel="latency (s)", title="LEAST_REQUEST")
+    axes.set_yticks([0, 1], ["the load", "a name"])
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x} %")  # whoever makes labels as it draws is left to it
     picture.alt_text = "Percentile curve. p50 0.19, no limit 5"
     png = picture.png()
     assert axes.get_xlabel() == ("지연 시간 (s)" if words.fonts() else "latency (s)")  # a machine may have no font for it
     assert axes.get_title() == "LEAST_REQUEST"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["부하" if words.fonts() else "the load", "a name"]
     assert picture.alt_text == "백분위수 곡선. p50 0.19, 한도 없음 5" and png[:4] == b"\x89PNG"
 
 

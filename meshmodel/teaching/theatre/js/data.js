@@ -135,7 +135,7 @@ const ease = (u) => u * u * (3 - 2 * u);
 // 0.0254 -> "25 ms", 1.5 -> "1.50 s".
 function duration(seconds) {
   const ms = 1000 * seconds;
-  return seconds >= 1 ? `${seconds.toFixed(2)} s` : `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(2))} ms`;
+  return seconds >= 1 ? tr("{} s", seconds.toFixed(2)) : `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(2))} ms`;
 }
-const clockTime = (seconds, digits = 2) => `${seconds.toFixed(digits)} s`;
+const clockTime = (seconds, digits = 2) => tr("{} s", seconds.toFixed(digits));
 const figure = (seconds) => (Number.isFinite(seconds) ? seconds.toFixed(3) : "–");

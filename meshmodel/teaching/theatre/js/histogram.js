@@ -68,7 +68,7 @@ function drawRecord(root, play, { left, right }, share, { scale, floor, roomy })
   return { height: h, label: svg("text", { class: "tiny", x: (left + right) / 2, "text-anchor": "middle" }, root, roomy ? text : "") };
 }
 
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+const percent = (share) => tr("{} %", (100 * share).toFixed(share < 0.0995 ? 1 : 0));
 
 function updateHistogram(parts, counts) {
   parts.bars.forEach((bars, column) => {

@@ -119,7 +119,7 @@ function updatePod(pod, play, now, place, total, draws) {
     say(pod.left, pod.small || !mine.length ? (until < EVER ? tr("out, back in {}", clockTime(rest, 1)) : tr("out till the end")) : "");
     pod.clock.setAttribute("width", ((pod.node.w - 16) * (until < EVER ? clamp(rest / (until - since), 0, 1) : 1)).toFixed(1));
   } else say(pod.left, !pod.small ? "" : pod.node.takes);
-  const percents = `${Math.round((100 * now.picks[place]) / total)} %`, share = !total ? "" : pod.node.w > 180 ? tr("{} of picks", percents) : percents;
+  const percents = tr("{} %", Math.round((100 * now.picks[place]) / total)), share = !total ? "" : pod.node.w > 180 ? tr("{} of picks", percents) : percents;
   if (!pod.small) return say(pod.right, mine.length ? drawText(mine, draws) : "");
   const left = now.ghosts[place] ? tr("{} left behind", now.ghosts[place]) : "";
   if (mine.length || (left && !out && pod.node.w < 180)) say(pod.left, ""); // there is no room for both
