@@ -165,8 +165,16 @@ def translated(text: str, name: str) -> str:
 
     A link to a heading of a chapter leads to the chapter: its headings have other names here.
     """
-    known = {entry.msgid: entry.msgstr for entry in catalogue(name) if entry.msgstr and not entry.fuzzy}
+    known = {entry.msgid: _units_kept(entry.msgstr) for entry in catalogue(name) if entry.msgstr and not entry.fuzzy}
     return re.sub(r"(\]\([\w.-]+\.ipynb)#[^)\s]*", r"\1", "".join(known.get(block, block) for block in blocks(text)))
+
+
+def _units_kept(text: str) -> str:
+    """With no line's end between a number and its unit (outside code and maths): Korean writes its particle right behind."""
+    parts = re.split(r"(`[^`]*`|\$[^$]*\$)", text)
+    return "".join(
+        part if k % 2 else re.sub(r"(?<=\d) (?=(?:ms|MB|GB)(?![A-Za-z]))", "\N{NO-BREAK SPACE}", part) for k, part in enumerate(parts)
+    )
 
 
 def chapter(path: Path, drawn: Any = None, above: str = "../../") -> Any:

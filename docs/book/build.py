@@ -85,8 +85,8 @@ def assemble(folder: Path, language: str = "en") -> None:
         (folder / f"{name}.md").write_text(_in_korean(text) if language == "ko" else text, encoding="utf-8")
     for name, source in DOCUMENTS.items():
         (folder / f"{name}.md").write_text(chapters.linked((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
-    for picture in ("house.svg", "theatre.png"):
-        shutil.copy(ROOT / "docs" / picture, folder)
+    shutil.copy(ROOT / "docs/house.svg", folder)
+    shutil.copy(ROOT / f"docs/theatre{'.ko' if language == 'ko' else ''}.png", folder / "theatre.png")
     (folder / "plans").mkdir()
     for plan in (ROOT / "docs/plans").glob("*.md"):
         (folder / "plans" / plan.name).write_text(_plan(plan, language), encoding="utf-8")

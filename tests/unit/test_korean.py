@@ -51,6 +51,12 @@ def test_what_is_translated_is_shown_and_the_rest_stays(elsewhere: Path) -> None
     assert korean.translated(ENGLISH, "one") == ENGLISH.replace("# A title", "한국어 # A title")
 
 
+def test_no_line_ends_between_a_number_and_its_unit(elsewhere: Path) -> None:
+    text = "It takes 25 ms, `5 ms` and $3 ms$."
+    translate("one", text, **{text: "25 ms이고 `5 ms`와 $3 ms$입니다."})
+    assert korean.translated(text, "one") == "25\N{NO-BREAK SPACE}ms이고 `5 ms`와 $3 ms$입니다."
+
+
 def test_an_english_text_that_changes_marks_its_korean_as_stale(elsewhere: Path) -> None:
     before = "It takes half a second, and no more than that."
     translate("one", before)
