@@ -3,7 +3,7 @@
     python -m classroom.marks HANDED_IN/*/*.ipynb > marks.csv
     python -m classroom.marks --run HANDED_IN/*/*.ipynb > marks.csv
 
-An answer counts where a cell says `check("name", value)` and its last line begins with "correct:".  Without `--run` the stored
+An answer counts where a cell says `ask.check("name", value)` and its last line begins with "correct:".  Without `--run` the stored
 outputs are read, which anybody can edit; with it each notebook is run again, which runs whatever is in it: do that where you
 would run the student's programs.  One row a notebook: its folder, its chapter, a 1 or 0 for each exercise, the sum.
 """

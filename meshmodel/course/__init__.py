@@ -3,6 +3,7 @@
 from meshmodel.course import exercises
 ask = exercises(0)           # of chapter 0
 ask("slow_share")            # a card
+ask.check("slow_share", 0.1) # the same in a line of text, where no card is or answers are handed in
 ask.summary()                # what you did
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 from meshmodel.teaching.cards.exercise import ExerciseCard
 from meshmodel.teaching.cards.summary import Summary
-from meshmodel.teaching.exercises import Exercise, ExerciseError, register
+from meshmodel.teaching.exercises import Exercise, ExerciseError, check, register
 
 TITLES = {
     "0": "The testbed",
@@ -54,6 +55,10 @@ class Exercises:
         number = names.index(name)
         asked = register(self.all[number].given(**given)) if given else self.all[number]
         return ExerciseCard(asked, number + 1, self.solutions)
+
+    def check(self, name: str, value: Any) -> None:
+        """Print whether `value` answers the exercise `name`, and what is wrong with it; see `exercises.check`."""
+        check(name, value)
 
     def summary(self) -> Summary:
         """What the reader did in this session, and what is left."""

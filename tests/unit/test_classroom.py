@@ -94,7 +94,7 @@ def test_a_reset_puts_back_and_keeps_what_is_there(tmp_path: Path) -> None:
 def handed_in(folder: Path, **said: str) -> Path:
     """A notebook whose cells check one exercise each and say `said`."""
     cells = [
-        nbformat.v4.new_code_cell(f'check("{name}", 1)', outputs=[nbformat.v4.new_output("stream", name="stdout", text=f"{text}\n")])
+        nbformat.v4.new_code_cell(f'ask.check("{name}", 1)', outputs=[nbformat.v4.new_output("stream", name="stdout", text=f"{text}\n")])
         for name, text in said.items()
     ]
     folder.mkdir()
@@ -150,6 +150,7 @@ def test_a_chapter_has_a_plan(chapter: Path) -> None:
         "Usual mistakes",
         "What to ask",
     ]
+    assert len(text.split()) < 650  # two pages of A4
     whole = int(re.search(r"a plan for (\d+) minutes", text)[1])
     assert sum(map(int, re.findall(r"^\| (\d+) \|", text, re.MULTILINE))) == whole
 

@@ -84,6 +84,16 @@ def test_names_are_the_courses_own() -> None:
         exercises(0)("x")
 
 
+def test_an_answer_can_be_given_without_a_box(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the text of a card without a front end says, with nothing but what the chapter has imported."""
+    ask = exercises(0)
+    assert "ask.check('slow_share', your answer)" in ask("slow_share").text()
+    ask.check("slow_share", 277 / 2059)
+    ask.check("slow_share", 277 / 1782)
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right == "correct: 0.1345" and wrong.startswith("not yet: that is slow over fast")
+
+
 # --- the chapters ---------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ class ExerciseCard(Card):
     def text(self) -> str:
         told = f" ({'; '.join(self._told())})" if self._told() else ""
         question = f" {self.exercise.question}" if self.exercise.question else ""
-        return f"{self.title}{told}.{question} Without a box to type into: check({self.exercise.name!r}, your answer)"
+        return f"{self.title}{told}.{question} Without a box to type into: ask.check({self.exercise.name!r}, your answer)"
 
     def html(self) -> str:
         text = f"<p>{inline(self.exercise.question)}</p>" if self.exercise.question else ""
