@@ -12,9 +12,10 @@ from meshmodel._text import label
 from meshmodel.evidence import catalogue, records
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Outcome, Replay
-from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, key, named, paper, say
+from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, key, named, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 
 NEEDLES = (50, 75, 90, 99)
 HIGH = 1.5
@@ -36,13 +37,40 @@ def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = WIDTH
 
     The needles stand still, the step from fast to slow moves: a percentile jumps when the step passes it.
     """
-    picture, axes = paper(width, HIGH * len(replays))
+    says = _seen_from(replays)
+    picture, panels = sheet(says, width, *[HIGH] * len(replays))
     width = picture.get_figwidth()
-    said = [draw_strips(axes, replay, HIGH * (len(replays) - 1 - row), width, name) for row, (name, replay) in enumerate(replays.items())]
+    said = [draw_strips(axes, replay, width, name) for axes, (name, replay) in zip(panels, replays.items(), strict=True)]
     for name, columns in told(replays).items():
         picture.tell(name, columns)
-    picture.alt_text = "Who answered, and which percentiles are slow. " + "; ".join(said)
+    picture.alt_text = f"{says}. {'; '.join(said)}"
     return picture
+
+
+def first_slow(replay: Replay) -> int | None:
+    """The first of p50 to p99 above the step from fast to slow; None: all are below it."""
+    return next((percent for percent in NEEDLES if percent > 100 * (1 - slow_share(replay))), None)
+
+
+def finding(replay: Replay) -> str:
+    """The share that meets the slow or failing pods, and from which percentile on it is seen."""
+    if not troubled(replay.scenario):
+        return "No pod is slower than the others: every percentile is fast"
+    seen, share = first_slow(replay), 100 * slow_share(replay)
+    if seen is None:
+        says = "not even p99 shows it"
+    else:
+        below = [percent for percent in NEEDLES if percent < seen]
+        says = f"p{below[-1]} does not show it, p{seen} does" if below else f"p{seen} shows it already"
+    return f"{share:.1f} % of the requests meet the slow pod: {says}"
+
+
+def _seen_from(replays: Mapping[str, Replay]) -> str:
+    groups: dict[int | None, list[str]] = {}
+    for name, replay in replays.items():
+        groups.setdefault(first_slow(replay), []).append(label(name))
+    seen = "is seen from p{} on under {}", "is not seen up to p99 under {1}"
+    return f"The slow pod {'; '.join(seen[percent is None].format(percent, ', '.join(names)) for percent, names in groups.items())}"
 
 
 def told(replays: Mapping[str, Replay]) -> dict[str, dict[str, list[Any]]]:
@@ -68,15 +96,15 @@ def pod_shares(replay: Replay) -> dict[str, float]:
     return dict(zip(replay.pod_names, (tried / max(1, tried.sum())).tolist(), strict=True))
 
 
-def draw_strips(axes: Axes, replay: Replay, floor: float, width: float, name: str = "") -> str:
-    """Both strips, in inches from `floor` on; returns what they say."""
+def draw_strips(axes: Axes, replay: Replay, width: float, name: str = "") -> str:
+    """Both strips, in inches; returns what they say."""
     left, right = 0.8, width - 0.15
     values = {p: float(np.nanmean(replay.percentile(p))) for p in NEEDLES}
     step = 100 * (1 - slow_share(replay))
     if name:
-        say(axes, 0.08, floor + HIGH - 0.1, label(name), va="top", fontsize=10, fontweight="bold")
-    _who(axes, replay, left, right, floor + 0.98)
-    _sorted(axes, values, step, left, right, floor + 0.2, width)
+        say(axes, 0.08, HIGH - 0.1, label(name), va="top", fontsize=10, fontweight="bold")
+    _who(axes, replay, left, right, 0.98)
+    _sorted(axes, values, step, left, right, 0.2)
     told = ", ".join(f"p{p} {value:.2f} s" for p, value in values.items())
     return f"{name}{': ' * bool(name)}{100 - step:.0f} % go to the slow pod, slow from p{step:.0f} on; {told}"
 
@@ -92,7 +120,7 @@ def _who(axes: Axes, replay: Replay, left: float, right: float, y: float) -> Non
         at += wide
 
 
-def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, right: float, y: float, width: float) -> None:
+def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, right: float, y: float) -> None:
     scale = (right - left) / 100
     say(axes, left - 0.08, y + 0.09, "how fast", ha="right", va="center", fontsize=9)
     for start, stop, colour, said in ((0, step, _FAST, "fast"), (step, 100, _SLOW, "slow")):
@@ -109,9 +137,9 @@ def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, r
                 color=BLACK,
             )
     for number, (percent, value) in enumerate(values.items()):
-        x, high = left + percent * scale, (0.3, 0.5, 0.3, 0.5 if width > 5 else 0.68)[number]
+        x, high = left + percent * scale, 0.26 + 0.14 * number  # above all needles to the left
         slow = percent > step
-        axes.plot([x, x], [y - 0.03, y + high], color=INK, linewidth=1.2)
+        axes.plot([x, x], [y + 0.16, y + high], color=INK, linewidth=1.2)
         axes.plot([x], [y + high], "o", color=_SLOW if slow else _FAST, markeredgecolor=INK, markersize=6)
         say(
             axes,
@@ -150,7 +178,7 @@ def share_by_delay(
 
 def shares_beside(cases: Mapping[str, Case], *, width: float = WIDTH) -> Picture:
     """One share in several cases: the model's band, each run of a real Envoy as a dot, the record as a diamond."""
-    title = "The slow pod's share by model, Envoy and record"
+    title = _held(cases)
     picture, (axes,) = canvas(title, 0.5 * len(cases) + 0.1, left=0.3 + 0.095 * max(map(len, cases)), width=width)
     said = []
     for row, (name, case) in enumerate(cases.items()):
@@ -165,8 +193,18 @@ def shares_beside(cases: Mapping[str, Case], *, width: float = WIDTH) -> Picture
     axes.set_yticks(range(len(cases)), list(cases))
     named(axes, "share of the slow pod (%)")
     key(axes, [("model", "model"), ("a real Envoy", "envoy"), ("\N{WHITE DIAMOND} record", "ink")])
-    picture.alt_text = "The slow pod's share. " + "; ".join(said)
+    picture.alt_text = f"{title}. {'; '.join(said)}"
     return picture
+
+
+def _held(cases: Mapping[str, Case]) -> str:
+    """In which cases the recorded share is none that 95 % of the model's runs have."""
+    ends = {name: np.quantile(case.model, [0.025, 0.975]) for name, case in cases.items()}
+    apart = [name for name, case in cases.items() if not ends[name][0] <= case.recorded <= ends[name][1]]
+    says = "The model's runs have the recorded share in"
+    if not apart:
+        return f"{says} all {len(cases)} cases"
+    return f"{says} {len(cases) - len(apart)} of {len(cases)} cases, not with {'; '.join(apart)}"
 
 
 def case(experiment: str, recorded: Histogram, replications: int = 200) -> Case:

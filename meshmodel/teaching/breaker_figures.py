@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from meshmodel.analytic.breakers import pool_loss_open, pool_wait_open
 from meshmodel.analytic.queues import erlang_b
@@ -68,6 +69,7 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
     shown, room = refused[refused <= stop], max(1.0, 0.2 * limit)
     above.plot(shown, np.full(len(shown), limit + 0.35 * room), "x", color=COLOUR["proxy"], markersize=7, markeredgewidth=2)
     above.set(xlim=(0, stop), ylim=(0, limit + room))
+    above.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     say(
         above,
         0.99,
@@ -82,10 +84,12 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
     named(above, "seconds", "requests in flight; the limit as a line")
     limits = np.arange(0, max(limit + 4, int(2.2 * offered) + 4))
     below.plot(limits, [erlang_b(int(c), offered) for c in limits], "o-", color=COLOUR["model"], linewidth=2, markersize=5, label="formula")
-    below.plot(limit, formula, "o", color=COLOUR["proxy"], markersize=12, fillstyle="none", markeredgewidth=2.6)
+    below.plot(limit, formula, "o", color=COLOUR["proxy"], markersize=12, fillstyle="none", markeredgewidth=2.6, clip_on=False)
     if measured is not None:
         below.plot(limit, measured, "x", color=INK, markersize=11, markeredgewidth=2.6, label="engine")
-        say(below, limit + 0.02 * len(limits), measured, "   ✕ the engine", fontsize=SMALL, va="bottom")
+        left = limit > 0.6 * limits[-1]
+        shift, height = (-0.03 if left else 0.03) * len(limits), max(measured, 0.05)  # above the curve's flat end
+        say(below, limit + shift, height, "✕ the engine", fontsize=SMALL, va="bottom", ha="right" if left else "left")
     below.axvline(offered, color=INK, linestyle="--", linewidth=1, label="in flight without a limit, on average")
     say(below, offered, 1.04, " in flight without\n a limit, on average", fontsize=SMALL, va="top")
     below.set(xlim=(-0.2, limits[-1]), ylim=(0, 1.06))
@@ -135,7 +139,7 @@ def _draw_waits(axes: Axes, table: pd.DataFrame, stop: float) -> None:
     served, lost = table[table.start.notna()], table[table.refused]
     y = np.array([row[index] for index in served.index])
     begin, end = served.start.clip(upper=stop).to_numpy(), served.end.fillna(stop).clip(upper=stop).to_numpy()
-    bar(axes, y, served.chosen.to_numpy(), begin, "troubled", 0.75, hatched=True)
+    bar(axes, y, served.chosen.to_numpy(), begin, "troubled", 0.75, hatched=True, linewidth=min(0.9, 20 / max(1, len(table))))
     bar(axes, y, begin, end, "healthy", 0.75)
     axes.plot(lost.chosen, [row[index] for index in lost.index], "x", color=COLOUR["proxy"], markersize=6, markeredgewidth=2)
     axes.set(xlim=(0, stop), ylim=(len(table) - 0.3, -0.7))
@@ -193,7 +197,8 @@ def _draw_rooms(panels: Sequence[Axes], loss: np.ndarray, wait: np.ndarray, at: 
         axes.axvline(at, color=COLOUR["proxy"], linewidth=2)
         for size, measured in points.items():
             axes.plot(size, unit * measured[k], "x", color=INK, markersize=11, markeredgewidth=2.6, label="engine")
-        axes.set(xlim=(0.5, len(loss) + 0.5), ylim=(0, None))
+        tallest = max(1.0, unit * curve.max(), *(unit * measured[k] for measured in points.values()))  # 1 % or 1 ms at the least
+        axes.set(xlim=(0.5, len(loss) + 0.5), ylim=(0, 1.08 * tallest))
     named(panels[0], y="refused (%); line: formula" + ("; cross: the engine" if points else ""))
     named(panels[1], "http1MaxPendingRequests", "mean wait of those who are served (ms)")
 

@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from meshmodel.scenario import Behaviour, ClosedLoop, Route, Scenario, callers_of, calls_of
-from meshmodel.teaching.canvas import INK, WIDTH, bare_picture, say
+from meshmodel.teaching.canvas import INK, WIDTH, say
 from meshmodel.teaching.palette import BLACK, ROLES, troubled
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 from meshmodel.teaching.theatre.stage import circled
 from meshmodel.teaching.words import drawn, lines
 
@@ -35,8 +36,10 @@ def chain(subject: Mesh | Scenario, *, width: float = WIDTH) -> Picture:
     scenario = subject if isinstance(subject, Scenario) else subject.copy().scenario(ClosedLoop(calls=1))
     tree = _Tree(scenario.routes)
     height = max(1.5, _ROW * tree.rows + 0.1)
-    picture = bare_picture(width, height)
-    axes, steps, box = picture.axes[0], tree.deepest + 2, (min(_WIDE, 0.86 / (tree.deepest + 3)), _HIGH / height)
+    says = tree.finding(scenario)
+    picture, (axes,) = sheet(says, width, height)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    steps, box = tree.deepest + 2, (min(_WIDE, 0.86 / (tree.deepest + 3)), _HIGH / height)
     xs = [_LEFT + k * (1 - box[0] - 2 * _LEFT) / steps for k in range(steps + 1)]
     _box(axes, (xs[0], 0.5), box, "the load\n(curl or fortio)")
     _arrow(axes, (xs[0] + box[0], 0.5), (xs[1], 0.5))
@@ -49,7 +52,7 @@ def chain(subject: Mesh | Scenario, *, width: float = WIDTH) -> Picture:
                 _arrow(axes, (x + box[0], y), (xs[tree.depth[hop] + 1], tree.middle(hop)))
             else:
                 _draw_pods(axes, (x + box[0], y), xs[-1], tree, hop, troubled(scenario, hop), box)
-    picture.alt_text = tree.told()
+    picture.alt_text = f"{says}. {tree.told()}"
     return picture
 
 
@@ -104,6 +107,18 @@ class _Tree:
         if len(hops) > 1:
             return "\n".join(self.ordered(hop, f"{self.service(hop)}: {self.policy(hop)}") for hop in hops)
         return self.policy(hops[0]) if hops[0] in self.ends else ""
+
+    def finding(self, scenario: Scenario) -> str:
+        """Who picks among how many pods by what, and which of these are slower or fail; of a tree, how many calls it is."""
+        if len(self.ends) > 1:
+            return f"One request of the load makes {len(self.routes)} calls inside the mesh"
+        end = self.ends[0]
+        pods, bad = self.routes[end].endpoints, sorted(troubled(scenario, end))
+        who = self.who(self.callers[end])
+        if len(pods) == 1:
+            return f"{who} sends every request to one pod"
+        odd = "" if not bad else f": {bad[0]} is slower or fails" if len(bad) == 1 else f": {len(bad)} of them are slower or fail"
+        return f"{who} picks one of {len(pods)} pods by {self.policy(end)}{odd}"
 
     def told(self) -> str:
         if len(self.ends) == 1:

@@ -10,15 +10,19 @@ from matplotlib.patches import Rectangle
 
 from meshmodel._text import label
 from meshmodel.results.replay import Replay
+from meshmodel.rules import ejection as rules
 from meshmodel.scenario import OutlierDetection
-from meshmodel.teaching.canvas import FAINT, INK, WIDTH, paper, say
+from meshmodel.teaching.canvas import FAINT, INK, WIDTH, say
 from meshmodel.teaching.palette import ROLES, fails
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 
 LANE = 0.36
 _FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
 _LEFT, _RIGHT = 1.4, 0.15
 """Inches left and right of what is drawn over time."""
+_LETTER = 0.08
+"""Inches of a letter in a bar."""
 _LENS = (-0.6, 2.4)
 """Seconds around a return that the lens shows."""
 
@@ -30,6 +34,19 @@ class Stay(NamedTuple):
     start: float
     stop: float
     back: bool
+
+
+def multipliers(mine: list[Stay], rule: OutlierDetection) -> list[int]:
+    """By how many baseEjectionTimes each stay of one pod is meant to last: one more each time, one less at a tick that finds it in."""
+    host, found, since = rules.Host(), [], 0.0
+    for stay in mine:
+        for _ in range(int((stay.start - since) // rule.interval)):  # a return is a tick itself
+            rules.tick(host, rule, stay.start)
+        rules.eject(host, rule, stay.start)
+        found.append(host.multiplier)
+        rules.readmit(host)
+        since = stay.stop
+    return found
 
 
 def stays(replay: Replay, i: int = 0) -> list[Stay]:
@@ -46,10 +63,10 @@ def stays(replay: Replay, i: int = 0) -> list[Stay]:
 
 def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, width: float = WIDTH) -> Picture:
     """One replication: lanes of the pods, the caller's 500s, the ticks of the interval, and the first return under a lens."""
-    high = LANE * len(replay.pod_names) + 2.35
-    picture, axes = paper(width, high)
+    says, high = finding(replay, i), height(replay)
+    picture, (axes,) = sheet(says, width, high)
     width = picture.get_figwidth()
-    picture.alt_text = draw_clock(axes, replay, i, cursor, 0.0, width)
+    picture.alt_text = f"{says}. {draw_clock(axes, replay, i, cursor, width)}"
     for name, columns in told(replay, i).items():
         picture.tell(name, columns)
     left, scale, _ = _span(replay, i, width)
@@ -57,13 +74,31 @@ def ejection_clock(replay: Replay, i: int = 0, *, cursor: float | None = None, w
     return picture
 
 
+def height(replay: Replay) -> float:
+    """Inches that the clock takes."""
+    return LANE * len(replay.pod_names) + 2.35
+
+
+def finding(replay: Replay, i: int = 0) -> str:
+    """Who is ejected how often in one replication, and how many errors its caller sees all the same."""
+    found, end = stays(replay, i), float(replay.elapsed[i])
+    out, errors = sorted({stay.pod for stay in found}), int((replay.log.code[:, i] >= 500).sum())
+    who = "No pod is" if not out else f"{label(replay.pod_names[out[0]])} is" if len(out) == 1 else f"{len(out)} pods are"
+    often = "" if not found else " once" if len(found) == 1 else f" {len(found)} times"
+    seen = "one error" if errors == 1 else f"{errors} errors"
+    return f"{who} ejected{often} in {end:.0f} s; the caller sees {seen}"
+
+
 def around_return(replay: Replay, i: int = 0, *, width: float = WIDTH) -> Picture:
     """The first return of a pod under the lens: every call near it, and the window in which the workers still use the pod."""
     returned = next(stay.stop for stay in stays(replay, i) if stay.back)
-    picture, axes = paper(width, 1.35)
+    near = _near(replay, i, returned)
+    after = [code for start, code in zip(*near.values(), strict=True) if start >= 0]
+    says = f"Of the {len(after)} calls in the {_LENS[1]:g} s after the first return {sum(code >= 500 for code in after)} fail"
+    picture, (axes,) = sheet(says, width, 1.35)
     rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
-    picture.alt_text = _lens(axes, replay, i, returned, rule, 0.4, _LEFT, picture.get_figwidth() - _RIGHT)
-    picture.tell("calls around the return", _near(replay, i, returned))
+    picture.alt_text = f"{says}. {_lens(axes, replay, i, returned, rule, 0.4, _LEFT, picture.get_figwidth() - _RIGHT)}"
+    picture.tell("calls around the return", near)
     return picture
 
 
@@ -92,43 +127,37 @@ def _span(replay: Replay, i: int, width: float) -> tuple[float, float, float]:
     return left, (right - left) / float(replay.elapsed[i]), right
 
 
-def draw_clock(axes: Axes, replay: Replay, i: int, cursor: float | None, floor: float, width: float) -> str:
-    """The clock in inches above `floor`; returns what it says."""
+def draw_clock(axes: Axes, replay: Replay, i: int, cursor: float | None, width: float) -> str:
+    """The clock in inches; returns what it says."""
     found, end = stays(replay, i), float(replay.elapsed[i])
     left, scale, right = _span(replay, i, width)
     rule = replay.scenario.routes[-1].destinations[0].cluster.outlier_detection
-    base = floor + 1.8
+    base = 1.8
     asked = replay.log.code[:, i] >= 500
     failed = np.sort(replay.log.start[asked, i])
+    line = np.nan if cursor is None else left + min(cursor, end) * scale
     said = [
-        _lane(axes, replay, pod, found, rule, base + LANE * (len(replay.pod_names) - 1 - pod), left, scale, end)
+        _lane(axes, replay, pod, found, rule, base + LANE * (len(replay.pod_names) - 1 - pod), left, scale, end, line)
         for pod in range(len(replay.pod_names))
     ]
     top = base + LANE * len(replay.pod_names) + 0.12
     say(axes, left - 0.08, top, "the caller's 500s", ha="right", va="center", fontsize=9)
-    axes.plot(left + failed * scale, np.full(len(failed), top), "|", color=_BAD, markersize=9)
+    axes.plot(left + failed * scale, np.full(len(failed), top), "o", color=_BAD, markersize=3.6, alpha=0.8)
     _time(axes, found, rule, base, left, right, scale, end)
     if cursor is not None:
-        x = left + min(cursor, end) * scale
-        axes.plot([x, x], [base - 0.1, top + 0.15], color=INK, linewidth=1.6)
-        say(
-            axes,
-            x,
-            top + 0.17,
-            f"istioctl at {min(cursor, end):g} s",
-            ha="center" if left + 0.5 < x < right - 0.6 else "right" if x > left + 0.5 else "left",
-            va="bottom",
-            fontsize=8.5,
-        )
+        axes.plot([line, line], [base - 0.1, top + 0.15], color=INK, linewidth=1.6)
+        side = "center" if left + 0.5 < line < right - 0.6 else "right" if line > left + 0.5 else "left"
+        say(axes, line, top + 0.17, f"istioctl at {min(cursor, end):g} s", ha=side, va="bottom", fontsize=8.5)
     returned = next((stay.stop for stay in found if stay.back), None)
     if returned is not None:
-        said.append(_lens(axes, replay, i, returned, rule, floor + 0.35, left, right))
+        said.append(_lens(axes, replay, i, returned, rule, 0.35, left, right))
     return f"Timetable of {end:.0f} s: " + "; ".join(said) + f"; the caller saw {len(failed)} answers of 500 or more"
 
 
 def _lane(
-    axes: Axes, replay: Replay, pod: int, found: list[Stay], rule: OutlierDetection | None, y: float, left: float, scale: float, end: float
-) -> str:
+    axes: Axes, replay: Replay, pod: int, found: list[Stay], rule: OutlierDetection | None, y: float, left: float, scale: float, end: float,
+    line: float,
+) -> str:  # fmt: skip
     name = replay.pod_names[pod]
     behaviour = next(e.behaviour for e in replay.scenario.routes[-1].endpoints if e.name == name)
     colour = _ILL if fails(behaviour) else _FINE
@@ -136,16 +165,20 @@ def _lane(
     mine = [stay for stay in found if stay.pod == pod]
     begins, stops = np.array([0.0, *(stay.stop for stay in mine)]), np.array([*(stay.start for stay in mine), end])
     axes.barh(np.full(len(begins), y), (stops - begins) * scale, 0.24, left=left + begins * scale, align="edge", color=colour)
-    for stay in mine:
-        wide = (stay.stop - stay.start) * scale
-        axes.add_patch(Rectangle((left + stay.start * scale, y), wide, 0.24, facecolor=FAINT, edgecolor=INK, linewidth=0.8))
-        times = int((stay.stop - stay.start + 1e-6) // rule.base_ejection_time) if rule and stay.back else 0
-        words = f"out {stay.stop - stay.start:.0f} s" if stay.back else "out"
-        if wide > 0.5:
-            words = f"×{times}: {words}" if times and wide > 0.9 else words
-            x = left + stay.start * scale + wide / 2
-            say(axes, x, y + 0.12, words, ha="center", va="center", fontsize=8.5)
+    for stay, times in zip(mine, multipliers(mine, rule) if rule else [], strict=True):
+        _stay(axes, stay, times, y, (left + stay.start * scale, left + stay.stop * scale), line)
     return f"{name} out {len(mine)} times" if mine else f"{name} never out"
+
+
+def _stay(axes: Axes, stay: Stay, times: int, y: float, ends: tuple[float, float], line: float) -> None:
+    """A bar between two `ends`, and in it what it is meant to last, beside a `line` across it."""
+    start, stop = ends
+    axes.add_patch(Rectangle((start, y), stop - start, 0.24, facecolor=FAINT, edgecolor=INK, linewidth=0.8))
+    if start < line < stop:
+        start, stop = (start, line) if line - start > stop - line else (line, stop)
+    told = f"out {stay.stop - stay.start:.0f} s" if stay.back else "out"
+    words = next((words for words in (f"×{times}: {told}", f"×{times}") if len(words) * _LETTER < stop - start), "")
+    say(axes, (start + stop) / 2, y + 0.12, words, ha="center", va="center", fontsize=8.5)
 
 
 def _time(

@@ -13,8 +13,9 @@ from meshmodel.results import fortio
 from meshmodel.results.compare import FIGURES, Comparison, recorded_figure
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Estimate, Replay
-from meshmodel.teaching.canvas import COLOUR, HATCH, INK, WIDTH, bare_picture, corners, say
+from meshmodel.teaching.canvas import COLOUR, HATCH, INK, WIDTH, corners, say
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 
 _BLUE = COLOUR["model"]
 _RARE = 0.001  # buckets with fewer of the requests are not drawn
@@ -32,8 +33,8 @@ def overlay(
 
     Every bucket is a column, all equally wide: a bar's area is its share, however wide the bucket, and 0.15 s and 1 s
     can both be read.  Within a column time runs evenly, as fortio's percentiles do; empty stretches are left out.
-    `subject` is a comparison, or a replay with an optional record.  `onto` is a picture of
-    `bare_picture` to draw anew: faster than a new one.
+    `subject` is a comparison, or a replay with an optional record.  `onto` is a picture to draw on, whose title is its own:
+    its first Axes, from (0, 0) to (1, 1), is drawn anew, faster than a new one.
 
     One bare Axes from (0, 0) to (1, 1) whose ticks are drawn here: matplotlib's own broken
     axes take three times as long, and the replay console redraws at every move of a slider.
@@ -46,8 +47,11 @@ def overlay(
     starts, ends = _drawn_edges(replay, record, resolution, drawn)
     lo, hi = np.quantile(shares[drawn], [0.025, 0.975], axis=1)
     height_of = _Heights(max(hi.max(), recorded_shares.max()))
-    picture = onto or bare_picture(width, height)
+    estimates = estimated(subject, replay)
+    says = finding(replay, record, estimates)
+    picture = onto or sheet(says, width, height)[0]
     axes, wide = picture.axes[0], picture.get_figwidth()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     time = _Columns(starts, ends, max(0.11, 0.8 / wide))
     for artist in [*axes.collections, *axes.lines, *axes.texts]:
         artist.remove()
@@ -56,7 +60,6 @@ def overlay(
         _boxes(axes, left, right, height_of(0 * lo), height_of(recorded_shares[drawn]), facecolor="none", edgecolor=INK, hatch=HATCH)
     _boxes(axes, left, right, height_of(lo), height_of(hi), color=_BLUE, alpha=0.55, linewidth=0)
     _level_lines(axes, height_of(shares[drawn].mean(axis=1)), left, right, color=_BLUE, linewidth=1.6)
-    estimates = estimated(subject, replay)
     picture.seconds = time
     _draw_percentiles(axes, time, estimates, record)
     _draw_scales(axes, time, height_of)
@@ -68,8 +71,21 @@ def overlay(
     mean, least, most = np.array([estimates[name] for name in _LANES]).T
     band = {"model, mean (s)": mean, "95 % of runs, from (s)": least, "95 % of runs, to (s)": most}
     picture.tell("percentiles", {"": list(_LANES), **recorded_beside, **band})
-    picture.alt_text = figures_told(replay, estimates, record)
+    picture.alt_text = f"{says}. {figures_told(replay, estimates, record)}"
     return picture
+
+
+def finding(replay: Replay, record: Histogram | None, estimates: Mapping[str, Estimate]) -> str:
+    """Which of the record's six figures the model does not hold; without a record, or of one run, what half of the requests take."""
+    if record is None or replay.replications == 1:
+        half, most = (estimates[name].mean for name in ("p50", "p99"))
+        sent = bool(replay.requests.any())
+        return f"Half of the model's requests take at most {half:.3f} s, 99 % at most {most:.3f} s" if sent else "The model sent no request"
+    ends = {name: (recorded_figure(record, name), estimates[name]) for name in FIGURES}
+    outside = [name for name, (recorded, (_, lo, hi)) in ends.items() if recorded < lo or recorded > hi]
+    if not outside:
+        return "All six figures of the record lie within 95 % of the model's runs"
+    return f"Of the record's six figures {len(outside)} lie outside 95 % of the model's runs: {', '.join(outside)}"
 
 
 def estimated(subject: Comparison | Replay, replay: Replay) -> dict[str, Estimate]:

@@ -219,7 +219,7 @@ def shares(
     found = {name: {str(key): e for key, e in getattr(outcome, kinds[by])().items()} for name, outcome in of.items()}
     counted = {str(key): count / max(1, sum(recorded.values())) for key, count in recorded.items()} if recorded else {}
     names = sorted({key for each in found.values() for key in each} | set(counted))
-    says = {"endpoints": "Who answered", "codes": "What was answered", "attempts": "How often a request was tried"}[by]
+    says = _shares_say(found, by)
     picture, (axes,) = canvas(says, 0.2 + 0.3 * len(names) * (len(found) + bool(counted)), left=beside(names), width=width)
     said = [_draw_group(axes, k, len(found), name, each, names) for k, (name, each) in enumerate(found.items())]
     if counted:
@@ -229,8 +229,28 @@ def shares(
     axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, None))
     named(axes, "attempts per request" if by == "attempts" else "share of requests")
     key(axes, [*((label(name), SIDES[k % len(SIDES)]) for k, name in enumerate(found)), *[("◆ recorded", "ink")] * bool(counted)])
-    picture.alt_text = f"Shares by {by}. " + "; ".join(said)
+    picture.alt_text = f"{says}. {'; '.join(said)}"
     return picture
+
+
+def _shares_say(found: Mapping[str, Mapping[str, Estimate]], by: str) -> str:
+    """The greatest of the means, over all outcomes."""
+    means: dict[str, list[float]] = {}
+    for of in found.values():
+        for name, estimate in of.items():
+            means.setdefault(name, []).append(estimate.mean)
+    if by == "attempts":
+        tries = means["per_request"]
+        return f"A request is tried {_between(tries, 1, 2)} times on average"
+    if not means:
+        return "Nobody answers"
+    most = max(means, key=lambda name: max(means[name]))
+    does = "answers" if by == "endpoints" else "is the answer to"
+    return f"{label(most)} {does} most, {_between(means[most], 100, 0)} % of the requests"
+
+
+def _between(values: Sequence[float], unit: float, digits: int) -> str:
+    return " to ".join(dict.fromkeys(f"{unit * end:.{digits}f}" for end in (min(values), max(values))))
 
 
 def _draw_group(axes: Axes, k: int, groups: int, name: str, of: Mapping[str, Estimate], names: Sequence[str]) -> str:

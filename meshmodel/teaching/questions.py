@@ -80,17 +80,22 @@ def would_calls_show(share: float, other: float, calls: int = 10, *, width: floa
     `share` is what really happens, `other` what is to be rejected, `calls` the loop that somebody made.
     """
     needed = calls_to_tell(share, other)
+    needed = needed and max(2, needed)
     most = max(20, 2 * calls, round(1.4 * needed) if needed else 5000)
     numbers = np.unique(np.round(np.geomspace(2, most, 90)).astype(int))
     chances = np.array([chance_to_tell(int(n), share, other) for n in numbers])
     here = chance_to_tell(calls, share, other)
     told = f"{calls} calls tell {_percent(share)} from {_percent(other)} in {_percent(here)} of the loops"
     told += f", {needed} calls in {_percent(ENOUGH)}" if needed else ""
+    if share == other:
+        told = f"{calls} calls find a difference where there is none in {_percent(here)} of the loops"
     picture, (above, below) = canvas(told, 1.9, 1.9, left=1.05, right=0.25, width=width)
     above.plot(numbers, 100 * chances, color=COLOUR["model"], linewidth=2, label="chance")
     above.axhline(100 * ENOUGH, color=INK, linewidth=0.8, linestyle=":", label="enough")
-    above.plot([calls], [100 * here], "D", color=COLOUR["troubled"], markersize=8, zorder=4, label="this loop")
-    say(above, calls * 1.12, 100 * here, f"{calls} calls: {_percent(here)}", "troubled")
+    above.plot([calls], [100 * here], "D", color=COLOUR["troubled"], markersize=8, zorder=4, label="this loop", clip_on=False)
+    late = calls > (2 * most) ** 0.5
+    beside = 100 * here + (11 if here < (0.88 if late else 0.15) else -11)  # off the saw, which goes up to the right
+    say(above, calls * (0.93 if late else 1.07), beside, f"{calls} calls: {_percent(here)}", "troubled", ha="right" if late else "left")
     if needed:
         above.plot(
             [needed],
@@ -100,6 +105,7 @@ def would_calls_show(share: float, other: float, calls: int = 10, *, width: floa
             markersize=8,
             zorder=4,
             label="fewest calls",
+            clip_on=False,
         )
         say(above, needed * 0.94, 100 * ENOUGH + 9, f"{needed}", "healthy", ha="right")
     above.set(xscale="log", ylim=(0, 104), xlim=(2, most))
@@ -139,7 +145,8 @@ def _intervals(axes: Axes, share: float, other: float, numbers: Sequence[int]) -
 
 def _plain_numbers(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    ticks = [n for n in (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if low <= n <= high]
+    some = (2, 5, 10, 20, 50, 100, 200, 500) if high < 600 else (2, 10, 50, 200, 1000, 5000)
+    ticks = [n for n in some if low <= n <= high]
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.minorticks_off()
     axes.set_xlabel("calls in the loop", color=INK, fontsize=SMALL + 1)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from meshmodel.analytic.retries import amplification as product
 from meshmodel.analytic.retries import backoff_distribution
@@ -109,6 +110,9 @@ def _ten_calls_text(calls: pd.DataFrame, table: pd.DataFrame, record: Sequence[C
 
 # --- two clocks -----------------------------------------------------------------------------
 
+_LANE = 0.84
+"""Inches of a lane: names above its bars, what came of it below."""
+
 
 class Span(NamedTuple):
     """A part of a request's life: try number (0, 1, ...), seconds, and what it was."""
@@ -128,6 +132,11 @@ class Clocks:
     code: int
     ended_by: str
     timeout: float | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether the caller has a good answer some time."""
+        return self.code < 400 and bool(np.isfinite(self.end))
 
 
 def clocks(
@@ -171,21 +180,22 @@ def two_clocks(policies: Mapping[str, Clocks], width: float = WIDTH, says: str =
     """A lane a policy: tries and back-offs of one request, the route's timeout as a line; solid answered, hatched given up."""
     ends = [each.end for each in policies.values() if np.isfinite(each.end)]
     horizon = 1.12 * max([*ends, *(each.timeout for each in policies.values() if each.timeout), 0.1])
-    good = [name for name, each in policies.items() if each.code < 400]
+    good = [name for name, each in policies.items() if each.well]
     title = f"Answered in time under {', '.join(good)}" if good else "No policy leaves time for an answer"
     left = 0.35 + 0.095 * max(map(len, policies))
     picture, (axes,) = canvas(
-        says or (_one_says(policies) if len(policies) == 1 else title), 0.62 * len(policies) + 0.15, left=left, right=0.2, width=width
+        says or (_one_says(policies) if len(policies) == 1 else title), _LANE * len(policies), left=left, right=0.2, width=width
     )
+    inch = horizon / (picture.get_figwidth() - left - 0.2)
     for lane, each in enumerate(policies.values()):
         for span in each.spans:
             _draw_span(axes, lane, span, horizon)
+        _name_tries(axes, lane, each, horizon, inch)
         if each.timeout:
-            axes.plot([each.timeout] * 2, [lane - 0.45, lane + 0.45], color=COLOUR["proxy"], linewidth=3, zorder=4)
-        end, right = min(each.end, horizon), min(each.end, horizon) < 0.6 * horizon
-        told, role = _told(each), "healthy" if each.code < 400 else "proxy"
-        shift = (0.012 if right else -0.02) * horizon
-        say(axes, end + shift, lane + 0.36, told, role, fontsize=SMALL, ha="left" if right else "right")
+            axes.plot([each.timeout] * 2, [lane - 0.25, lane + 0.25], color=COLOUR["proxy"], linewidth=3, zorder=4)
+        told, role = _told(each), "healthy" if each.well else "proxy"
+        x, side = _beside(min(each.end, horizon), 0.09 * inch * len(told), horizon)
+        say(axes, x, lane + 0.38, told, role, fontsize=SMALL, ha=side)
     axes.set(ylim=(len(policies) - 0.4, -0.55), xlim=(0, horizon))
     axes.set_yticks(range(len(policies)), list(policies))
     axes.tick_params(axis="y", labelsize=LETTERS, length=0)
@@ -210,8 +220,28 @@ def _draw_span(axes, lane: int, span: Span, horizon: float) -> None:
     elif span.stop - span.start < 0.004 * horizon:
         axes.plot(span.start, lane, "x", color=COLOUR["troubled"], markersize=10, markeredgewidth=3, clip_on=False)
     else:
-        bar(axes, [lane], [span.start], [stop], "healthy" if span.what < "400" else "troubled", 0.4, hatched=not span.what < "400")
-        say(axes, (span.start + stop) / 2, lane - 0.34, f"try {span.number + 1}", ha="center", fontsize=SMALL)
+        well = span.what < "400" and span.stop < np.inf
+        bar(axes, [lane], [span.start], [stop], "healthy" if well else "troubled", 0.4, hatched=not well)
+
+
+def _name_tries(axes, lane: int, each: Clocks, horizon: float, inch: float) -> None:
+    """The tries' names above their bars: a number where there is no room for more, nothing where there is none at all."""
+    free = -0.06 * inch
+    for span in each.spans:
+        x, number = (span.start + min(span.stop, horizon)) / 2, span.number + 1
+        for text in () if span.what == "back-off" else (f"try {number}", str(number)):
+            half = 0.045 * inch * len(text)
+            if x - half > free:
+                say(axes, x, lane - 0.34, text, ha="center", fontsize=SMALL)
+                free = x + half
+                break
+
+
+def _beside(end: float, wide: float, horizon: float) -> tuple[float, str]:
+    """Where a text so wide stands at the end of a lane: behind it, before it, or from the lane's beginning on."""
+    if end + wide < horizon:
+        return end, "left"
+    return (end, "right") if end > wide else (0.0, "left")
 
 
 def _told(each: Clocks) -> str:
@@ -290,12 +320,13 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
     edges = np.arange(0, sum(bounds) + 0.02, 0.01)
     counts = np.array([np.histogram(row, edges)[0] for row in times])
     most = int(counts.sum(axis=0).max())
-    who = "One caller" if callers == 1 else f"{callers:,} callers who failed together"
-    says = f"{who}: with jitter at most {most:,} of their retries in 10 ms, without it {callers:,}"
+    says = f"{callers:,} callers who failed together: with jitter at most {most:,} of their retries in 10 ms, without it {callers:,}"
+    if callers == 1:
+        says = f"One caller comes back within {seconds(times[-1, 0])}, {seconds(sum(bounds))} at most"
     picture, (dots, rate) = canvas(says, 1.7, 1.7, width=width)
     told: dict[str, np.ndarray] = {"from (ms)": 1000 * edges[:-1]}
     for k, row in enumerate(times):
-        role = ("model", "envoy", "troubled", "healthy", "proxy")[k % 5]
+        role = _ROLES[k % 5]
         dots.plot(
             1000 * row,
             np.arange(1, callers + 1),
@@ -310,20 +341,12 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
         seen = expected > 0.003 * callers
         told |= {f"retry {k + 1}": counts[k], f"retry {k + 1}, formula": expected}
         rate.plot(1000 * edges[:-1][seen] + 5, expected[seen], "o", color=COLOUR[role], markersize=3.5)
-        say(
-            rate,
-            500 * sum(bounds[: k + 1]),
-            1.02 * counts[k].max() + 0.02 * most,
-            f"retry {k + 1}",
-            role,
-            ha="center",
-            va="bottom",
-            fontsize=SMALL,
-        )
     for axes in (dots, rate):
         axes.set_xlim(0, 1000 * sum(bounds) * 1.02)
-    dots.set_ylim(0, callers + 1)
-    rate.set_ylim(0, 1.3 * most)
+    _name_retries(rate, bounds)
+    dots.set_ylim(0, 1.02 * callers + 0.3)
+    dots.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    rate.set_ylim(0, 1.4 * most)
     named(dots, y="callers, a dot a retry")
     named(rate, "milliseconds since the failure", "retries in 10 ms: lines drawn, dots by formula")
     picture.tell("retries in 10 ms", told)
@@ -332,6 +355,18 @@ def backoffs(callers: int = 1000, retries: int = 3, base: float = 0.025, seed: i
         f"{says}. Bounds {', '.join(f'{1000 * b:.0f}' for b in bounds)} ms; median time of {last}; the formula's dots lie on the steps"
     )
     return picture
+
+
+_ROLES = ("model", "envoy", "troubled", "healthy", "proxy")
+"""Of the retries, in their order."""
+
+
+def _name_retries(axes, bounds: Sequence[float]) -> None:
+    """The retries' names in a row above their curves, each about where it is, moved apart where they would meet."""
+    apart, x = 0.64 / (axes.get_position().width * axes.get_figure().get_figwidth()), -np.inf
+    for k in range(len(bounds)):
+        x = max(0.5 * sum(bounds[: k + 1]) / sum(bounds), x + apart, apart / 2)
+        say(axes, x, 0.92, f"retry {k + 1}", _ROLES[k % 5], ha="center", fontsize=SMALL, transform=axes.transAxes)
 
 
 # --- which words retry what -----------------------------------------------------------------
@@ -367,6 +402,19 @@ def _square(x: float, y: float):
 # --- the product over hops -------------------------------------------------------------------
 
 
+_LINEAR = 30
+"""So many attempts a request are drawn on a plain axis; more on a logarithmic one."""
+
+
+def _amplified_say(hops: int, retries: int, at: float, here: float, worst: float) -> str:
+    if not retries:
+        return "Without retries a request is one attempt at every hop"
+    each = "one hop" if hops == 1 else f"each of {hops} hops"
+    who = f"{retries} {'retry' if retries == 1 else 'retries'} at {each}"
+    says = f"{who}: {worst:.0f} attempts a request when all fails"
+    return says if at == 1 else f"{says}, {here:.3g} at p = {at:g}"
+
+
 def amplified(
     hops: int = 2, retries: int = 2, at: float = 1.0, points: Mapping[tuple[float, int], float] | None = None, width: float = WIDTH
 ) -> Picture:
@@ -375,8 +423,7 @@ def amplified(
     points : (failure probability, hops) -> attempts per request.
     """
     worst, here = product(1.0, [retries] * hops), product(at, [retries] * hops)
-    each = "one hop" if hops == 1 else f"each of {hops} hops"
-    says = f"{retries} retries at {each}: {here:.3g} attempts a request at p = {at:g}, {worst:.0f} when all fails"
+    says = _amplified_say(hops, retries, at, here, worst)
     picture, (axes,) = canvas(says, 2.7, right=0.95, width=width)
     p = np.linspace(0, 1, 201)
     labels = []
@@ -391,7 +438,12 @@ def amplified(
                 axes.plot(x, measured, "o", clip_on=False, label=f"engine, {name}", **look)
     axes.axvline(at, color=INK, linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1.005), ylim=(0, 1.08 * worst))
-    said_apart(axes, 1.0, labels, 0.09 * worst)
+    if worst > _LINEAR:  # all but the worst would lie on the floor
+        axes.set(yscale="log", ylim=(0.9, 1.3 * worst))
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}")
+        axes.minorticks_off()
+    if retries:
+        said_apart(axes, 1.0, labels, 0.09 * worst if worst <= _LINEAR else 0.0)
     named(
         axes, "probability that an attempt fails", "attempts at the last hop for one request" + ("; circles: the engine" if points else "")
     )

@@ -183,10 +183,12 @@ def _holds(stable: bool) -> str:
     return "stable" if stable else "tipping point"
 
 
-def _aside(rate: float, stable: bool) -> tuple[float, float, str]:
-    """Where beside an equilibrium its name stands, in parts of the axes: neither on the curve through it nor on the diagonal."""
+def _aside(rate: float, stable: bool, capacity: float) -> tuple[float, float, str]:
+    """Where beside an equilibrium its name stands, in parts of the axes: neither on the curve, the diagonal nor the capacity's line."""
     if not stable:
         return rate - 0.03, rate + 0.05, "right"
+    if rate < capacity < rate + 0.34:
+        return max(0.33, rate - 0.02), rate - 0.09, "right"
     return (rate - 0.005, rate - 0.07, "left") if rate < 0.72 else (0.99, rate - 0.16, "right")
 
 
@@ -203,7 +205,7 @@ def _draw_plane(axes: Axes, found: Plane, capacity: float, path: Sequence[float]
         role = ("healthy" if rate < capacity else "proxy") if holds else "ink"
         look: dict[str, Any] = {"markersize": 12, "fillstyle": "full" if holds else "none", "markeredgewidth": 2}
         axes.plot(rate, rate, "o", color=COLOUR[role], zorder=5, label=_holds(holds), **look)
-        x, y, side = _aside(rate / top, holds)
+        x, y, side = _aside(rate / top, holds, capacity / top)
         say(axes, x * top, y * top, f"{_holds(holds)} {rate:.1f}", role, ha=side, fontsize=SMALL)
     if len(path):
         path = np.minimum(path, top)

@@ -54,39 +54,50 @@ def tail(
 ) -> Picture:  # fmt: skip
     """Above the survival curve with the timeout as a line and the recorded calls as dots; below good and failed answers a second.
 
+    timeout : seconds; inf: none.  What lies beyond the panel is told at its right edge.
     points : timeout -> (all, good) answers a second of the engine.
     rates : (timeouts, answers (timeouts, 2)) of another way than the formula's, which holds where shares do not depend on the timeout.
     """
     longest = 1.25 * max(took for _, took, _ in atoms)
     taus, curves = rates or _rates(atoms, longest, connections, overhead)
+    some = f"A timeout of {seconds(timeout)}" if np.isfinite(timeout) else "No timeout"
+    drawn, timeout = timeout <= longest, min(timeout, 0.992 * longest)
     total, good = (float(np.interp(timeout, taus, curve)) for curve in curves.T)
     failing = formulas.share_of_504(atoms, timeout)
-    says = f"A timeout of {seconds(timeout)}: {good:.1f} good and {total - good:.1f} failed answers a second"
+    says = f"{some}: {good:.1f} good and {total - good:.1f} failed answers a second"
     picture, (above, below) = canvas(says, 1.8, 1.9, width=width)
-    _survival(above, atoms, timeout, calls)
+    _survival(above, atoms, timeout, calls, drawn)
     below.fill_between(taus, 0, curves[:, 1], color=COLOUR["healthy"], alpha=0.35, linewidth=0)
     below.plot(taus, curves[:, 1], color=COLOUR["healthy"], linewidth=2.4, label="good")
     below.plot(taus, curves[:, 0], color=COLOUR["proxy"], linewidth=0.9, label="good and failed")
     below.fill_between(taus, curves[:, 1], curves[:, 0], facecolor="none", edgecolor=COLOUR["proxy"], hatch="////", linewidth=0)
     top = 1.8 * curves[:, 1].max()
-    below.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
+    if drawn:
+        below.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
     below.plot([timeout, timeout], [good, total], "o", color=COLOUR["proxy"], markersize=8, clip_on=True)
     say(below, 0.98, 0.12, "good", "healthy", transform=below.transAxes, ha="right")
     say(below, 0.98, 0.9, "hatched: failed", "proxy", transform=below.transAxes, ha="right")
+    if total > top:
+        below.plot(timeout, 0.95 * top, "^", color=COLOUR["proxy"], markersize=11)  # the dot is far above
     for tau, (all_of, good_of) in (points or {}).items():
         for name, measured in (("engine, good", good_of), ("engine, good and failed", all_of)):
-            below.plot(tau, measured, "x", color=INK, markersize=9, markeredgewidth=2.4, zorder=6, label=name)
+            below.plot(min(tau, 0.992 * longest), measured, "x", color=INK, markersize=9, markeredgewidth=2.4, zorder=6, label=name)
     for axes in (above, below):
         axes.set_xlim(0, longest)
     below.set_ylim(0, top)
     named(above, y="P(S > t): how many pods' answers take longer")
-    named(below, "timeout (s)", f"answers a second of {connections} connections" + ("; crosses: the engine" if points else ""))
+    named(
+        below,
+        "timeout (s)",
+        f"answers a second of {connections} connection{'s' * (connections > 1)}" + ("; crosses: the engine" if points else ""),
+    )
     wait = formulas.truncated_mean(atoms, timeout)
     picture.alt_text = (
         f"{says}. {100 * failing:.1f} % of the calls end with 504; a call waits {wait:.4f} s for its pod on average" + _recorded(calls)
     )
     if points:
-        picture.alt_text += "; engine: " + ", ".join(f"{g:.1f} good of {a:.1f} at {tau:g} s" for tau, (a, g) in points.items())
+        told = (f"{g:.1f} good of {a:.1f} {f'at {tau:g} s' if np.isfinite(tau) else 'without'}" for tau, (a, g) in points.items())
+        picture.alt_text += f"; engine: {', '.join(told)}"
     return picture
 
 
@@ -109,7 +120,7 @@ def _rates(atoms: Atoms, longest: float, connections: int, overhead: float) -> t
     return taus, answers_a_second(atoms, taus, connections, overhead)
 
 
-def _survival(axes: Axes, atoms: Atoms, timeout: float, calls: Sequence[Call]) -> None:
+def _survival(axes: Axes, atoms: Atoms, timeout: float, calls: Sequence[Call], drawn: bool = True) -> None:
     times, share = survival_curve(atoms)
     end = 1.25 * times[-1]
     grid_at, grid = np.append(times, end), np.append(share, share[-1])
@@ -121,7 +132,8 @@ def _survival(axes: Axes, atoms: Atoms, timeout: float, calls: Sequence[Call]) -
     if len(late) > 1:
         level = share[np.searchsorted(times, late, side="right") - 1]
         axes.fill_between(late, level, step="post", facecolor="none", edgecolor=COLOUR["proxy"], hatch="////", linewidth=0)
-    axes.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
+    if drawn:
+        axes.axvline(timeout, color=COLOUR["proxy"], linewidth=2.4, label="timeout")
     for k, (code, took) in enumerate(sorted(calls, key=lambda call: call[1])):
         face, edge = (INK, INK) if code == 200 else ("white", COLOUR["proxy"])
         axes.plot(

@@ -189,15 +189,17 @@ def drawn(text: str) -> str:
     return say(text) if fonts() else text
 
 
-def lines(text: str, letters: int) -> list[str]:
-    """`text` in lines of at most so many letters; a number keeps its unit.
+def lines(text: str, letters: int, names: bool = False) -> list[str]:
+    """`text` in lines of at most so many letters; a number keeps its unit, and what it is equal to.
 
+    `names`: keep them whole, none is broken at its dashes.
     In a text that has Korean, Chinese or Japanese letters these and capitals are half as wide again, and a space is half as wide.
     """
     whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", text)
+    whole = whole.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
     if re.search(r"[\u1100-\uffdc]", whole):
         whole, letters = re.sub(r"([A-Z_\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)), 2 * letters
-    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters)]
+    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters, break_on_hyphens=not names)]
 
 
 def fonts() -> list[str]:

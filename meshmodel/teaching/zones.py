@@ -14,11 +14,16 @@ from meshmodel._text import label
 from meshmodel.results.replay import Replay
 from meshmodel.rules.locality import level_loads
 from meshmodel.scenario import Caller, Endpoint
-from meshmodel.teaching.canvas import COLOUR, FAINT, INK, SMALL, WIDTH, canvas, named, paper, say
-from meshmodel.teaching.palette import ROLES
+from meshmodel.teaching.canvas import COLOUR, FAINT, INK, SMALL, WIDTH, canvas, named, say
+from meshmodel.teaching.palette import ROLES, fails
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 
 _FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
+
+
+_ROW, _NAME = 0.48, 0.7
+"""Inches of a pod's row, and how many rows the name of a zone takes."""
 
 
 class Part(NamedTuple):
@@ -39,12 +44,29 @@ def parts(replay: Replay) -> dict[str, Part]:
 
 def zones(replay: Replay, *, width: float = WIDTH) -> Picture:
     """The last route: its caller, the zones with their pods and priorities, and who answered how much."""
-    route = replay.scenario.routes[-1]
-    rows = len(route.endpoints) + 0.7 * len({pod.locality for pod in route.endpoints}) + 0.4
-    picture, axes = paper(width, 0.42 * rows + 0.35)
-    picture.alt_text = draw_zones(axes, replay, 0.1, 0.42 * rows + 0.1, picture.get_figwidth())
+    says, high = finding(replay), height(replay)
+    picture, (axes,) = sheet(says, width, high)
+    picture.alt_text = f"{says}. {draw_zones(axes, replay, picture.get_figwidth())}"
     picture.tell("who answered", told(replay))
     return picture
+
+
+def height(replay: Replay) -> float:
+    """Inches that the map takes: a row a pod, and less than one for the name of each zone."""
+    pods = replay.scenario.routes[-1].endpoints
+    return _ROW * (len(pods) + _NAME * len({pod.locality for pod in pods})) + 0.1
+
+
+def finding(replay: Replay) -> str:
+    """How much of the load stays in its caller's zone, or is answered by whom most; and how much of it fails."""
+    route, found = replay.scenario.routes[-1], parts(replay)
+    here = route.callers[0].locality
+    failing = _percent(sum(part.share * part.errors for part in found.values()))
+    if here and any(pod.locality for pod in route.endpoints):
+        stays = _percent(sum(found[pod.name].share for pod in route.endpoints if pod.locality == here))
+        return f"{stays} of the calls stay in {label(here.split('/')[-1])}, {failing} of all fail"
+    most = max(route.endpoints, key=lambda pod: found[pod.name].share).name
+    return f"{label(most)} answers {_percent(found[most].share)} of the calls, {failing} of all fail"
 
 
 def told(replay: Replay) -> dict[str, list[Any]]:
@@ -55,23 +77,22 @@ def told(replay: Replay) -> dict[str, list[Any]]:
     return {"who": names, "locality": [pods.get(name, "-") for name in names], "share (%)": share, "of it errors (%)": failing}
 
 
-def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: float) -> str:
-    """The map in inches above `floor`; returns what it says."""
+def draw_zones(axes: Axes, replay: Replay, width: float) -> str:
+    """The map in inches; returns what it says."""
     route = replay.scenario.routes[-1]
     caller, cluster = route.callers[0], route.destinations[0].cluster
     priorities = cluster.priorities[0] if cluster.priorities else (0,) * len(cluster.endpoints)
     zoned: dict[tuple[int, str], list[Endpoint]] = defaultdict(list)
     for pod, priority in zip(cluster.endpoints, priorities, strict=True):
         zoned[priority, pod.locality].append(pod)
-    found, top, left, right = parts(replay), floor + high, max(2.1, 0.42 * width), width - 0.12
-    source = (1.45, floor + high / 2)
+    found, top, left, right = parts(replay), height(replay), max(2.1, 0.42 * width), width - 0.12
+    source = (1.45, top / 2)
     _caller(axes, caller, source)
     if found["envoy"].share > 0.0005:
         say(axes, 0.15, source[1] - 0.5, f"answered by itself:\n{_percent(found['envoy'].share)} (503)", va="top", fontsize=9, color=_BAD)
-    row = high / (len(cluster.endpoints) + 0.7 * len(zoned))
     several, said = len(set(priorities)) > 1, []
     for (priority, locality), pods in sorted(zoned.items()):
-        bottom = top - row * (len(pods) + 0.7) + 0.08
+        bottom = top - _ROW * (len(pods) + _NAME) + 0.08
         axes.add_patch(
             FancyBboxPatch(
                 (left, bottom),
@@ -86,9 +107,9 @@ def draw_zones(axes: Axes, replay: Replay, floor: float, high: float, width: flo
         zone = f"{name.split('/')[-1]}, priority {priority}" if several else name.split("/")[-1]
         say(axes, left + 0.12, top - 0.12, label(zone), va="top", fontsize=9, fontweight="bold")
         for k, pod in enumerate(pods):
-            y = top - row * (k + 1.05) + 0.06 - 0.12
+            y = top - _ROW * (k + 1.05) - 0.06
             said.append(_pod(axes, pod, found[pod.name], source, (left + 0.2, y), right, zone))
-        top -= row * (len(pods) + 0.7)
+        top -= _ROW * (len(pods) + _NAME)
     if found["envoy"].share > 0.0005:
         said.append(f"the proxy answered {_percent(found['envoy'].share)} itself")
     return f"Map of the calls of {caller.name}: " + "; ".join(said)
@@ -110,7 +131,7 @@ def _pod(axes: Axes, pod: Endpoint, part: Part, source: tuple[float, float], at:
         axes.plot(
             [source[0], x], [source[1], y], color=colour, linewidth=max(0.8, 16 * part.share), alpha=0.75, solid_capstyle="butt", zorder=0.5
         )
-    axes.plot([x], [y], "o", color=colour if part.share > 0 else INK, markersize=9)
+    axes.plot([x], [y], "o", color=_ILL if fails(pod.behaviour) else _FINE, markersize=9)
     failing = f", {_percent(part.errors)} fail" if part.errors >= 0.0005 else ""
     below = right - x < 2.9  # a narrow page
     say(axes, x + 0.16, y + 0.08 * below, label(pod.name), va="center", fontsize=9)

@@ -97,6 +97,49 @@ def test_two_clocks_wait_as_long_as_the_formula_says():
     assert "for ever where pods hang" in console.compute(settings(console, per_try=0, timeout=0)).status
 
 
+CORNERS = [
+    {"per_try": 0, "timeout": 0.5, "retry_on": retry.DEFAULT},
+    {"first": 2, "second": 2, "attempts": 5, "per_try": 0.05, "timeout": 3},
+    {"first": 0.05, "attempts": 0, "per_try": 0, "timeout": 0},
+    {"attempts": 5, "per_try": 2, "timeout": 0, "first": 2, "second": 2},
+    {"attempts": 3, "base": 0.25},
+]
+
+
+@pytest.mark.parametrize("width", [3.9, 6.4, 10.0])
+@pytest.mark.parametrize("values", [{}, *retry.two_clocks().presets.values(), *CORNERS])
+def test_no_name_in_two_clocks_touches_a_bar_or_another_name(values, width):
+    console = retry.two_clocks()
+    picture = console.compute(settings(console, **values)).figure(width)
+    picture.draw_without_rendering()
+    axes = picture.axes[0]
+    names = [text.get_window_extent() for text in axes.texts if text.get_text() and text.axes is axes and not hasattr(text, "arrow_patch")]
+    bars = [path.get_extents(part.get_transform()) for part in axes.collections for path in part.get_paths()]
+    for k, name in enumerate(names):
+        assert not any(name.overlaps(other) for other in bars + names[k + 1 :])
+
+
+def test_who_waits_for_ever_is_not_well():
+    console = retry.two_clocks()
+    told, hangs = console.compute(settings(console, first=0.05, attempts=0, per_try=0, timeout=0)).data.values()
+    assert told.well and not hangs.well
+
+
+def test_a_longer_back_off_is_waited_for_and_stands_in_the_yaml():
+    console = retry.two_clocks()
+    short, long = (console.compute(settings(console, timeout=0, base=base)) for base in (0.025, 0.25))
+    assert long.data["this request"].end == pytest.approx(short.data["this request"].end + 0.225)
+    assert "backoff: 250ms" in long.yaml and "backoff" not in short.yaml
+
+
+def test_without_a_timeout_no_figure_names_one():
+    console = timeout.cut_the_tail()
+    for delay in (0.2, 1.5):
+        told = console.compute(settings(console, timeout=2.0, delay=delay), 2).figure(6.4)
+        assert told.alt_text.startswith("No timeout: ") and "inf" not in told.alt_text
+    assert console.compute(settings(console, timeout=0.5, delay=0.2), 2).figure(6.4).alt_text.startswith("A timeout of 500 ms: ")
+
+
 def test_hops_multiply():
     console = retry.amplification()
     assert console.compute(settings(console, hops=4, attempts=2)).data == pytest.approx(81)

@@ -225,7 +225,7 @@ def test_back_offs_are_drawn_below_their_bounds_and_follow_the_formula():
 def test_attempts_multiply_over_hops():
     picture = drawn(retry_figures.amplified(3, 2, points={(1.0, 3): 27.0}))
     assert (
-        "27 attempts a request at p = 1, 27 when all fails" in title_of(picture)
+        title_of(picture) == "2 retries at each of 3 hops: 27 attempts a request when all fails"
         and "p 1, 3 hops: formula 27.00, engine 27.00" in picture.alt_text
     )
 

@@ -38,6 +38,7 @@ class Work:
         def figure(width):
             picture = bare_picture(width, 1)
             picture.alt_text = f"{s.delay:g} s"
+            picture.tell("delays", {"s": [s.delay]})
             return picture
 
         return Result(
@@ -96,6 +97,17 @@ def test_a_fine_result_that_a_move_overtakes_is_not_shown(console, work):
     send(console, values={"delay": 1.5})
     work.gate.set()
     assert console.result.status == "1.5 s in 200 runs" and "1 s in 200 runs" not in shown
+
+
+def test_the_folded_tables_stay_as_they_are_while_the_controls_move(console):
+    shown = [dict(console.view.shown)]
+    console.view.observe(lambda change: shown.append(change["new"]), "shown")
+    send(console, values={"delay": 1.25})
+    assert console.result
+    before, coarse, fine = shown
+    assert (before["busy"], coarse["busy"], fine["busy"]) == (False, True, False)
+    assert coarse["status"] != before["status"] and coarse["numbers"] == before["numbers"] and ">0.5</th>" in before["numbers"]
+    assert ">1.25</th>" in fine["numbers"]
 
 
 def test_a_function_without_replications_is_called_once_a_move(work):

@@ -110,7 +110,7 @@ def test_overlay_onto_a_picture_leaves_nothing_of_the_old_one(model, record):
     picture = plots.overlay(compare(model, record), onto=plots.bare_picture())
     other = replay(20, seed=4, slow=0.6)
     assert plots.overlay(other, onto=picture) is picture
-    assert picture.png() == plots.overlay(other).png()
+    assert picture.png() == plots.overlay(other, onto=plots.bare_picture()).png()
 
 
 def test_overlay_needs_samples_and_a_record(model):

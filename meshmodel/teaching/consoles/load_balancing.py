@@ -10,14 +10,14 @@ from meshmodel.evidence import catalogue
 from meshmodel.mesh import Mesh
 from meshmodel.results.compare import Comparison, compare
 from meshmodel.results.replay import Replay
-from meshmodel.teaching import plots
-from meshmodel.teaching.balance import HIGH, draw_strips, slow_share, told
-from meshmodel.teaching.canvas import blank
+from meshmodel.teaching import balance, plots
+from meshmodel.teaching.balance import HIGH, draw_strips
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import POLICIES, changes
 from meshmodel.teaching.consoles.tables import comparison_table, figures_table
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 
 RECORDS = {"ROUND_ROBIN": "lb-round-robin", "LEAST_REQUEST": "lb-least-conn"}
 """Which of the tutorial's experiments recorded a policy."""
@@ -79,21 +79,17 @@ def _beside(replay: Replay, record: Any) -> tuple[Replay, Comparison | None]:
 
 
 def _figure(subject: Comparison | Replay, replay: Replay, width: float) -> Picture:
-    picture = blank(width, _OVERLAY + HIGH)
-    width = picture.get_figwidth()
-    for bottom, high, size in ((HIGH, _OVERLAY, (1, 1)), (0, HIGH, (width, HIGH))):
-        part = picture.add_axes((0, bottom / (_OVERLAY + HIGH), 1, high / (_OVERLAY + HIGH)))
-        part.set_axis_off()
-        part.set(xlim=(0, size[0]), ylim=(0, size[1]))
+    says = balance.finding(replay)
+    picture, (_, strips) = sheet(says, width, _OVERLAY, HIGH)
     plots.overlay(subject, onto=picture)
-    for name, columns in told({"model": replay}).items():
+    for name, columns in balance.told({"model": replay}).items():
         picture.tell(name, columns)
-    picture.alt_text = f"{draw_strips(picture.axes[1], replay, 0, width)}. {picture.alt_text}"
+    picture.alt_text = f"{says}. {draw_strips(strips, replay, picture.get_figwidth())}. {picture.alt_text}"
     return picture
 
 
 def _finding(replay: Replay) -> str:
-    share = slow_share(replay)
+    share = balance.slow_share(replay)
     fast = [f"p{p}" for p in (50, 75, 90, 99) if p <= 100 * (1 - share)]
     return f"{share:.1%} of the requests meet the slow pod: fast are {', '.join(fast) or 'none'} of p50 to p99".replace("%", " %") + (
         f", and {replay.requests.mean():,.0f} requests fit into the minute"

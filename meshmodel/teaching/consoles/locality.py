@@ -11,13 +11,13 @@ from meshmodel._data import data_path
 from meshmodel.mesh import Mesh
 from meshmodel.results.replay import Replay
 from meshmodel.teaching import ejections, zones
-from meshmodel.teaching.canvas import paper
 from meshmodel.teaching.consoles.console import Console
 from meshmodel.teaching.consoles.controls import Choice, Control, Result, Settings, Slider, Toggle, yaml_of
 from meshmodel.teaching.consoles.replay import set_environment
 from meshmodel.teaching.consoles.tables import table
-from meshmodel.teaching.ejections import LANE, draw_clock, stays
+from meshmodel.teaching.ejections import draw_clock, stays
 from meshmodel.teaching.picture import Picture
+from meshmodel.teaching.sheet import sheet
 from meshmodel.teaching.zones import draw_zones, parts
 
 FAULTS = ("nobody fails", "the local pod fails", "each fifth request fails")
@@ -84,14 +84,13 @@ def outlier_rule(s: Settings) -> dict[str, Any]:
 
 
 def _figure(replay: Replay, cursor: float, width: float) -> Picture:
-    pods = len(replay.pod_names)
-    clock, plan = LANE * pods + 2.35, 0.4 * (pods + 2) + 0.2
-    picture, axes = paper(width, clock + plan)
+    says = f"{zones.finding(replay)}. {ejections.finding(replay)}"
+    picture, (above, below) = sheet(says, width, zones.height(replay), ejections.height(replay))
     width = picture.get_figwidth()
-    said = draw_zones(axes, replay, clock + 0.1, plan - 0.15, width)
+    said = draw_zones(above, replay, width)
     for name, columns in {"who answered": zones.told(replay), **ejections.told(replay)}.items():
         picture.tell(name, columns)
-    picture.alt_text = f"{said}. {draw_clock(axes, replay, 0, cursor, 0.0, width)}"
+    picture.alt_text = f"{says}. {said}. {draw_clock(below, replay, 0, cursor, width)}"
     return picture
 
 

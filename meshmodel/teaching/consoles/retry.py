@@ -20,6 +20,8 @@ from meshmodel.teaching.consoles.controls import Control
 
 DEFAULT = "Istio's default"
 WORDS = (DEFAULT, "5xx", "gateway-error,connect-failure,retriable-4xx", "reset", "connect-failure", "503")
+BASES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+"""Seconds of a first back-off at most."""
 _RECORDED = {(DEFAULT, "503"): "retry-default-503", (WORDS[2], "500"): "retry-gateway-error-500", ("5xx", "500"): "retry-5xx-500"}
 
 # --- ten calls ------------------------------------------------------------------------------
@@ -97,20 +99,22 @@ def two_clocks() -> Console:
         Slider("per_try", "perTryTimeout (0: none)", 0.3, least=0, most=2, step=0.05, unit="s"),
         Slider("timeout", "timeout (0: none)", 1.0, least=0, most=3, step=0.05, unit="s"),
         Choice("retry_on", "retryOn", "5xx", WORDS),
+        Slider("base", "backoff (base interval)", 0.025, stops=BASES, unit="s"),
     ]
     presets: dict[str, dict[str, Any]] = {
         "the tutorial's timeout": {"per_try": 0, "timeout": 0.5, "attempts": 2, "retry_on": DEFAULT},
         "a timeout too short": {"per_try": 0.3, "timeout": 0.4, "attempts": 2, "retry_on": "5xx"},
         "the trap: no retryOn": {"per_try": 0.3, "timeout": 0, "attempts": 2, "retry_on": DEFAULT},
+        "a long back-off": {"per_try": 0.3, "timeout": 1.0, "attempts": 3, "retry_on": "5xx", "base": 0.25},
     }
-    tutorial = {"first": 1.0, "second": 0.15, "per_try": 0, "timeout": 0.5}
+    tutorial = {"first": 1.0, "second": 0.15, "per_try": 0, "timeout": 0.5, "base": 0.025}
     return Console("Two clocks", controls, two_clocks_of, presets=presets, tutorial=tutorial, replications=None)
 
 
 def two_clocks_of(s: Settings, replications: int = 1) -> Result:
     """What `two_clocks` shows."""
     words = "connect-failure" if s.retry_on == DEFAULT else s.retry_on
-    how = (s.attempts, s.per_try or None, s.timeout or None, words)
+    how = (s.attempts, s.per_try or None, s.timeout or None, words, s.base)
     lanes = {
         "this request": figures.clocks([(s.first, 200), (s.second, 200)], *how),
         "pods that hang": figures.clocks([(np.inf, 200)], *how),
@@ -135,10 +139,15 @@ def two_clocks_of(s: Settings, replications: int = 1) -> Result:
             no=[k for k, each in enumerate(lanes.values()) if each.code >= 400 or np.isinf(each.end)],
         ),
         yaml=text.route(
-            "simple-backend", text.retries(s.attempts, "" if s.retry_on == DEFAULT else words, s.per_try), text.timeout(s.timeout)
-        ),
+            "simple-backend", text.retries(s.attempts, "" if s.retry_on == DEFAULT else words, s.per_try, s.base), text.timeout(s.timeout)
+        )
+        + _since(s.base),
         data=lanes,
     )
+
+
+def _since(base: float) -> str:
+    return "# the field backoff is of Istio 1.26\n" if base != 0.025 else ""
 
 
 # --- the back-off ---------------------------------------------------------------------------
@@ -149,7 +158,7 @@ def back_off() -> Console:
     controls: list[Control] = [
         Slider("callers", "callers", 1000, stops=(1, 3, 10, 30, 100, 300, 1000)),
         Slider("attempts", "attempts", 3, least=1, most=5),
-        Slider("base", "backoff (base interval)", 0.025, stops=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25), unit="s"),
+        Slider("base", "backoff (base interval)", 0.025, stops=BASES, unit="s"),
         Slider("seed", "seed", 1, least=1, most=50),
     ]
     presets: dict[str, dict[str, Any]] = {
@@ -173,8 +182,7 @@ def back_off_of(s: Settings, replications: int = 1) -> Result:
         status=f"at most {max(peaks):,} of {s.callers:,} callers try again within the same 10 ms; "
         f"the last retry is sent after {seconds(times[-1].max())}",
         table=table(("", "bound (ms)", "half are sent by (ms)", "most in 10 ms"), rows),
-        yaml=text.route("backend", text.retries(s.attempts, base=s.base))
-        + ("# the field backoff is of Istio 1.26\n" if s.base != 0.025 else ""),
+        yaml=text.route("backend", text.retries(s.attempts, base=s.base)) + _since(s.base),
         data=times,
     )
 

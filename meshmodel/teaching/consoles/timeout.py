@@ -52,7 +52,7 @@ def cut_the_tail_of(s: Settings, replications: int) -> Result:
     total, good = replay.requests.mean() / elapsed, replay.codes.get(200, np.zeros(1)).mean() / elapsed
     atoms = ((2 / 3, FAST, 200), (1 / 3, float(s.delay), 200))
     rates = _least_request(float(s.delay), way, s.connections) if s.policy == "LEAST_REQUEST" else None
-    shown = min(s.timeout, 1.24 * s.delay)
+    shown = s.timeout if s.timeout < _NONE else np.inf
     recorded = s.delay == SLOW and s.timeout == 0.5
     calls = loop.record if recorded and isinstance(loop.record, tuple) else ()
     without = _without(s.policy, float(s.delay), way, s.connections)

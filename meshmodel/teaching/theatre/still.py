@@ -42,14 +42,22 @@ def still(spec: dict[str, Any], data: Sequence[bytes]) -> Picture:
     """A picture of all panels below one another, histogram beside stage; its alternative text says what each trace came to."""
     panels = spec["panels"]
     heights = [max(1.5, 0.2 + 0.52 * _rows(panel["stage"])) for panel in panels]
-    picture, stages = canvas(spec["title"], *heights, left=_LEFT_EDGE, right=WIDTH - _LEFT_EDGE - _STAGE, gap=0.72)
     tables = [unpack(part, panel["layout"]) for panel, part in zip(panels, data, strict=True)]
+    says = "; ".join(map(_finding, panels, tables))
+    picture, stages = canvas(f"{spec['title']}. {says}", *heights, left=_LEFT_EDGE, right=WIDTH - _LEFT_EDGE - _STAGE, gap=0.72)
     tallest = max(_tallest(panel, mine) for panel, mine in zip(panels, tables, strict=True))
     for panel, mine, axes in zip(panels, tables, stages, strict=True):
         _draw_stage(axes, panel, mine, spec["still"])
         _draw_histogram(_beside(picture, axes), panel, mine, spec["buckets"], tallest, axes is stages[-1])
     picture.alt_text = f"{spec['title']}. " + " ".join(panel["told"] for panel in panels)
     return picture
+
+
+def _finding(panel: dict[str, Any], tables: dict[str, dict[str, np.ndarray]]) -> str:
+    """How many of the requests that end do so well."""
+    code = tables["requests"]["code"]
+    ended = code[(code > 0) | (code == -1)]
+    return f"{panel['name']}: {((ended > 0) & (ended < 400)).sum()} of {len(ended)} requests succeed"
 
 
 # --- the stage -------------------------------------------------------------------------------
