@@ -443,6 +443,26 @@ def test_who_prefers_less_motion_sees_still_pictures(bare: str, tmp_path: Path) 
         assert sum(moving) == 0
 
 
+ON_PAPER = """() => { const root = document.querySelector('.mt'), style = getComputedStyle(root);
+    const [list, line] = ['ul', 'li > span:last-child'].map(part => root.querySelector('.mt-watch ' + part).offsetWidth);
+    const shown = [...root.querySelectorAll('button, select, input')].filter(part => part.offsetWidth).map(part => part.className);
+    return { ground: style.backgroundColor, shown,
+        clock: root.querySelector('.mt-clock').offsetWidth > 0, share: line / list, dots: root.querySelector('canvas').toDataURL() }; }"""
+
+
+def test_on_paper_the_moment_is_told_on_white_and_nothing_waits_for_a_hand(bare: str, tmp_path: Path) -> None:
+    with browser_page(bare, tmp_path, color_scheme="dark") as page:
+        _open(page, bare)
+        page.evaluate("() => window.player.go(window.player.spec.still)")
+        screen = page.evaluate(ON_PAPER)
+        page.emulate_media(media="print")
+        paper = page.evaluate(ON_PAPER)
+        times = page.locator(".mt-watch button")
+        assert _light(screen["ground"]) < 60 and _light(paper["ground"]) == 255 and paper["dots"] != screen["dots"]
+        assert paper["clock"] and paper["shown"] == [""] * times.count() and times.first.is_visible()
+        assert paper["share"] > 0.7  # the lines keep their width
+
+
 def test_something_else_can_be_loaded(bare: str, tmp_path: Path) -> None:
     with browser_page(bare, tmp_path) as page:
         _open(page, bare)

@@ -148,7 +148,7 @@ function proxyNode(play, place, cx, cy, tallest, narrow, room, name, above) {
   for (const tray of Object.values(trays)) {
     Object.assign(tray, { x: cx - (across * step) / 2, y: cy - h / 2 + tray.dy, step, across, room: across * tray.rows, bottom: cy - h / 2 + tray.dy + tray.rows * step });
   }
-  return { kind: "proxy", cx, cy, x: cx - w / 2, y: cy - h / 2, w, h, trays, total, label: labelLines(name, room * 1.9), above };
+  return { kind: "proxy", cx, cy, x: cx - w / 2, y: cy - h / 2, w, h, trays, total, named, label: labelLines(name, room * 1.9), above };
 }
 
 // Where a proxy's name and state are written: clear of the boxes beside it, where names are long.

@@ -210,7 +210,8 @@ class Player {
     for (const element of [document.documentElement, document.body]) this.themes.observe(element, { attributes: true });
     this.system = matchMedia("(prefers-color-scheme: dark)");
     this.repaint = theme;
-    this.system.addEventListener("change", theme);
+    this.paper = matchMedia("print"); // paper is white
+    for (const asked of [this.system, this.paper]) asked.addEventListener("change", theme);
     this.calm.addEventListener("change", theme);
   }
 
@@ -225,7 +226,7 @@ class Player {
   destroy() {
     this.playing = false;
     for (const watcher of [this.sizes, this.sight, this.themes]) watcher.disconnect();
-    this.system.removeEventListener("change", this.repaint);
+    for (const asked of [this.system, this.paper]) asked.removeEventListener("change", this.repaint);
     this.calm.removeEventListener("change", this.repaint);
     this.root.remove();
   }

@@ -59,7 +59,7 @@ function buildLoad(root, load) {
 function buildProxy(root, node, { stage, limits }, station) {
   const group = svg("g", { class: "proxy" }, root);
   svg("rect", { class: "box", x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
-  if (!node.total) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
+  if (!node.named) svg("path", { class: "sign", d: `M${node.cx - 5},${node.cy}h10m-4,-4l4,4l-4,4` }, group);
   const names = { wait: tr("waiting"), back_off: tr("back-off"), hold: "" };
   for (const [name, tray] of Object.entries(node.trays)) svg("text", { class: "tiny", x: node.cx, y: tray.bottom + 8, "text-anchor": "middle" }, group, names[name]);
   node.label.forEach((line, i) => svg("text", { x: node.cx, y: node.labelY + 12 * i, "text-anchor": "middle" }, group, line));
