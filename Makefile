@@ -53,7 +53,6 @@ pages: $(STAMP) ## notebooks/README.md and notebooks/glossary.md, from the cours
 
 book: $(VENV)/.book ## dist/book: all chapters as pages, from their stored outputs, with reference and cheat sheet
 	@$(BIN)/python -m docs.book.build dist/book
-	@$(BIN)/python -m docs.book.build dist/book/ko --language ko
 
 book-pages: book ## every page of the book in a headless Chromium, at three widths, light and dark (ten minutes)
 	@MESHMODEL_BOOK=dist/book $(BIN)/pytest -q -n 2 tests/book

@@ -1,6 +1,6 @@
 """`make book`: puts the book's sources together, lets Sphinx make pages of them, and looks whether they are whole.
 
-python -m docs.book.build OUT [--language ko]
+python -m docs.book.build OUT          # in English; OUT/ko in Korean
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from docs.book import chapters, cheat_sheet, check, reference
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+LANGUAGES = ("en", "ko")
 DOCUMENTS = {
     "record": "data/tutorial/README.md",
     "architecture": "docs/architecture.md",
@@ -79,6 +80,7 @@ def assemble(folder: Path, language: str = "en") -> None:
     """Everything that Sphinx reads, into `folder`."""
     static = folder / "_static"
     shutil.copytree(HERE / "static", static)
+    shutil.copytree(HERE / "templates", folder / "_templates")
     shutil.copytree(HERE / "locale", folder / "locale")
     shutil.copy(HERE / "conf.py", folder)
     for name, text in pages().items():
@@ -131,41 +133,38 @@ def _contents(folder: Path, lines_of_chapters: list[str], names: list[str], call
     page.write_text(told, encoding="utf-8")
 
 
-def build(out: Path, language: str = "en") -> None:
-    """The book's pages in `out`; exits with what is wrong with them."""
-    shutil.rmtree(out, ignore_errors=True)
+def build(out: Path) -> None:
+    """The book's pages in `out`, the Korean ones in `out`/ko; exits with what is wrong with them."""
     with TemporaryDirectory() as folder:
-        source = Path(folder) / "source"
-        source.mkdir()
-        assemble(source, language)
-        command = [
-            sys.executable,
-            "-m",
-            "sphinx",
-            "-q",
-            "-W",
-            "--keep-going",
-            "-b",
-            "html",
-            "-d",
-            f"{folder}/doctrees",
-            str(source),
-            str(out),
-        ]
-        if subprocess.run(command, env=os.environ | {"BOOK_LANGUAGE": language}, check=False).returncode:
-            sys.exit("make book: Sphinx's warnings are above; each is an error here")
+        made = Path(folder)
+        for language in LANGUAGES:
+            _sphinx(made / language, language)
+        shutil.move(made / "ko" / "html", made / "en" / "html" / "ko")
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made / "en" / "html", out)
     wrong = check.problems(out)
     if wrong:
         sys.exit("\n".join([*wrong[:40], f"make book: {len(wrong)} problems"]))
 
 
+def _sphinx(folder: Path, language: str) -> None:
+    """Sphinx's pages in one language, `folder`/html."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    assemble(source, language)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", f"{folder}/doctrees"]
+    told = os.environ | {"BOOK_LANGUAGE": language}
+    if subprocess.run([*command, str(source), str(folder / "html")], env=told, check=False).returncode:
+        sys.exit("make book: Sphinx's warnings are above; each is an error here")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the book.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--language", default="en", choices=["en", "ko"])
-    asked = parser.parse_args()
-    build(asked.out, asked.language)
-    print(f"the book: {asked.out / 'index.html'}")
+    out = parser.parse_args().out
+    build(out)
+    print(f"the book: {out / 'index.html'}, in Korean: {out / 'ko' / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version as _version
+from typing import Any
 
 _KOREAN = os.environ.get("BOOK_LANGUAGE") == "ko"
 
@@ -32,6 +33,8 @@ mathjax3_config = {"options": {"enableMenu": False}}
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
+templates_path = ["_templates"]
 html_css_files = ["book.css"]
 html_js_files = [(f"{name}.js", {"defer": "defer"}) for name in ("widget-classes", "widgets", "tables", *["korean"] * _KOREAN)]
 html_last_updated_fmt = None
@@ -39,6 +42,7 @@ html_copy_source = False
 html_show_search_summary = False  # it would be fetched, which a book opened as a file cannot
 html_show_sourcelink = False
 html_theme_options = {
+    "article_header_end": ["language.html", "article-header-buttons.html"],
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
@@ -47,5 +51,14 @@ html_theme_options = {
     "footer_content_items": ["copyright.html"],  # it names the authors; the theme's Korean for "By" is none
     "navbar_persistent": [],  # the search box stands in the sidebar already
     "search_bar_text": "검색..." if _KOREAN else "Search...",
-    "toc_title": "이 장에서" if _KOREAN else "In this chapter",
+    "toc_title": "이 페이지에서" if _KOREAN else "On this page",
 }
+
+
+def _title_once(_app: object, page: str, _template: str, context: dict[str, object], _tree: object) -> None:
+    if page == "index":
+        context["docstitle"] = ""  # else the book's name stands in the tab twice
+
+
+def setup(app: Any) -> None:
+    app.connect("html-page-context", _title_once)

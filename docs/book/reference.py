@@ -114,13 +114,13 @@ def _signature(node: ast.AST, name: str) -> str:
         fields = [ast.unparse(field) for field in node.body if isinstance(field, ast.AnnAssign)]
         return "```python\n" + "\n".join([f"class {name}:", *(f"    {field}" for field in fields)]) + "\n```" if fields else ""
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    arguments = re.sub(r"^(self|cls)(, |$)", "", ast.unparse(node.args))
+    arguments = list(map(_spaced, _split(re.sub(r"^(self|cls)(, |$)", "", ast.unparse(node.args)))))
     if {ast.unparse(decorator) for decorator in node.decorator_list} & {"property", "cached_property"}:
         return f"```python\n{name}: {ast.unparse(node.returns) if node.returns else 'Any'}\n```"
     returned = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
-    line = f"{name}({arguments}){returned}"
+    line = f"{name}({', '.join(arguments)}){returned}"
     if len(line) > 90:
-        line = f"{name}(\n    " + ",\n    ".join(_split(arguments)) + f",\n){returned}"
+        line = f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returned}"
     return f"```python\n{line}\n```"
 
 
@@ -134,6 +134,11 @@ def _split(arguments: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
+
+
+def _spaced(parameter: str) -> str:
+    """A default behind a type as people write it: `seed: int = 1`."""
+    return re.sub(r"^(\w+: [^=]+)=", r"\1 = ", parameter)
 
 
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}\n", re.MULTILINE)

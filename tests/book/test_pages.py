@@ -28,6 +28,11 @@ CHAPTERS = [page for page in PAGES if Path(page).name[:2].isdigit() and "plans" 
 STICKING_OUT = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 THEME = "theme => document.documentElement.dataset.theme = theme"
 WIDTHS = (1400, 900, 400)
+LEAST_SCALE = """async () => { await window.MathJax?.startup?.promise; return Math.min(1, ...[...document.querySelectorAll(
+    "mjx-container[display=true] > svg")].map(svg => { const shown = svg.getBoundingClientRect().width; svg.style.maxWidth = "none";
+    return shown / svg.getBoundingClientRect().width; })); }"""
+"""By how much the widest formula is shrunk to fit."""
+
 FOCUSABLE_BY_ITSELF = {"scrollable-region-focusable": {"enabled": False}}
 """Chromium makes what scrolls focusable by itself."""
 
@@ -77,6 +82,22 @@ def test_a_page_fits_every_width_and_has_no_grave_barrier_in_either_theme(opened
 def test_a_chapters_widgets_are_alive_without_a_kernel(opened: Any, chapter: str) -> None:
     shown = opened(chapter)
     shown.wait_for_function("() => [...document.querySelectorAll('.mm-widget')].every(box => box.querySelector('div'))")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_formulas_are_legible_on_a_phone(opened: Any, chapter: str) -> None:
+    shown = opened(chapter)
+    shown.set_viewport_size({"width": 380, "height": 900})
+    assert shown.evaluate(LEAST_SCALE) > 0.8
+
+
+@pytest.mark.parametrize("page", ["reference/rules", "03-timeout"])
+def test_each_page_leads_to_itself_in_the_other_language(opened: Any, page: str) -> None:
+    shown = opened(f"{page}.html")
+    for language in ("ko", "en"):
+        shown.locator(".mm-language").click()
+        shown.wait_for_function("language => document.documentElement.lang === language", arg=language)
+    assert shown.url.endswith(f"book/{page}.html")
 
 
 def test_a_field_of_the_cheat_sheet_is_a_card_whose_parts_are_named(opened: Any) -> None:

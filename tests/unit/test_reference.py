@@ -24,4 +24,4 @@ def test_the_rules_come_first_each_file_with_its_source_and_each_function_with_i
 def test_a_property_reads_as_what_it_is_and_a_method_as_a_call():
     page = reference.text_of(next(page for page in reference.PAGES if page.name == "results"))
     assert "```python\ncodes: dict[int, np.ndarray]\n```" in page and "codes()" not in page
-    assert re.search(r"```python\nhistogram\(i: int", page)
+    assert re.search(r"```python\nhistogram\(i: int", page) and "    resolution: float = 0.001,\n" in page
