@@ -65,7 +65,7 @@ def traffic_map(replay: Replay) -> str:
         y = TOP + k * (HIGH + GAP) + HIGH / 2
         boxes.append(_arrow(start, middle, last, y, flow) + _pod(last, y, flow))
     said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
-    name = html.escape(f"Traffic map: {' to '.join(hops)}; {said}", quote=True)
+    name = html.escape(f"Traffic map: {' → '.join(hops)}; {said}", quote=True)
     height = max(pods, rows[max(row for _, row in places.values())] + HIGH / 2 + GAP)
     return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" style="{_STYLE}">{"".join(boxes)}</svg>'
 

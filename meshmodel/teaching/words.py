@@ -236,7 +236,8 @@ def spoken_html(page: str) -> str:
     if current() == "en":
         return page
     parts = re.split(r"(<pre\b.*?</pre>|<style.*?</style>)", page, flags=re.DOTALL)
-    return "".join(part if k % 2 else re.sub(r"(?<=>)(?:[^<]|</?code>)+(?=<)", _said_in_html, part) for k, part in enumerate(parts))
+    parts[::2] = (re.sub(r"(?<=>)(?:[^<]|</?code>)+(?=<)", _said_in_html, part) for part in parts[::2])
+    return re.sub(r'(?<=aria-label=")[^"]*', lambda name: escape(told(unescape(name[0]))), "".join(parts))
 
 
 def _said_in_html(found: re.Match[str]) -> str:

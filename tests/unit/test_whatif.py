@@ -159,7 +159,7 @@ def test_the_map_shows_every_pod_and_its_errors() -> None:
     ends = flows(made)
     assert sum(flow.share for flow in ends) == pytest.approx(1) and all(0.02 < flow.errors < 0.3 for flow in ends)
     svg = traffic_map(made)
-    assert all(name in svg for name in made.pod_names) and 'role="img" aria-label="Traffic map: load to ' in svg
+    assert all(name in svg for name in made.pod_names) and 'role="img" aria-label="Traffic map: load → ' in svg
     boxes = re.findall(r"<rect [^>]*>", svg)
     assert boxes and all("fill:none" in box for box in boxes) and "class=" not in svg  # it brings its own look to any page
 
