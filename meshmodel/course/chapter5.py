@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from scipy import stats
 
+from meshmodel._data import data_path
 from meshmodel.analytic.queues import erlang_b
 from meshmodel.mesh import Mesh
 from meshmodel.rules.breakers import may_connect
 from meshmodel.teaching.exercises import Mistake, exercise
 
-BACKEND = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: backend}
-spec:
-  selector: {matchLabels: {app: backend}}
-  template:
-    metadata: {labels: {app: backend}}
-    spec:
-      containers:
-      - name: backend
-        image: nicholasjackson/fake-service:v0.24.2
-        ports: [{containerPort: 80}]
-        env: [{name: TIMING_50_PERCENTILE, value: 100ms}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: backend}
-spec: {selector: {app: backend}, ports: [{name: http, port: 80}]}
-"""
 LIMIT = """
 apiVersion: networking.istio.io/v1beta1
 kind: DestinationRule
@@ -127,7 +108,7 @@ def all_clients() -> int:
 )
 def per_second() -> float:
     """At most 4 / 0.1 s; a little less, as a free slot waits for the next caller."""
-    mesh = Mesh(overhead=stats.expon(scale=0.045)).apply(BACKEND, LIMIT)
+    mesh = Mesh(overhead=stats.expon(scale=0.045)).apply(data_path("course/backend.yaml"), LIMIT)
     replay = mesh.fortio_load(connections=20, qps=0, duration="11s", replications=10, seed=1)
     answered = replay.log.start + replay.log.latency
     settled = (answered > 1) & (answered <= 11)  # not what is under way when the run ends

@@ -17,17 +17,15 @@ Nothing is counted against anybody: a wrong answer says how far it is off, and t
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
-import re
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meshmodel.teaching import typed
 from meshmodel.teaching.copies import ExerciseError, student_copy
+from meshmodel.teaching.solution import explained
 
 __all__ = ["Exercise", "ExerciseError", "Mistake", "check", "exercise", "find", "register", "student_copy"]
 
@@ -68,7 +66,7 @@ class Exercise:
     unit : `share` (0 to 1), `s`, or any other words, shown beside the box.
     choices : the texts to choose from, where the answer is one of them.
     name, question, objective, minutes : what the card is headed by.
-    solution : what a reader is shown who asks for it; default: the docstring and the source of `answer`.
+    solution : what a reader is shown who asks for it; default: see `solution.explained`.
     """
 
     answer: Any
@@ -88,7 +86,7 @@ class Exercise:
         if not 0 <= self.tolerance < math.inf:
             raise ExerciseError(f"tolerance: must be zero or more, got {self.tolerance!r}")
         if callable(self.answer) and not self.solution:
-            self.solution = _explained(self.answer)
+            self.solution = explained(self.answer)
 
     @property
     def expected(self) -> Any:
@@ -182,23 +180,3 @@ def _bound(function: Any, given: Mapping[str, Any]) -> Any:
         return function
     wanted = {name: given[name] for name in inspect.signature(function).parameters if name in given}
     return lambda: function(**wanted)
-
-
-def _explained(function: Callable[..., Any]) -> str:
-    """The docstring of a function, and its body as code behind a blank line."""
-    says = inspect.cleandoc(function.__doc__ or "")
-    return "\n\n".join(filter(None, (says, _body(function))))
-
-
-def _body(function: Callable[..., Any]) -> str:
-    """The source of a function without its head and docstring; "" where it has none of its own."""
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        found = ast.parse(source).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return ""
-    if not isinstance(found, ast.FunctionDef):
-        return ""
-    inner = found.body[1:] if ast.get_docstring(found) else found.body
-    lines = source.splitlines()[inner[0].lineno - 1 :] if inner else []
-    return re.sub(r"^return ", "", textwrap.dedent("\n".join(lines)), flags=re.MULTILINE)

@@ -28,6 +28,12 @@ def code_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if len(line.strip()) > 25]
 
 
+def own(one: Exercise) -> list[str]:
+    """What an exercise says and computes itself, without the imports and manifests that its solution begins with."""
+    says, *_, code = one.solution.split("\n\n")
+    return [says, code, *one.hints, *(mistake.says for mistake in one.mistakes)]
+
+
 # --- copies ------------------------------------------------------------------------------------
 
 
@@ -38,10 +44,7 @@ def test_a_students_copy_holds_no_answer(chapter: Path, tmp_path: Path) -> None:
     assert not [cell.id for cell in copy.cells if {"solution", "answers"} & set(cell.metadata.get("tags", []))]
     assert not [cell.id for cell in copy.cells if cell.get("outputs") or cell.get("execution_count")]
     text = "\n".join(cell.source for cell in copy.cells)
-    told = {
-        one.name: [line for line in code_of("\n".join([one.solution, *one.hints, *(m.says for m in one.mistakes)])) if line in text]
-        for one in EXERCISES
-    }
+    told = {one.name: [line for line in code_of("\n".join(own(one))) if line in text] for one in EXERCISES}
     assert {name: lines for name, lines in told.items() if lines} == {}
     assert "exercises(" not in text or re.search(r"exercises\([^)]*solutions=False\)", text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_an_exercise_can_be_done_and_knows_its_mistakes(chapter: str, name: str)
         wrong = mistake.answer() if callable(mistake.answer) else mistake.answer
         assert one.judge(wrong).says == f"not yet: {mistake.says}", wrong
     assert re.search(r"\n\n\S", one.solution), "no code in its solution"
+
+
+@pytest.mark.parametrize(("chapter", "name"), EXERCISES)
+def test_a_solution_runs_by_itself(chapter: str, name: str) -> None:
+    """Pasted into a cell below its exercise it gives the answer: its imports and helpers stand in it."""
+    code = next(one for one in exercises(chapter) if one.name == name).solution.partition("\n\n")[2]
+    *before, last = ast.parse(code).body
+    assert isinstance(last, ast.Expr)
+    names = given() if chapter == "6" else {}
+    exec(compile(ast.Module(before, []), "solution", "exec"), names)
+    found = eval(compile(ast.Expression(last.value), "solution", "eval"), names)
+    assert typed.same(found, the(chapter, name).expected, 1e-12)
 
 
 def test_names_are_the_courses_own() -> None:
