@@ -54,4 +54,4 @@ def _unknown(text: str) -> bool:
     """However its lines may have been one before they were broken; a name is broken after its hyphens."""
     first, *lines = ["" if line in WORKLOADS else line for line in text.replace("-\n", "-").split("\n")]
     forms = [first + "".join(map("".join, zip(between, lines, strict=True))) for between in product("\n ", repeat=len(lines))]
-    return all(english_left(words.say(form, context)) for form in forms for context in ("", "theatre"))
+    return all({*english_left(words.say(form, context))} - {*WORKLOADS} for form in forms for context in ("", "theatre"))
