@@ -190,7 +190,7 @@ def drawn(text: str) -> str:
 
 
 def lines(text: str, letters: int, names: bool = False) -> list[str]:
-    """`text` in lines of at most so many letters; a number keeps its unit, and what it is equal to.
+    """`text` in as few lines of at most so many letters as will do, about equally long; a number keeps its unit, and what it is equal to.
 
     `names`: keep them whole, none is broken at its dashes.
     In a text that has Korean, Chinese or Japanese letters these and capitals are half as wide again, and a space is half as wide.
@@ -199,7 +199,13 @@ def lines(text: str, letters: int, names: bool = False) -> list[str]:
     whole = whole.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
     if re.search(r"[\u1100-\uffdc]", whole):
         whole, letters = re.sub(r"([A-Z_\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)), 2 * letters
-    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters, break_on_hyphens=not names)]
+    wrap = textwrap.TextWrapper(letters, break_on_hyphens=not names)
+    needed = wrap.wrap(whole)
+    for wrap.width in range(letters - 1, max(map(len, whole.split(" "))) - 1, -1):  # no word is to be broken for it
+        if len(needed) < 2 or len(narrower := wrap.wrap(whole)) > len(needed):
+            break
+        needed = narrower
+    return [line.replace("\0", "").replace("\N{NO-BREAK SPACE}", " ") for line in needed]
 
 
 def fonts() -> list[str]:

@@ -103,7 +103,7 @@ def test_code_within_a_text_is_code_in_its_translation() -> None:
 
 def test_in_korean_its_letters_and_capitals_are_half_as_wide_again() -> None:
     assert words.lines("one two three", 8) == ["one two", "three"]
-    assert words.lines("하나 둘 셋 넷", 8) == ["하나 둘 셋", "넷"] and words.lines("하나 둘 셋 넷", 6) == ["하나 둘", "셋 넷"]
+    assert words.lines("하나 둘 셋 넷", 8) == ["하나 둘", "셋 넷"] and words.lines("하나 둘 셋 넷", 6) == ["하나 둘", "셋 넷"]
     assert words.lines("pod 하나", 8) == ["pod 하나"] and words.lines("RANDOM 하나", 9) == ["RANDOM", "하나"]
 
 
