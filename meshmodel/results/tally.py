@@ -139,7 +139,7 @@ class LogTally:
         """As `Tally.by_time`, for any bin."""
         done = self.log.start + self.log.latency
         bins = max(1, int(np.ceil(np.nanmax(done, initial=0.0) / bin)))
-        which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.int64)
+        which = np.where(np.isnan(done), -1, np.minimum(np.nan_to_num(done) / bin, bins - 1)).astype(np.intp)
 
         def counted(mask: np.ndarray) -> np.ndarray:
             return np.bincount(which[mask], minlength=bins)

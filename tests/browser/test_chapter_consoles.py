@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .axe import grave_findings
 from .lab import browser_page, chromium, jupyterlab, redraws_reported, run_all, write_notebook
 
 pytestmark = pytest.mark.browser
@@ -138,3 +139,4 @@ def test_a_console_fits_its_page(width: int, dark: bool, tmp_path: Path) -> None
             _rests(page, title)
             console.screenshot(path=tmp_path / f"{title}-{width}-{'dark' if dark else 'light'}.png")
             assert console.evaluate(STICKING_OUT) == []
+        assert grave_findings(page, ".mc") == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from .axe import grave_findings
 from .lab import browser_page, chromium, jupyterlab, redraws_reported, run_all, write_notebook
 from .test_chapter_consoles import STICKING_OUT
 
@@ -43,7 +44,7 @@ def test_a_console_in_jupyterlab(tmp_path: Path, name: str, record_property: Cal
         page.set_viewport_size({"width": 520, "height": 1000})
         page.wait_for_function(IDLE)
         page.screenshot(path=tmp_path / f"{name}-520.png")
-        assert console.evaluate(STICKING_OUT) == []
+        assert console.evaluate(STICKING_OUT) == [] and grave_findings(page, ".mc") == []
 
 
 def _rests(page: Any) -> None:

@@ -16,6 +16,7 @@ from meshmodel.envoy.process import envoy_binary
 from meshmodel.teaching.consoles.replay import ON_ENVOY
 from meshmodel.teaching.playground import REPORT
 
+from .axe import grave_findings
 from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
 from .test_chapter_consoles import STICKING_OUT
 
@@ -64,6 +65,7 @@ def test_the_playground_fits_its_page(dark: bool, tmp_path: Path) -> None:
             assert console.evaluate(STICKING_OUT) == []
             beside = console.locator("img").bounding_box()["x"] > editor.bounding_box()["x"] + 100
             assert beside is (width == 1200)
+        assert grave_findings(page, ".mc") == []
 
 
 @contextmanager

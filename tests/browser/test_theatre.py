@@ -23,6 +23,7 @@ from meshmodel.teaching.theatre import Theatre, theatre
 from meshmodel.teaching.theatre.widget import module, style
 
 from ..unit.traces import forked, played
+from .axe import grave_findings
 from .lab import browser_page, chromium, jupyterlab, run_all, write_notebook
 
 pytestmark = pytest.mark.browser
@@ -362,6 +363,7 @@ def test_it_fits_its_page_in_either_theme(bare: str, tmp_path: Path, width: int,
         assert (_light(ground) < 60) == dark and (_light(ink) > 180) == dark
         assert min(page.evaluate(DOTS)) > 50
         page.screenshot(path=tmp_path / "shot.png", full_page=True)
+        assert grave_findings(page, ".mt") == []
 
 
 OVERLAPPING = """() => [...document.querySelectorAll('.mt-stage svg')].flatMap(stage => {
