@@ -193,12 +193,12 @@ def lines(text: str, letters: int, names: bool = False) -> list[str]:
     """`text` in as few lines of at most so many letters as will do, about equally long; a number keeps its unit, and what it is equal to.
 
     `names`: keep them whole, none is broken at its dashes.
-    In a text that has Korean, Chinese or Japanese letters these and capitals are half as wide again, and a space is half as wide.
+    In a text that has Korean, Chinese or Japanese letters these, capitals and % are half as wide again, and a space is half as wide.
     """
     whole = re.sub(r"(\d) (?=(?:s|ms|Erlangs)\b|%)", "\\1\N{NO-BREAK SPACE}", text)
     whole = whole.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
     if re.search(r"[\u1100-\uffdc]", whole):
-        whole, letters = re.sub(r"([A-Z_\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)), 2 * letters
+        whole, letters = re.sub(r"([A-Z_%\u1100-\uffdc])", "\\1\0", re.sub(r"(\S)", "\\1\0", whole)), 2 * letters
     wrap = textwrap.TextWrapper(letters, break_on_hyphens=not names)
     needed = wrap.wrap(whole)
     for wrap.width in range(letters - 1, max(map(len, whole.split(" "))) - 1, -1):  # no word is to be broken for it
