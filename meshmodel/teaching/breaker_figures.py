@@ -106,12 +106,12 @@ def refusals(trace: Trace, limit: int, offered: float, measured: float | None = 
 def waiting_room(trace: Trace, stop: float = 2.0, width: float = WIDTH) -> Picture:
     """A row a request in order of arrival: hatched while it waits for a connection, solid while the pod works; refusals as crosses."""
     table = _arrivals(trace, stop)
-    says = _waits_say(table)
+    says = _waits_say(table, stop)
     picture, (axes,) = canvas(says, max(1.6, min(3.6, 0.085 * len(table))), width=width)
     _draw_waits(axes, table, stop)
     named(axes, "seconds")
     picture.tell("requests", _waits_told(table))
-    picture.alt_text = f"{says} ({stop:g} s)"
+    picture.alt_text = says
     return picture
 
 
@@ -124,14 +124,14 @@ def _waits_told(table: pd.DataFrame) -> dict[str, Any]:
     return {"arrives (s)": table.chosen, "begins (s)": table.start, "ends (s)": table.end, "refused": table.refused}
 
 
-def _waits_say(table: pd.DataFrame) -> str:
+def _waits_say(table: pd.DataFrame, stop: float) -> str:
     waited = (table.start - table.chosen)[table.start.notna()]
     told = (
         f"the others wait {1000 * waited.mean():.0f} ms on average, {1000 * waited.max():.0f} ms at most"
         if len(waited)
         else "nobody is served"
     )
-    return f"{int(table.refused.sum())} of {len(table)} requests are refused; {told}"
+    return f"In {stop:g} s of one run {int(table.refused.sum())} of {len(table)} requests are refused; {told}"
 
 
 def _draw_waits(axes: Axes, table: pd.DataFrame, stop: float) -> None:
@@ -171,13 +171,13 @@ def room_and_run(trace: Trace, connections: int, rate: float, service: float, at
     """Two seconds of one run request by request, and below what other sizes of the room would do."""
     table = _arrivals(trace, 2.0)
     loss, wait = _by_room(connections, rate, service, max(20, at))
-    says = _waits_say(table)
+    says = _waits_say(table, 2.0)
     picture, (run, *panels) = canvas(says, 1.8, 1.1, 1.1, width=width)
     _draw_waits(run, table, 2.0)
     _draw_rooms(panels, loss, wait, at, points)
     picture.tell("requests", _waits_told(table))
     formula = f"a room for {at} refuses {loss[at - 1]:.3f} and makes the others wait {1000 * wait[at - 1]:.0f} ms"
-    picture.alt_text = f"{says} (2 s). In the long run {formula}, by formula"
+    picture.alt_text = f"{says}. In the long run {formula}, by formula"
     return picture
 
 

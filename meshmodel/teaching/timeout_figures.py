@@ -64,7 +64,7 @@ def tail(
     drawn, timeout = timeout <= longest, min(timeout, 0.992 * longest)
     total, good = (float(np.interp(timeout, taus, curve)) for curve in curves.T)
     failing = formulas.share_of_504(atoms, timeout)
-    says = f"{some}: {good:.1f} good and {total - good:.1f} failed answers a second"
+    says = f"{some}: {good:.1f} good and {total - good:.1f} failed answers a second by formula"
     picture, (above, below) = canvas(says, 1.8, 1.9, width=width)
     _survival(above, atoms, timeout, calls, drawn)
     below.fill_between(taus, 0, curves[:, 1], color=COLOUR["healthy"], alpha=0.35, linewidth=0)

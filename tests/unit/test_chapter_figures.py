@@ -291,7 +291,7 @@ def test_a_waiting_room_tells_waiting_from_work():
     trace = mesh("backend", pool, overhead="100ms").fortio_load(5, 0, "2s", replications=1, seed=1).trace(0)
     picture = drawn(breaker_figures.waiting_room(trace, 2.0))
     refused = int((trace.attempts.outcome == "overflow").sum())
-    assert refused > 20 and "requests are refused; the others wait" in title_of(picture)
+    assert refused > 20 and " requests are refused; the others wait" in title_of(picture)
     assert "A room for 4: 6.7 % are refused" in title_of(drawn(breaker_figures.rooms(3, 24, 0.1, 4, points={4: (0.03, 0.031)})))
     assert "In the long run a room for 2" in drawn(breaker_figures.room_and_run(trace, 1, 20, 0.1, 2, {2: (0.5, 0.1)})).alt_text
 

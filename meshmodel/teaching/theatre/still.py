@@ -195,7 +195,7 @@ def _draw_pod(axes: Axes, at: Point, half: float, name: str, role: str, ejected:
             color=ROLES["proxy"].light,
             zorder=5,
         )
-    say(axes, x + 0.03, y + 0.9 * half, shortened(name, _LETTERS), va="top", fontsize=LEAST, zorder=5)
+    say(axes, x + 0.03, y + 0.78 * half, shortened(name, _LETTERS), va="top", fontsize=LEAST, zorder=5)
 
 
 def _ejected(hosts: dict[str, np.ndarray], time: float) -> set[int]:
