@@ -21,12 +21,15 @@ import nbformat
 from classroom import korean
 
 ROOT = Path(__file__).parents[1]
-INSTALL = """# In a browser tab: the package and what it needs, once a session; half a minute
-%pip install -q meshmodel
+REMARK = {
+    "en": "# In a browser tab: the package and what it needs, once a session; half a minute\n",
+    "ko": "# 브라우저 탭에서: 패키지와 필요한 것을 세션마다 한 번 설치합니다. 30초쯤 걸립니다\n",
+}
+INSTALL = """%pip install -q meshmodel
 import tqdm
 
 tqdm.tqdm.monitor_interval = 0  # it would start a thread, and there are none"""
-"""What a chapter begins with there."""
+"""What a chapter begins with there, after a remark in its language."""
 
 PYODIDE = "@jupyterlite/pyodide-kernel-extension:kernel"
 
@@ -47,7 +50,7 @@ def contents(folder: Path, language: str = "en") -> list[Path]:
     made = []
     for path in sorted(source.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells.insert(1, nbformat.v4.new_code_cell(INSTALL, id="install"))
+        notebook.cells.insert(1, nbformat.v4.new_code_cell(REMARK[language] + INSTALL, id="install"))
         nbformat.write(notebook, folder / path.name)
         made.append(folder / path.name)
     shutil.copy(source / "glossary.md", folder)

@@ -175,7 +175,7 @@ def test_the_browser_tab_gets_every_chapter_with_a_cell_that_installs(tmp_path: 
     made = lite.contents(tmp_path)
     assert [path.name for path in made] == [path.name for path in CHAPTERS]
     cells = nbformat.read(made[0], as_version=4).cells
-    assert cells[1].source == lite.INSTALL and len(cells) == len(nbformat.read(CHAPTERS[0], as_version=4).cells) + 1
+    assert cells[1].source == lite.REMARK["en"] + lite.INSTALL and len(cells) == len(nbformat.read(CHAPTERS[0], as_version=4).cells) + 1
 
 
 def test_the_stick_installs_from_itself_alone(tmp_path: Path) -> None:
