@@ -24,6 +24,8 @@ FIRST = (
     "exercises say what is wrong with an answer, and nothing is counted.\n\nThe [glossary](glossary.md) has the words.\n"
 )
 
+TWICE = "In JupyterLab the first click on a link opens the chapter, and the second one goes to the place."
+
 
 class Question(NamedTuple):
     """A question, its short answer, and the chapter and heading under which it is shown."""
@@ -42,8 +44,8 @@ def questions() -> tuple[Question, ...]:
 
 
 def fragment(heading: str) -> str:
-    """What JupyterLab calls a heading in a link: its text with hyphens for blanks."""
-    return re.sub(r"[`*$]", "", heading).replace(" ", "-").replace("?", "%3F")
+    """What JupyterLab calls a heading in a link: its text with hyphens for blanks, and nothing encoded, or it is not found."""
+    return re.sub(r"[`*$]", "", heading).replace(" ", "-")
 
 
 def first_page(headings: Mapping[str, Sequence[str]]) -> str:
@@ -51,7 +53,7 @@ def first_page(headings: Mapping[str, Sequence[str]]) -> str:
     by_number = _by_number(headings)
     lines = [FIRST, "## Chapters", ""]
     lines += [f"- [{told[0]}]({name})" for name, told in sorted(headings.items())]
-    lines += ["", "## Questions that people really ask", "", "| question | in short | where |", "| --- | --- | --- |"]
+    lines += ["", "## Questions that people really ask", "", TWICE, "", "| question | in short | where |", "| --- | --- | --- |"]
     for one in questions():
         name = by_number[one.chapter]
         if one.heading in headings[name]:

@@ -195,4 +195,4 @@ def test_links_to_words_in_the_chapters_lead_to_words() -> None:
 
 def test_a_heading_in_a_link_is_what_jupyterlab_calls_it() -> None:
     assert pages.fragment("Two clocks: `perTryTimeout` and `timeout`") == "Two-clocks:-perTryTimeout-and-timeout"
-    assert pages.fragment("Why not more?") == "Why-not-more%3F"
+    assert pages.fragment("Why not more?") == "Why-not-more?"
