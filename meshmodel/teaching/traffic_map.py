@@ -48,7 +48,7 @@ def flows(replay: Replay) -> list[Flow]:
 
 
 def traffic_map(replay: Replay) -> str:
-    """The map as an SVG element with an accessible name."""
+    """The map as an SVG element with an accessible name, below a line that says its finding."""
     ends, routes = flows(replay), replay.scenario.routes
     shown = ends if len(ends) <= MOST_PODS else sorted(ends, key=lambda flow: -flow.share * (1 + flow.errors))[:MOST_PODS]
     places, hops = _places(routes), ["load", *calls_on_the_way(routes)]
@@ -67,7 +67,14 @@ def traffic_map(replay: Replay) -> str:
     said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
     name = html.escape(f"Traffic map: {' → '.join(hops)}; {said}", quote=True)
     height = max(pods, rows[max(row for _, row in places.values())] + HIGH / 2 + GAP)
-    return f'<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" style="{_STYLE}">{"".join(boxes)}</svg>'
+    title = f'<p style="margin:0 0 6px;font-weight:600">{html.escape(finding(ends))}</p>'
+    return f'{title}<svg role="img" aria-label="{name}" viewBox="0 0 {WIDE} {height:g}" style="{_STYLE}">{"".join(boxes)}</svg>'
+
+
+def finding(ends: Sequence[Flow]) -> str:
+    """Who answers most, and how much of everything fails."""
+    most, failing = max(ends, key=lambda flow: flow.share), sum(flow.share * flow.errors for flow in ends)
+    return f"{visible(most.name)} answers {100 * most.share:.1f} % of the calls, {100 * failing:.1f} % of all fail"
 
 
 def calls_on_the_way(routes: Sequence[Route]) -> list[str]:

@@ -160,6 +160,9 @@ def test_the_map_shows_every_pod_and_its_errors() -> None:
     assert sum(flow.share for flow in ends) == pytest.approx(1) and all(0.02 < flow.errors < 0.3 for flow in ends)
     svg = traffic_map(made)
     assert all(name in svg for name in made.pod_names) and 'role="img" aria-label="Traffic map: load → ' in svg
+    most, failed = max(flow.share for flow in ends), float((made.log.code >= 400).sum() / made.requests.sum())
+    assert re.fullmatch(r"simple-backend-\S+ answers .* of all fail", title := re.findall(r"<p [^>]*>(.*)</p>", svg)[0])
+    assert f"answers {100 * most:.1f} % of the calls, {100 * failed:.1f} % of all fail" in title
     boxes = re.findall(r"<rect [^>]*>", svg)
     assert boxes and all("fill:none" in box for box in boxes) and "class=" not in svg  # it brings its own look to any page
 
