@@ -64,7 +64,7 @@ def traffic_map(replay: Replay) -> str:
     for k, flow in enumerate(shown):
         y = TOP + k * (HIGH + GAP) + HIGH / 2
         boxes.append(_arrow(start, middle, last, y, flow) + _pod(last, y, flow))
-    said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers, {flow.errors:.1%} of them errors" for flow in ends)
+    said = "; ".join(f"{flow.name} {flow.share:.1%} of the answers ({flow.errors:.1%} errors)" for flow in ends)
     name = html.escape(f"Traffic map: {' → '.join(hops)}; {said}", quote=True)
     height = max(pods, rows[max(row for _, row in places.values())] + HIGH / 2 + GAP)
     title = f'<p style="margin:0 0 6px;font-weight:600">{html.escape(finding(ends))}</p>'
