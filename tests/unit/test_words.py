@@ -88,8 +88,10 @@ def test_html_is_spoken_but_for_what_stands_letter_by_letter() -> None:
     assert words.spoken_html(page) is page
     language("ko")
     assert words.spoken_html(page) == "<b>얼랑의 공식</b> <td>\n 시드 </td><pre>seed</pre>"
-    drawn = '<svg aria-label="Traffic map: load → checkout; a&amp;b 32.6% of the answers (0.0% errors); a proxy itself 2.5% of the answers"></svg>'
-    assert words.spoken_html(drawn) == '<svg aria-label="트래픽 지도: 부하 → checkout; a&amp;b 응답의 32.6% (오류 0.0%); 프록시 자신 응답의 2.5%"></svg>'
+    drawn = '<svg aria-label="{}"></svg>'
+    english = "Traffic map: load → checkout; a&amp;b 32.6% of the answers (0.0% errors); a proxy itself 2.5% of the answers"
+    korean = "트래픽 지도: 부하 → checkout; a&amp;b 응답의 32.6% (오류 0.0%); 프록시 자신 응답의 2.5%"
+    assert words.spoken_html(drawn.format(english)) == drawn.format(korean)
     assert words.spoken_html('<pre style="a">seed</pre><p>seed</p>') == '<pre style="a">seed</pre><p>시드</p>'
 
 
