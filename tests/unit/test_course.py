@@ -180,6 +180,18 @@ def test_a_glossary_of_some_forty_words_each_with_its_own_anchor() -> None:
         assert word.means.rstrip(")").endswith(".") and len(word.means) < 260 and str(word.chapter) in TITLES and word.ko
 
 
+@pytest.mark.parametrize("word", glossary.words(), ids=lambda word: word.anchor)
+def test_a_word_is_linked_in_the_chapter_that_it_names(word: glossary.Word) -> None:
+    text = "\n".join(cell.source for cell in chapter_cells(str(word.chapter)) if cell.cell_type == "markdown")
+    assert f"](glossary.md#{word.anchor})" in text
+
+
+@pytest.mark.parametrize("chapter", CONVERTED)
+def test_a_chapter_is_told_in_short_before_what_is_left_to_the_reader(chapter: str) -> None:
+    headings = re.findall(r"^## (.*)$", "\n".join(c.source for c in chapter_cells(chapter) if c.cell_type == "markdown"), re.MULTILINE)
+    assert headings[-4:] == ["Exercises", "What you did", "In short", "On your own"]
+
+
 def test_a_link_to_a_word_tells_its_meaning() -> None:
     assert glossary.link("closed loops", "closed loop").startswith('[closed loops](glossary.md#closed-loop "A load of a fixed')
     assert glossary.link("x", "Little's law").startswith("[x](glossary.md#littles-law ")
