@@ -8,6 +8,7 @@ const make = (tag, attributes, parent, text) => {
   parent?.append(made);
   return made;
 };
+const withUnit = (number, unit) => (unit === "s" ? tr("{} s", number) : unit === "%" ? tr("{} %", number) : `${number}${unit ? ` ${unit}` : ""}`);
 const INCH = 96;
 const WIDE = 1060, ASIDE = 340; // as in the style: from there on the table stands beside the figure, and takes so much
 
@@ -259,7 +260,7 @@ class Console {
       }
       else {
         input.value = stops ? stops.indexOf(value) : value;
-        const said = `${+(+value).toPrecision(6)}${unit ? ` ${unit}` : ""}`;
+        const said = withUnit(+(+value).toPrecision(6), unit);
         input.said.textContent = said;
         input.setAttribute("aria-valuetext", said);
         input.style.setProperty("--done", `${(100 * (input.value - input.min)) / (input.max - input.min || 1)}%`);
