@@ -13,7 +13,7 @@ from meshmodel.evidence import catalogue, records
 from meshmodel.results.fortio import Histogram
 from meshmodel.results.replay import Outcome, Replay
 from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, key, named, say
-from meshmodel.teaching.palette import BLACK, ROLES, troubled
+from meshmodel.teaching.palette import BLACK, ROLES, look, troubled
 from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.sheet import sheet
 
@@ -114,7 +114,7 @@ def _who(axes: Axes, replay: Replay, left: float, right: float, y: float) -> Non
     say(axes, left - 0.08, y + 0.09, "who", ha="right", va="center", fontsize=9)
     for pod, share in pod_shares(replay).items():
         wide = share * (right - left)
-        axes.barh(y, wide - 0.03, 0.2, left=at, align="edge", color=_SLOW if pod in bad else _FAST, edgecolor="none")
+        axes.barh(y, wide - 0.03, 0.2, left=at, align="edge", **look("troubled" if pod in bad else "healthy"))
         if wide > 0.42:
             say(axes, at + wide / 2, y + 0.09, f"{share:.0%}".replace("%", " %"), ha="center", va="center", fontsize=9, color=BLACK)
         at += wide
@@ -123,8 +123,8 @@ def _who(axes: Axes, replay: Replay, left: float, right: float, y: float) -> Non
 def _sorted(axes: Axes, values: Mapping[int, float], step: float, left: float, right: float, y: float) -> None:
     scale = (right - left) / 100
     say(axes, left - 0.08, y + 0.09, "how fast", ha="right", va="center", fontsize=9)
-    for start, stop, colour, said in ((0, step, _FAST, "fast"), (step, 100, _SLOW, "slow")):
-        axes.barh(y, (stop - start) * scale, 0.2, left=left + start * scale, align="edge", color=colour, linewidth=0)
+    for start, stop, role, said in ((0, step, "healthy", "fast"), (step, 100, "troubled", "slow")):
+        axes.barh(y, (stop - start) * scale, 0.2, left=left + start * scale, align="edge", **look(role))
         if (stop - start) * scale > 0.4:
             say(
                 axes,

@@ -13,12 +13,12 @@ from meshmodel.results.replay import Replay
 from meshmodel.rules import ejection as rules
 from meshmodel.scenario import OutlierDetection
 from meshmodel.teaching.canvas import FAINT, INK, WIDTH, say
-from meshmodel.teaching.palette import ROLES, fails
+from meshmodel.teaching.palette import ROLES, fails, look
 from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.sheet import sheet
 
 LANE = 0.36
-_FINE, _ILL, _BAD = ROLES["healthy"].light, ROLES["troubled"].light, ROLES["proxy"].light
+_FINE, _BAD = ROLES["healthy"].light, ROLES["proxy"].light
 _LEFT, _RIGHT = 1.4, 0.15
 """Inches left and right of what is drawn over time."""
 _LETTER = 0.08
@@ -160,11 +160,11 @@ def _lane(
 ) -> str:  # fmt: skip
     name = replay.pod_names[pod]
     behaviour = next(e.behaviour for e in replay.scenario.routes[-1].endpoints if e.name == name)
-    colour = _ILL if fails(behaviour) else _FINE
     say(axes, left - 0.08, y + 0.12, label(name), ha="right", va="center", fontsize=9)
     mine = [stay for stay in found if stay.pod == pod]
     begins, stops = np.array([0.0, *(stay.stop for stay in mine)]), np.array([*(stay.start for stay in mine), end])
-    axes.barh(np.full(len(begins), y), (stops - begins) * scale, 0.24, left=left + begins * scale, align="edge", color=colour)
+    style = look("troubled" if fails(behaviour) else "healthy")
+    axes.barh(np.full(len(begins), y), (stops - begins) * scale, 0.24, left=left + begins * scale, align="edge", **style)
     for stay, times in zip(mine, multipliers(mine, rule) if rule else [], strict=True):
         _stay(axes, stay, times, y, (left + stay.start * scale, left + stay.stop * scale), line)
     return f"{name} out {len(mine)} times" if mine else f"{name} never out"

@@ -8,7 +8,7 @@ once more.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meshmodel.scenario import Behaviour, Scenario
 
@@ -33,6 +33,12 @@ ROLES = {
     "envoy": Role("#A64F82", "#D68AB6", "a real Envoy"),
     "guess": Role("#8A63D2", "#B5A1F2", "what the reader guessed"),
 }
+
+
+def look(role: str) -> dict[str, Any]:
+    """How a bar of a role is filled on any ground: in its colour, a troubled pod's with dots, which grey shows too."""
+    dots = {"hatch": "..", "edgecolor": BLACK + "55"} if role == "troubled" else {"edgecolor": "none"}
+    return {"facecolor": ROLES[role].light, "linewidth": 0, **dots}
 
 
 def css(dark: bool = False) -> str:

@@ -77,3 +77,10 @@ def test_what_a_style_mixes_of_ink_and_ground_can_be_read() -> None:
         assert contrast(mixed(ink, mixes["muted"], ground), fill) >= TEXT
         assert contrast(mixed(ink, mixes["plain"], ground), ground) >= THINGS
         assert contrast(mixed(ink, mixes["edge"], ground), ground) >= THINGS
+
+
+def test_a_troubled_pods_bar_is_told_in_grey_too() -> None:
+    """Its colour and a healthy pod's are nearly one grey."""
+    well, ill = palette.look("healthy"), palette.look("troubled")
+    assert abs(luminance(well["facecolor"]) - luminance(ill["facecolor"])) < 0.1
+    assert "hatch" in ill and "hatch" not in well
