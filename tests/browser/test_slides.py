@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
 
-from classroom import slides
+from classroom import korean, slides
 
 from .lab import FLAGS, ROOT, chromium
 
@@ -29,13 +30,17 @@ CUT = """async () => {
 """Slides that need more than the screen: their number, how large they are, how they begin."""
 
 
+@pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_no_slide_is_cut(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slide_is_cut(chapter: Path, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from playwright.sync_api import sync_playwright
 
     monkeypatch.setattr(slides.build, "mathjax", lambda: slides.HERE / "slides.js")  # of the extra `book`; formulas stay TeX
     deck = tmp_path / "deck.html"
-    deck.write_text(slides.deck(chapter), encoding="utf-8")
+    if language == "ko":
+        nbformat.write(korean.chapter(chapter), tmp_path / chapter.name)
+        chapter = tmp_path / chapter.name
+    deck.write_text(slides.deck(chapter, language), encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport=PROJECTOR)
