@@ -12,7 +12,7 @@ from meshmodel.results.fortio import Histogram
 from meshmodel.results.overhead import line as overhead_line
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import UNLIMITED, ClosedLoop, Scenario, Workload
-from meshmodel.teaching import charts, plots
+from meshmodel.teaching import charts, plots, words
 from meshmodel.teaching.traffic_map import traffic_map
 from meshmodel.whatif.objective import Answer, objective, sought
 from meshmodel.whatif.study import Moved, Study, figure, reasons, sensitivities
@@ -65,7 +65,8 @@ def page(mesh: Mesh, findings: Findings, title: str, slo: str = "") -> str:
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
     replay, comparison = findings.replay, findings.comparison
-    return template.render(
+    rendered = template.render(
+        language=words.current(),
         title=title,
         slo=slo,
         overhead=overhead_line(mesh.sourced_overhead()),
@@ -90,6 +91,7 @@ def page(mesh: Mesh, findings: Findings, title: str, slo: str = "") -> str:
         tornado_p99=_tornado(findings, 0),
         tornado_errors=_tornado(findings, 1),
     )
+    return words.spoken_html(rendered)
 
 
 def as_yaml(answer: Answer) -> str:
@@ -181,4 +183,4 @@ def _moves_table(moved: list[Moved]) -> str:
         for m in moved
         for said, p99, wrong in zip(map(m.number.says, m.values), m.p99, m.errors, strict=True)
     ]
-    return tabulate(rows, ("number", "now", "moved to", "p99", "errors"), tablefmt="html", disable_numparse=True)
+    return tabulate(rows, ("number of the rules", "now", "moved to", "p99", "errors"), tablefmt="html", disable_numparse=True)

@@ -238,10 +238,10 @@ def spoken(state: Any, names: frozenset[str] = SPOKEN, context: str = "") -> Any
 
 
 def spoken_html(page: str) -> str:
-    """HTML whose texts are in the current language; what stands letter by letter in `pre`, such as fortio's, is not one of them."""
+    """HTML whose texts are in the current language; not what stands letter by letter in `pre`, such as fortio's, nor a warning."""
     if current() == "en":
         return page
-    parts = re.split(r"(<pre\b.*?</pre>|<style.*?</style>)", page, flags=re.DOTALL)
+    parts = re.split(r"(<pre\b.*?</pre>|<style.*?</style>|<li translate=\"no\">.*?</li>)", page, flags=re.DOTALL)
     parts[::2] = (re.sub(r"(?<=>)(?:[^<]|</?code>)+(?=<)", _said_in_html, part) for part in parts[::2])
     return re.sub(r'(?<=aria-label=")[^"]*', lambda name: escape(told(unescape(name[0]))), "".join(parts))
 

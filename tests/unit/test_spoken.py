@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from meshmodel import Mesh, catalogue, data_path
 from meshmodel.course import TITLES, exercises
-from meshmodel.teaching import language, words
+from meshmodel.teaching import language, report, words
 from meshmodel.teaching.cards.exercise import UNITS, ExerciseCard
 from meshmodel.teaching.cards.summary import Summary
 from meshmodel.teaching.consoles import (
@@ -34,6 +34,8 @@ from meshmodel.teaching.consoles import (
 from meshmodel.teaching.exercises import Exercise, Mistake
 from meshmodel.teaching.guesses import guess
 from meshmodel.teaching.playground import playground
+from meshmodel.whatif.study import Study
+from meshmodel.workloads import fortio
 from tests.drawn import WORKLOADS
 from tests.translation import english_left
 
@@ -91,6 +93,19 @@ def test_a_console_speaks_korean(make: Any, monkeypatch: pytest.MonkeyPatch) -> 
     picture.png(50)
     drawn = [text.get_text() for text in picture.findobj(Text)] if words.fonts() else []
     assert english([picture.alt_text, *drawn]) == {}  # without a Korean font a machine draws English
+
+
+def test_a_report_speaks_korean_but_for_warnings_and_names() -> None:
+    manifests = (data_path("course", name) for name in ("shop.yaml", "shop-limit.yaml"))
+    mesh = Mesh(istio="1.24", overhead="3ms").apply(*manifests)
+    study, slo = Study(fortio(connections=40, qps=400, duration="1s"), 4, target="checkout"), "p99<300ms,errors<0.1%"
+    record = study.run(mesh).histogram(0)
+    page = report.page(mesh, report.found(mesh, study, 4, record, "record.json", slo), "shop", slo)
+    left = english(said({"html": re.sub("<style>.*?</style>|<li translate.*?</li>", "", page, flags=re.DOTALL)}))
+    names = {"shop", "errors", "outbound", "default", "svc", "local"}
+    assert {text: found for text, found in left.items() if not {*found} <= names} == {} and '<html lang="ko">' in page
+    drawn = [unescape(name) for name in re.findall(r'aria-label="([^"]*)"', page)]
+    assert len(drawn) > 3 and english(drawn) == {}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
