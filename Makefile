@@ -39,7 +39,7 @@ mutants: $(STAMP) ## what no test notices of changes to FOLDER=rules or simulati
 any-cpu: $(STAMP) ## the notebooks once more, computed as on a processor that has nothing but what all have
 	@env $$($(BIN)/python tests/notebooks/plainest_cpu.py) $(BIN)/pytest -q -n 2 --dist load tests/notebooks
 
-anywhere: $(STAMP) ## every chapter from the wheel in an empty folder, without numba: what a browser tab computes
+anywhere: $(STAMP) ## every chapter from the wheel in an empty folder, with numba and without, which is what a browser tab computes
 	@MESHMODEL_ALL_CHAPTERS=1 $(BIN)/pytest -q -n 2 --durations=8 tests/notebooks/test_anywhere.py
 
 matrix: $(STAMP) ## all tests on every Python that is here, with the pinned, the oldest and the newest packages (an hour); ONLY="3.12 oldest"
