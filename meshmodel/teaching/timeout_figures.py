@@ -206,6 +206,10 @@ def wasted(table: pd.DataFrame, start: float, stop: float) -> float:
     return float(dead.sum() / max(1e-12, (end - begin).clip(lower=0).sum()))
 
 
+_LANES = 12
+"""So many pieces of work at once are drawn of a pod; where there are more, its name says of how many."""
+
+
 def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = WIDTH) -> Picture:
     """A lane a pod with its work as bars, and below what waits in the pods' queues; hatched: for callers who have left."""
     table = work(trace, stop)
@@ -214,7 +218,8 @@ def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = 
     bad, pods = troubled(trace.scenario), list(trace.pods)
     rows = {pod: _rows(table[table.pod == pod]) for pod in pods}
     queued = bool((table.begin - table.sent).max() > 1e-3)
-    depth = {pod: max(1, min(12, int(lanes.max(initial=0)) + 1)) for pod, lanes in rows.items()}
+    at_once = {pod: int(lanes.max(initial=0)) + 1 for pod, lanes in rows.items()}
+    depth = {pod: min(_LANES, most) for pod, most in at_once.items()}
     high = max(1.2, 0.17 * sum(depth.values()) + 0.25 * len(pods))
     left = 0.35 + 0.088 * max(map(len, pods))
     picture, panels = canvas(says, high, *([1.2] if queued else []), left=left, width=width)
@@ -224,12 +229,12 @@ def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = 
         role = "troubled" if pod in bad else "healthy"
         y, alive = base + lane + 0.5, np.minimum(mine.end, np.maximum(mine.left, mine.begin))
         for first, last, dead in ((mine.begin, alive, False), (alive, mine.end, True)):
-            shown = ((last - first) > 1e-6).to_numpy() & (last > start).to_numpy() & (lane < 12)
+            shown = ((last - first) > 1e-6).to_numpy() & (last > start).to_numpy() & (lane < _LANES)
             bar(axes, y[shown], first[shown], last[shown], "proxy" if dead else role, 0.8, hatched=dead)
         ticks.append(base + depth[pod] / 2)
         base += depth[pod] + 0.8
     axes.set(xlim=(start, stop), ylim=(base - 0.4, -0.4))
-    axes.set_yticks(ticks, pods)
+    axes.set_yticks(ticks, [pod if most <= _LANES else f"{pod}\n{_LANES} of {most}\ndrawn" for pod, most in at_once.items()])
     named(axes, "" if queued else "seconds")
     key(axes, [("work somebody waits for", "healthy"), ("hatched: nobody does", "proxy")])
     if queued:

@@ -81,6 +81,15 @@ def test_zombies_appear_beyond_the_cliff():
     assert few.codes[200].mean() / few.elapsed.mean() > 17 > 5 > many.codes[200].mean() / many.elapsed.mean()
 
 
+def test_more_work_at_once_than_is_drawn_is_told():
+    console = timeout.zombies()
+    busy = settings(console, connections=30, timeout=0.1, workers=100, service=0.5)
+    few, many = (console.compute(each, 1).figure(6.4).axes[0] for each in (settings(console), busy))
+    names = [[label.get_text().split("\n") for label in axes.get_yticklabels()] for axes in (few, many)]
+    assert names[0] == [["backend-1"], ["backend-2"], ["backend-3"]]
+    assert all(lines[1].startswith("12 of ") and int(lines[1].split()[-1]) > 12 for lines in names[1])
+
+
 def test_the_record_follows_the_experiment():
     console = retry.ten_calls()
     known = console.compute(settings(console, code="503", retry_on=retry.DEFAULT), 50)
