@@ -50,7 +50,7 @@ class Streams:
 
     def integers(self, below: int, n: int) -> np.ndarray:
         """Whole numbers from 0 to below - 1."""
-        return (self.random(n) * below).astype(np.int64)
+        return (self.random(n) * below).astype(np.intp)
 
     def overheads(self, n: int) -> np.ndarray:
         """Seconds."""
@@ -146,7 +146,7 @@ class ClosedLoopRun:
         A replication that is over goes on with requests after the end, which `_log` leaves out.
         """
         key = np.minimum.reduce(self.next_key, axis=0, out=start.view(np.int64))
-        slot = key & self.mask
+        slot = (key & self.mask).astype(np.intp, copy=False)  # `take` wants NumPy's own whole number, of 32 bits in a browser tab
         cell = slot * self.replications
         cell += self.column
         chosen = self.pick.choose(k, start, None if self.worker is None else self.worker.take(cell))
