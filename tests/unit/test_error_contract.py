@@ -33,8 +33,8 @@ from meshmodel.scenario import Behaviour, ClosedLoop, ScenarioError
 from . import hostile
 from .hostile import without_engine
 
-MOST_SECONDS = 2.0
-"""Of CPU time, for one case."""
+MOST_SECONDS = 10.0
+"""Of CPU time, for one case: what runs away takes minutes, a calibration that loads the engine 2.3 on a busy machine."""
 
 CASES = int(os.environ.get("FUZZ_CASES", 200))
 fuzz = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
