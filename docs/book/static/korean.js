@@ -6,13 +6,11 @@ const inKorean = {
   "Toggle primary sidebar": "사이드바 여닫기",
   "Toggle secondary sidebar": "이 페이지의 차례 여닫기",
 };
-for (const element of document.querySelectorAll("[aria-label]")) {
-  const said = inKorean[element.ariaLabel];
-  if (said) element.ariaLabel = said;
-}
-for (const element of document.querySelectorAll("[data-bs-title]")) {
-  const said = inKorean[element.dataset.bsTitle];
-  if (said) element.dataset.bsTitle = said;
+for (const name of ["aria-label", "title", "data-bs-title", "data-bs-original-title"]) {
+  for (const element of document.querySelectorAll(`[${name}]`)) {
+    const said = inKorean[element.getAttribute(name)];
+    if (said) element.setAttribute(name, said);
+  }
 }
 /* global messages, locale:writable, iconCopy:writable */
 if (typeof messages !== "undefined") { // sphinx-copybutton's own, before it makes its buttons
