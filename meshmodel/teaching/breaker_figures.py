@@ -14,7 +14,7 @@ from meshmodel.analytic.breakers import pool_loss_open, pool_wait_open
 from meshmodel.analytic.queues import erlang_b
 from meshmodel.results.replay import Replay
 from meshmodel.results.trace import Trace
-from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say
+from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say, told_below
 from meshmodel.teaching.picture import Picture
 
 # --- who is served ---------------------------------------------------------------------------
@@ -199,6 +199,7 @@ def _draw_rooms(panels: Sequence[Axes], loss: np.ndarray, wait: np.ndarray, at: 
             axes.plot(size, unit * measured[k], "x", color=INK, markersize=11, markeredgewidth=2.6, label="engine")
         tallest = max(1.0, unit * curve.max(), *(unit * measured[k] for measured in points.values()))  # 1 % or 1 ms at the least
         axes.set(xlim=(0.5, len(loss) + 0.5), ylim=(0, 1.08 * tallest))
+    told_below(panels[0])
     named(panels[0], y="refused (%); line: formula" + ("; cross: the engine" if points else ""))
     named(panels[1], "http1MaxPendingRequests", "mean wait of those who are served (ms)")
 

@@ -83,13 +83,6 @@ def bare_picture(width: float = WIDTH, height: float = 3.2) -> Picture:
     return picture
 
 
-def paper(width: float, height: float) -> tuple[Picture, Axes]:
-    """A blank picture, and its one Axes whose coordinates are inches from the lower left corner."""
-    picture = bare_picture(width, height)
-    picture.axes[0].set(xlim=(0, picture.get_figwidth()), ylim=(0, height))
-    return picture, picture.axes[0]
-
-
 def beside(names: Iterable[str], least: float = 0.35) -> float:
     """Inches that the longest of these takes beside a panel."""
     return least + 0.088 * max(map(len, names), default=0)
@@ -119,6 +112,11 @@ def named(axes: Axes, x: str = "", y: str = "") -> None:
     axes.set_xlabel(x, color=INK, fontsize=_fitting(x, wide * room, wide))
     if y:
         axes.set_title(y, loc="left", color=INK, fontsize=_fitting(y, wide * (1 - place.x0), wide), pad=5, y=1.0)
+
+
+def told_below(axes: Axes) -> None:
+    """No ticks below a panel: the next one has the same axis, and a tick is a millisecond of a live figure's drawing."""
+    axes.set_xticks([])
 
 
 def _fitting(text: str, room: float, wide: float) -> float:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from meshmodel.analytic.retries import Equilibria, response_tail, storm_equilibria, storm_load
 from meshmodel.results.replay import Replay
 from meshmodel.scenario import OpenLoop
-from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, said_apart, say
+from meshmodel.teaching.canvas import COLOUR, INK, SMALL, WIDTH, canvas, named, said_apart, say, told_below
 from meshmodel.teaching.picture import Picture
 
 ROLES_OF_LINES = ("healthy", "proxy", "model", "troubled", "envoy")
@@ -101,7 +101,7 @@ def _draw_storms(above: Axes, below: Axes, runs: Mapping[str, Storm], step: tupl
     above.fill_between(first.second, 0, first.fresh, step="post", color=INK, alpha=0.22, linewidth=0)
     above.step(first.second + 0.5, first.fresh, where="mid", color=INK, linewidth=0.8, label="requests that arrive")
     above.axhline(capacity, color=INK, linestyle="--", linewidth=1.2, label="capacity")
-    above.set_xticks([])  # the seconds stand below the lower panel, and a tick is a millisecond of a live figure's drawing
+    told_below(above)
     named(above, y="tries a second; grey: arrivals, dashed: capacity")
     named(below, "seconds", "good answers a second")
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from meshmodel.analytic import timeouts as formulas
 from meshmodel.results.trace import Trace
 from meshmodel.rules.outcomes import number, status
-from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say, seconds
+from meshmodel.teaching.canvas import COLOUR, INK, LETTERS, SMALL, WIDTH, bar, canvas, key, named, say, seconds, told_below
 from meshmodel.teaching.palette import troubled
 from meshmodel.teaching.picture import Picture
 from meshmodel.teaching.theatre.stage import Stage
@@ -238,6 +238,7 @@ def zombies(trace: Trace, stop: float = 5.0, start: float = 0.0, width: float = 
     named(axes, "" if queued else "seconds")
     key(axes, [("work somebody waits for", "healthy"), ("hatched: nobody does", "proxy")])
     if queued:
+        told_below(axes)
         _queue(panels[1], table, start, stop)
     seen = table[table.end > start]
     picture.tell("the pods' work", {"pod": seen.pod, "from (s)": seen.begin, "to (s)": seen.end, "its caller leaves (s)": seen.left})
