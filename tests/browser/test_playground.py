@@ -147,7 +147,7 @@ def _a_dropped_record_stands_beside_the_model_by_code(page: Any, console: Any) -
     after(page, lambda: field.evaluate(DROPPED, RECORD.read_text(encoding="utf-8")))
     assert "Code 503" in field.input_value() and "recorded" in said(console)[0]
     after(page, lambda: console.get_by_label("show", exact=True).select_option("codes"))
-    assert said(console)[0].startswith("Shares by codes") and "recorded: " in said(console)[0]
+    assert "montecarlo: 200 " in said(console)[0] and "recorded: 200 " in said(console)[0]
     after(page, lambda: field.fill("hello"))
     assert "error" in console.locator("li.error").inner_text()
     after(page, lambda: field.fill(""))

@@ -1,7 +1,8 @@
 """A chapter from an installed wheel, copied into an empty folder that it must leave as it is, with no home to write to.
 
 It runs with numba, and all of it reads as it is stored; and as in a browser tab, where numba does not exist: what no random number is
-in reads as it is stored.  `make anywhere` runs all chapters so (MESHMODEL_ALL_CHAPTERS=1), `make test` two short ones.
+in reads as it is stored.  `make anywhere` runs all chapters so (MESHMODEL_ALL_CHAPTERS=1), `make test` short ones: without a home
+numba compiles everything anew, which takes minutes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ notebook = nbformat.read(sys.argv[1], as_version=4)
 NotebookClient(notebook, timeout=900, startup_timeout=600, kernel_name="python3", resources={"metadata": {"path": sys.argv[4]}}).execute()
 nbformat.write(notebook, sys.argv[2])
 """
-SHORT = ("00-testbed", "01b-two-puzzles")
-CHAPTERS = [
-    path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem in SHORT or os.environ.get("MESHMODEL_ALL_CHAPTERS") == "1"
+SHORT = {("00-testbed", False), ("01b-two-puzzles", False), ("01b-two-puzzles", True)}
+"""Chapters, each without numba or with it."""
+RUNS = [
+    pytest.param(path, numba, id=f"{path.stem}-{'with' if numba else 'without'} numba")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for numba in (False, True)
+    if (path.stem, numba) in SHORT or os.environ.get("MESHMODEL_ALL_CHAPTERS") == "1"
 ]
 CHANCE = re.compile(r"\b(replay|curl|fortio_load|open_loop|measure|sweep)\(|consoles|^%", re.MULTILINE)
 """In the code of a cell whose output hangs on how many replications there are, or on a real Envoy."""
@@ -60,8 +65,7 @@ def test_the_wheel_has_the_data_and_nothing_of_the_checkout_else(site: Path) -> 
         assert (site / "meshmodel" / part).is_file(), part
 
 
-@pytest.mark.parametrize("numba", [False, True], ids=["without numba", "with numba"])
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("chapter", "numba"), RUNS)
 def test_a_chapter_runs_from_the_wheel_in_an_empty_folder_without_a_home(site: Path, tmp_path: Path, chapter: Path, numba: bool) -> None:
     folder = tmp_path / "copy"
     folder.mkdir()
