@@ -49,7 +49,8 @@ def which_percentile_lies(replays: Mapping[str, Replay], *, width: float = WIDTH
 
 def first_slow(replay: Replay) -> int | None:
     """The first of p50 to p99 above the step from fast to slow; None: all are below it."""
-    return next((percent for percent in NEEDLES if percent > 100 * (1 - slow_share(replay))), None)
+    step = 100 * (1 - slow_share(replay))
+    return next((percent for percent in NEEDLES if percent > step), None)
 
 
 def finding(replay: Replay) -> str:

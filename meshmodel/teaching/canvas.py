@@ -70,8 +70,17 @@ def blank(width: float, height: float) -> Picture:
     So the letters of what is drawn in inches are 9 points on a phone and 11 wherever there is room; the inches to draw in are
     the picture's own, `get_figwidth()`, and `height` is in these.
     """
-    larger = min(_LARGER, max(1.0, width / (_LARGER * _FOR_A_PHONE)))
+    larger = _larger(width)
     return Picture(larger, figsize=(width / larger, height))
+
+
+def inches(width: float) -> float:
+    """How wide a `blank` picture for a page of this width is, to draw in."""
+    return width / _larger(width)
+
+
+def _larger(width: float) -> float:
+    return min(_LARGER, max(1.0, width / (_LARGER * _FOR_A_PHONE)))
 
 
 def bare_picture(width: float = WIDTH, height: float = 3.2) -> Picture:

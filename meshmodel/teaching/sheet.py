@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from meshmodel.teaching import words
-from meshmodel.teaching.canvas import INK, blank
+from meshmodel.teaching.canvas import INK, blank, inches
 from meshmodel.teaching.picture import Picture
 
 _TITLE, _LINE, _AROUND, _LETTERS = 11, 0.2, 0.16, 10.3  # points; inches of a line; inches above and below all; letters an inch
@@ -18,15 +18,13 @@ def sheet(title: str, width: float, *heights: float) -> tuple[Picture, list[Axes
 
     An axes' coordinates are inches from its own lower left corner: as wide as the picture, `get_figwidth()`.
     """
-    inches = blank(width, 1).get_figwidth()
-    lines = words.lines(words.drawn(title), round(_LETTERS * inches), names=True)
+    lines = words.lines(words.drawn(title), round(_LETTERS * inches(width)), names=True)
     top = _AROUND + _LINE * len(lines)
-    floor = height = top + sum(heights)
+    height = top + sum(heights)
     picture = blank(width, height)
     style: dict[str, Any] = {"color": INK, "fontsize": _TITLE, "fontweight": "bold", "va": "top", "linespacing": 1.2}
-    picture.text(0.08 / inches, 1 - 0.07 / height, "\n".join(lines), **style)
-    floor -= top
-    axes = []
+    picture.text(0.08 / inches(width), 1 - 0.07 / height, "\n".join(lines), **style)
+    axes, floor = [], height - top
     for high in heights:
         floor -= high
         axes.append(_bare(picture, floor, high))
