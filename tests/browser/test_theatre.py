@@ -451,6 +451,8 @@ ON_PAPER = """() => { const root = document.querySelector('.mt'), style = getCom
     return { ground: style.backgroundColor, shown,
         clock: root.querySelector('.mt-clock').offsetWidth > 0, share: line / list, dots: root.querySelector('canvas').toDataURL() }; }"""
 
+DRAWN_ANEW = "dots => document.querySelector('.mt canvas').toDataURL() !== dots"
+
 
 def test_on_paper_the_moment_is_told_on_white_and_nothing_waits_for_a_hand(bare: str, tmp_path: Path) -> None:
     with browser_page(bare, tmp_path, color_scheme="dark") as page:
@@ -458,6 +460,7 @@ def test_on_paper_the_moment_is_told_on_white_and_nothing_waits_for_a_hand(bare:
         page.evaluate("() => window.player.go(window.player.spec.still)")
         screen = page.evaluate(ON_PAPER)
         page.emulate_media(media="print")
+        page.wait_for_function(DRAWN_ANEW, arg=screen["dots"])  # the browser tells of another medium in its own time
         paper = page.evaluate(ON_PAPER)
         times = page.locator(".mt-watch button")
         assert _light(screen["ground"]) < 60 and _light(paper["ground"]) == 255 and paper["dots"] != screen["dots"]
